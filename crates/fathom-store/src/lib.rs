@@ -1,0 +1,17 @@
+//! Traces on disk: who took part (tasks, sessions, modules) and, for each task, its events in time order.
+//!
+//! Not for matching entries with exits, for statistics or for text: that is `fathom-analysis` and `fathom-view`.
+//!
+//! A trace is read through the [`Trace`] interface, which says nothing about how records are stored: the
+//! directory of `<tid>.dat` files ([`directory`]) is one store behind it, a list of events in memory
+//! ([`memory`]) another. Events come in batches, so a reader's memory does not grow with the trace.
+#![forbid(unsafe_code)]
+
+mod event;
+mod trace;
+
+pub use event::{Batch, Event, Kind};
+pub use trace::{
+    EventOptions, Function, FunctionId, FunctionKind, Resolver, Session, SessionSpan, Task, TaskEvents, Tid,
+    Trace,
+};

@@ -1,0 +1,135 @@
+//! The interface that every store is read through.
+
+use crate::{Batch, Error, Info};
+use std::sync::Arc;
+
+/// The kernel's thread id. A **task** is a thread.
+pub type Tid = i32;
+
+/// A thread of the recording.
+#[derive(Clone, Debug)]
+pub struct Task {
+    /// Thread id.
+    pub tid: Tid,
+    /// Process id: the tid of the thread group's leader.
+    pub pid: Tid,
+    /// For the leader of a forked process the pid of its parent, for another thread its leader; else none.
+    pub parent: Option<Tid>,
+    /// Whether the task came to be by fork or vfork (it then starts inside its parent's calls).
+    pub forked: bool,
+    /// Time of the first message about the task, ns of the trace clock.
+    pub start: u64,
+    /// Command name as shown: file name of the first session's executable, at most 15 characters.
+    pub comm: String,
+    /// Which session the task was in, and from when; ascending by time, never empty.
+    pub sessions: Vec<SessionSpan>,
+}
+
+/// "From this time on the task was in this session."
+#[derive(Clone, Copy, Debug)]
+pub struct SessionSpan {
+    /// ns of the trace clock; the first span's is 0.
+    pub from: u64,
+    /// Index into [`Trace::sessions`].
+    pub session: usize,
+}
+
+/// One address space from exec to exit.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// 16 hex digits.
+    pub sid: String,
+    /// Process that made it.
+    pub pid: Tid,
+    /// ns of the trace clock.
+    pub start: u64,
+    /// Path of the executable.
+    pub exe: String,
+}
+
+/// Names a [`Function`] of a trace. Ids are dense from 0, so a `Vec` can be indexed by them.
+/// Two addresses inside one symbol of one module have the same id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FunctionId(pub u32);
+
+/// Where a function lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FunctionKind {
+    /// A function of the program or of a library.
+    User,
+    /// A library function called through a module's PLT or GOT.
+    Plt,
+    /// A function of the kernel.
+    Kernel,
+    /// No symbol covers the address.
+    Unknown,
+}
+
+/// What is known about a function.
+#[derive(Clone, Debug)]
+pub struct Function {
+    /// Name as shown (demangled as the trace was opened for); `<55d0c0ffee>` when no symbol covers it.
+    pub name: Arc<str>,
+    /// Name as in the symbol table.
+    pub raw_name: Arc<str>,
+    /// Path of the module; `[unknown]` or `[kernel]` where there is none.
+    pub module: Arc<str>,
+    /// Start address in the address space where it was first seen.
+    pub addr: u64,
+    /// Symbol size in bytes, 0 when not known.
+    pub size: u64,
+    /// Where it lives.
+    pub kind: FunctionKind,
+}
+
+/// Which events besides function records a reader wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventOptions {
+    /// Any events at all (`--no-event` clears it).
+    pub events: bool,
+    /// Scheduler events (`--no-sched` clears it).
+    pub sched: bool,
+}
+
+impl Default for EventOptions {
+    fn default() -> Self {
+        EventOptions { events: true, sched: true }
+    }
+}
+
+/// The events of one task, in order.
+pub trait TaskEvents: Send {
+    /// Replaces `batch` by the next events; false when there are none left. A damaged place ends the task's
+    /// events with a [`Trace::warnings`] entry after what could be read has been delivered.
+    fn next_batch(&mut self, batch: &mut Batch) -> Result<bool, Error>;
+
+    /// Goes to the first event whose time is `time` (ns) or later, forwards or backwards.
+    fn seek(&mut self, time: u64) -> Result<(), Error>;
+
+    /// Bytes of the store read so far and in all, for a progress display.
+    fn progress(&self) -> (u64, u64);
+}
+
+/// Turns addresses of one task into functions. Keeps a cache, so make one for each task and keep it.
+pub trait Resolver: Send {
+    /// The function at `addr` in the address space that the task had at `time` (ns).
+    fn resolve(&mut self, time: u64, addr: u64) -> FunctionId;
+}
+
+/// A recording, whoever made it and however it is stored. Shared by threads.
+pub trait Trace: Sync {
+    /// Header information.
+    fn info(&self) -> &Info;
+    /// All tasks that have events, ascending by tid.
+    fn tasks(&self) -> &[Task];
+    /// All sessions, ascending by start.
+    fn sessions(&self) -> &[Session];
+    /// Opens the events of a task of [`Trace::tasks`].
+    fn events(&self, tid: Tid, options: EventOptions) -> Result<Box<dyn TaskEvents + '_>, Error>;
+    /// A resolver for a task of [`Trace::tasks`].
+    fn resolver(&self, tid: Tid) -> Box<dyn Resolver + '_>;
+    /// What is known about a function that a resolver of this trace has named.
+    fn function(&self, id: FunctionId) -> Function;
+    /// What could not be read or had to be guessed, in the order met, one line each. Grows while reading.
+    fn warnings(&self) -> Vec<String>;
+}
