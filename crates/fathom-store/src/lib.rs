@@ -7,10 +7,18 @@
 //! ([`memory`]) another. Events come in batches, so a reader's memory does not grow with the trace.
 #![forbid(unsafe_code)]
 
+mod error;
 mod event;
+mod info;
 mod trace;
 
+pub use error::Error;
+
 pub use event::{Batch, Event, Kind};
+pub use info::{
+    ArgSpecs, CURRENT_VERSION, Class, CpuInfo, Endian, Features, HEADER_SIZE, Info, MAGIC, MemoryInfo, OsInfo,
+    PatternType, Sysctl, Usage,
+};
 pub use trace::{
     EventOptions, Function, FunctionId, FunctionKind, Resolver, Session, SessionSpan, Task, TaskEvents, Tid,
     Trace,
