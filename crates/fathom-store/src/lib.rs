@@ -9,17 +9,18 @@
 
 mod error;
 mod event;
+pub mod event_id;
 mod info;
+pub mod memory;
 mod trace;
 
 pub use error::Error;
-
 pub use event::{Batch, Event, Kind};
 pub use info::{
-    ArgSpecs, CURRENT_VERSION, Class, CpuInfo, Endian, Features, HEADER_SIZE, Info, MAGIC, MemoryInfo, OsInfo,
-    PatternType, Sysctl, Usage,
+    ArgSpecs, CURRENT_VERSION, Class, CpuInfo, Endian, Features, HEADER_SIZE, Info, MAGIC, MemoryInfo,
+    OsInfo, PatternType, Sysctl, Usage,
 };
 pub use trace::{
-    EventOptions, Function, FunctionId, FunctionKind, Resolver, Session, SessionSpan, Task, TaskEvents, Tid,
-    Trace,
+    EventOptions, External, Function, FunctionId, FunctionKind, Resolver, Session, SessionSpan, Task,
+    TaskEvents, Tid, Trace,
 };

@@ -1,6 +1,6 @@
 //! The interface that every store is read through.
 
-use crate::{Batch, Error, Info};
+use crate::{Batch, Error, Event, Info, Kind, event_id};
 use std::sync::Arc;
 
 /// The kernel's thread id. A **task** is a thread.
@@ -82,6 +82,15 @@ pub struct Function {
     pub kind: FunctionKind,
 }
 
+/// A message that the user put beside the recording (`extern.dat`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct External {
+    /// ns of the trace clock.
+    pub time: u64,
+    /// The message, without a line break.
+    pub text: String,
+}
+
 /// Which events besides function records a reader wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EventOptions {
@@ -94,6 +103,13 @@ pub struct EventOptions {
 impl Default for EventOptions {
     fn default() -> Self {
         EventOptions { events: true, sched: true }
+    }
+}
+
+impl EventOptions {
+    /// Whether a reader with these options wants `event`. Calls and losses are always wanted.
+    pub fn wants(self, event: &Event) -> bool {
+        event.kind != Kind::Event || (self.events && (self.sched || !event_id::is_sched(event.addr)))
     }
 }
 
@@ -130,6 +146,14 @@ pub trait Trace: Sync {
     fn resolver(&self, tid: Tid) -> Box<dyn Resolver + '_>;
     /// What is known about a function that a resolver of this trace has named.
     fn function(&self, id: FunctionId) -> Function;
+    /// The name of an event, e.g. `linux:sched-in`; none when neither the format nor the trace names it.
+    fn event_name(&self, id: u64) -> Option<String> {
+        event_id::name(id).map(str::to_owned)
+    }
+    /// Time-stamped messages from outside, ascending by time. They belong to no task.
+    fn external(&self) -> &[External] {
+        &[]
+    }
     /// What could not be read or had to be guessed, in the order met, one line each. Grows while reading.
     fn warnings(&self) -> Vec<String>;
 }

@@ -311,14 +311,13 @@ fn parse_sysctl(value: &str) -> Option<Sysctl> {
     let find = |key: &str| {
         value.split_whitespace().find_map(|word| word.strip_prefix(key)?.strip_prefix('=')?.parse().ok())
     };
-    Some(Sysctl {
-        perf_event_paranoid: find("perf_event_paranoid")?,
-        kptr_restrict: find("kptr_restrict")?,
-    })
+    Some(Sysctl { perf_event_paranoid: find("perf_event_paranoid")?, kptr_restrict: find("kptr_restrict")? })
 }
 
 fn parse_pattern_type(value: &str) -> Option<PatternType> {
-    [PatternType::Regex, PatternType::Glob, PatternType::Simple].into_iter().find(|p| p.as_str() == value.trim())
+    [PatternType::Regex, PatternType::Glob, PatternType::Simple]
+        .into_iter()
+        .find(|p| p.as_str() == value.trim())
 }
 
 /// The digits after a decimal point as a number of `places` places: "5" with 9 places is 500,000,000.
