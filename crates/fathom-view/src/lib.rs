@@ -1,1 +1,19 @@
-//! To be written.
+//! The text views of a trace: replay, report, graph, info, with their fields, units and colours.
+//!
+//! Not for computing what is shown (`fathom-analysis`), nor for deciding where it goes: whether there is a terminal,
+//! a pager or a closed pipe behind the output is the program's business.
+//!
+//! The layout is that of uftrace 0.13, byte for byte, so that either program's output can be read by eyes and
+//! scripts made for the other. Where 0.13 and later versions differ, one constant ([`layout::LAYOUT`]) decides.
+#![forbid(unsafe_code)]
+
+mod color;
+mod error;
+pub mod layout;
+mod options;
+
+pub use color::{Color, Paint};
+pub use error::Error;
+pub use options::{
+    Averages, DiffOptions, Format, GraphOptions, InfoOptions, Output, ReplayOptions, ReportOptions,
+};
