@@ -1,0 +1,115 @@
+//! What a compiler has built into a program to make its functions traceable.
+
+use object::elf;
+
+use super::dynamic::RawTable;
+use super::{EM_AARCH64, EM_X86_64, Image};
+
+/// Most sites that are read from one table: more functions than that no program has.
+const SITE_LIMIT: usize = 1 << 26;
+
+/// The instrumentation of a module.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Instrumentation {
+    /// `-pg`: calls `mcount` (or `_mcount`).
+    pub mcount: bool,
+    /// `-pg -mfentry`: calls `__fentry__`.
+    pub fentry: bool,
+    /// `-finstrument-functions`: calls `__cyg_profile_func_enter`.
+    pub cyg_profile: bool,
+    /// `-fpatchable-function-entry=N`: relative addresses of the runs of NOPs, in the order of the table, which is
+    /// by object file.
+    pub patchable: Vec<u64>,
+    /// `-mrecord-mcount`: relative addresses of the calls, or of the NOPs that `-mnop-mcount` leaves in their place.
+    pub mcount_sites: Vec<u64>,
+    /// `-fxray-instrument`: has a map of sleds.
+    pub xray: bool,
+}
+
+impl Instrumentation {
+    /// Whether functions report to a tracer without being patched first.
+    pub fn calls_out(&self) -> bool {
+        self.mcount || self.fentry || self.cyg_profile
+    }
+
+    /// `-mnop-mcount`: there are places for calls, but no call is made.
+    pub fn nop_mcount(&self) -> bool {
+        !self.mcount_sites.is_empty() && !self.mcount && !self.fentry
+    }
+
+    /// Whether there is any.
+    pub fn any(&self) -> bool {
+        self.calls_out() || self.xray || !self.patchable.is_empty() || !self.mcount_sites.is_empty()
+    }
+}
+
+impl Image {
+    /// Looks for instrumentation: the functions that it calls, among the dynamic symbols that the file asks for and,
+    /// for static programs, in the symbol table; and the tables of places in the code.
+    pub fn instrumentation(&self) -> Instrumentation {
+        let mut found = Instrumentation {
+            patchable: self.site_table("__patchable_function_entries"),
+            mcount_sites: self.site_table("__mcount_loc"),
+            xray: self.section("xray_instr_map").is_some(),
+            ..Instrumentation::default()
+        };
+        self.look_for_hooks(self.dynamic_symbols(), true, &mut found);
+        if !self.is_dynamic()
+            && let Some(table) = self.section_symbols(elf::SHT_SYMTAB.0)
+        {
+            self.look_for_hooks(table, false, &mut found);
+        }
+        found
+    }
+
+    fn look_for_hooks(&self, table: RawTable<'_>, only_undefined: bool, found: &mut Instrumentation) {
+        for symbol in self.raw_symbols(table) {
+            if only_undefined && !symbol.is_undefined() {
+                continue;
+            }
+            let start = table.strings.get(symbol.name as usize..).unwrap_or_default();
+            // Cheaper than a copy of each name of a large table.
+            if !matches!(start.first(), Some(b'_' | b'm')) {
+                continue;
+            }
+            match self.symbol_name(table, &symbol).as_str() {
+                "mcount" | "_mcount" => found.mcount = true,
+                "__fentry__" => found.fentry = true,
+                "__cyg_profile_func_enter" => found.cyg_profile = true,
+                _ => {}
+            }
+        }
+    }
+
+    /// Reads a table of code addresses. In a position-independent file the addresses are made by relocations at run
+    /// time, and the file has zeros in their place (but not with packed relocations).
+    fn site_table(&self, name: &str) -> Vec<u64> {
+        let relative_type = match self.machine() {
+            EM_X86_64 => elf::R_X86_64_RELATIVE.0,
+            EM_AARCH64 => elf::R_AARCH64_RELATIVE.0,
+            _ => u32::MAX,
+        };
+        let word = self.headers.word_size();
+        let mut sites = Vec::new();
+        for section in self.sections().iter().filter(|section| section.name == name) {
+            let Some(bytes) = self.section_data(section) else { continue };
+            let mut values: Vec<u64> = bytes
+                .chunks_exact(word)
+                .take(SITE_LIMIT)
+                .filter_map(|bytes| self.headers.word(bytes))
+                .collect();
+            for relocation in self.data_relocations() {
+                if relocation.kind != relative_type {
+                    continue;
+                }
+                let Some(distance) = relocation.offset.checked_sub(section.addr) else { continue };
+                let index = usize::try_from(distance / word as u64).unwrap_or(usize::MAX);
+                if let (Some(value), Some(addend)) = (values.get_mut(index), relocation.addend) {
+                    *value = addend as u64;
+                }
+            }
+            sites.extend(values.into_iter().filter(|&value| value != 0).map(|value| self.relative(value)));
+        }
+        sites
+    }
+}
