@@ -1,0 +1,71 @@
+//! Folded stacks, which flame graph programs read: a line for each chain of calls, with its own time.
+
+use crate::buffer::Buffer;
+use crate::tree::{TreeOptions, tree, walk};
+use crate::{Error, Summary, escape};
+use fathom_store::{EventOptions, Info, Trace};
+use std::io::Write;
+use std::time::Duration;
+
+/// How to write it.
+#[derive(Clone, Debug)]
+pub struct FlameOptions {
+    /// Which events besides calls are wanted; schedule events become frames.
+    pub events: EventOptions,
+    /// False leaves out calls of library functions.
+    pub libcalls: bool,
+    /// The time that counts as one sample; none to choose one that gives at most a million samples.
+    pub sample_time: Option<Duration>,
+}
+
+/// The shortest and the longest time that one sample stands for if nobody chooses, ns.
+const SAMPLES: std::ops::RangeInclusive<u64> = 1_000..=1_000_000_000;
+const MAX_SAMPLES: u64 = 1_000_000;
+
+fn sample_time(info: &Info) -> u64 {
+    let elapsed = info.elapsed_ns.unwrap_or(0);
+    let mut sample = *SAMPLES.start();
+    while sample < *SAMPLES.end() && sample.saturating_mul(MAX_SAMPLES) < elapsed {
+        sample *= 10;
+    }
+    sample
+}
+
+/// Writes `trace` to `out`. Each chain's number is its own time in samples. Recordings without a date have no
+/// reliable times; there it is the number of calls.
+///
+/// # Errors
+///
+/// When a task's events can't be read or `out` can't be written.
+pub fn flame_graph<W: Write>(
+    trace: &dyn Trace,
+    options: &FlameOptions,
+    out: &mut W,
+) -> Result<Summary, Error> {
+    let info = trace.info();
+    let chosen = options.sample_time.map(|time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).max(1));
+    let by_calls = chosen.is_none() && info.record_date.is_none();
+    let sample = chosen.unwrap_or_else(|| sample_time(info));
+    let tree = tree(trace, TreeOptions { events: options.events, libcalls: options.libcalls, sample })?;
+    let frames: Vec<String> = tree.nodes.iter().map(|node| escape::frame(&node.name)).collect();
+    let mut out = Buffer::new(out);
+    walk(&tree, |step| {
+        let Some(node) = tree.nodes.get(step.node) else { return Ok(()) };
+        let count = if by_calls { node.calls } else { node.time.saturating_sub(node.below) / sample };
+        if count == 0 {
+            return Ok(());
+        }
+        for (at, index) in step.path.iter().skip(1).enumerate() {
+            if at > 0 {
+                out.text(";");
+            }
+            out.text(frames.get(*index).map(String::as_str).unwrap_or_default());
+        }
+        out.text(" ");
+        out.number(count);
+        out.text("\n");
+        Ok(out.spill()?)
+    })?;
+    out.flush()?;
+    Ok(Summary { lost: tree.lost })
+}
