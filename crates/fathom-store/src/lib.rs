@@ -7,11 +7,14 @@
 //! ([`memory`]) another. Events come in batches, so a reader's memory does not grow with the trace.
 #![forbid(unsafe_code)]
 
+pub mod directory;
 mod error;
 mod event;
 pub mod event_id;
 mod info;
 pub mod memory;
+pub mod record;
+mod task_file;
 mod trace;
 
 pub use error::Error;
@@ -20,6 +23,7 @@ pub use info::{
     ArgSpecs, CURRENT_VERSION, Class, CpuInfo, Endian, Features, HEADER_SIZE, Info, MAGIC, MemoryInfo,
     OsInfo, PatternType, Sysctl, Usage,
 };
+pub use task_file::{TaskChange, TaskMessage};
 pub use trace::{
     EventOptions, External, Function, FunctionId, FunctionKind, Resolver, Session, SessionSpan, Task,
     TaskEvents, Tid, Trace,

@@ -3,6 +3,8 @@
 mod read;
 mod write;
 
+pub(crate) use read::digits;
+
 use crate::Tid;
 
 /// Byte order of the traced program, and so of all its records.

@@ -19,14 +19,16 @@ impl Info {
     ///
     /// [`Error::Io`], and whatever [`Info::parse`] says.
     pub fn read(path: &Path) -> Result<Info, Error> {
-        let file = File::open(path).map_err(|e| Error::io(path, "open", e))?;
-        let mut bytes = Vec::new();
-        file.take(MAX_SIZE + 1).read_to_end(&mut bytes).map_err(|e| Error::io(path, "read", e))?;
-        if bytes.len() as u64 > MAX_SIZE {
-            let what = format!("the file is larger than {} MiB", MAX_SIZE >> 20);
-            return Err(Error::Damaged { file: path.into(), offset: MAX_SIZE, what });
-        }
-        Info::parse(&bytes, path)
+        Info::parse(&read_file(path)?, path)
+    }
+
+    /// Like [`Info::read`], but when items are damaged, those before the damage are returned with the error.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Info::read`], for the header only.
+    pub fn read_partly(path: &Path) -> Result<(Info, Option<Error>), Error> {
+        Info::parse_partly(&read_file(path)?, path)
     }
 
     /// Reads the contents of an `info` file; `path` is for messages.
@@ -36,15 +38,35 @@ impl Info {
     /// [`Error::NotATrace`], [`Error::Version`], [`Error::Damaged`] or [`Error::Syntax`] when the text doesn't
     /// have the items that the header's mask announces.
     pub fn parse(bytes: &[u8], path: &Path) -> Result<Info, Error> {
+        match Info::parse_partly(bytes, path)? {
+            (info, None) => Ok(info),
+            (_, Some(error)) => Err(error),
+        }
+    }
+
+    fn parse_partly(bytes: &[u8], path: &Path) -> Result<(Info, Option<Error>), Error> {
         let (mut info, mask) = parse_header(bytes, path)?;
         let text = bytes.get(HEADER_SIZE..).unwrap_or_default();
         let mut lines = Lines { rest: text, number: 0, path };
-        for bit in (0..item::END).filter(|bit| mask & (1 << bit) != 0) {
-            read_item(&mut info, bit, &mut lines)?;
-        }
         info.unknown_items = mask & !((1 << item::END) - 1);
-        Ok(info)
+        for bit in (0..item::END).filter(|bit| mask & (1 << bit) != 0) {
+            if let Err(error) = read_item(&mut info, bit, &mut lines) {
+                return Ok((info, Some(error)));
+            }
+        }
+        Ok((info, None))
     }
+}
+
+fn read_file(path: &Path) -> Result<Vec<u8>, Error> {
+    let file = File::open(path).map_err(|e| Error::io(path, "open", e))?;
+    let mut bytes = Vec::new();
+    file.take(MAX_SIZE + 1).read_to_end(&mut bytes).map_err(|e| Error::io(path, "read", e))?;
+    if bytes.len() as u64 > MAX_SIZE {
+        let what = format!("the file is larger than {} MiB", MAX_SIZE >> 20);
+        return Err(Error::Damaged { file: path.into(), offset: MAX_SIZE, what });
+    }
+    Ok(bytes)
 }
 
 /// Reads the 40 bytes at the beginning; gives the info mask too.

@@ -1,0 +1,198 @@
+//! Numbers for functions, and the way from an address to one.
+
+use super::Directory;
+use super::modules::ModuleIndex;
+use crate::{Function, FunctionId, FunctionKind, Resolver, SessionSpan};
+use fathom_symbols::{Symbol, SymbolKind, demangle};
+use rustc_hash::FxHashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// More unknown addresses than this share one function: only damaged traces have so many.
+const MOST_UNKNOWN: usize = 1 << 20;
+
+/// All functions that have been met.
+#[derive(Debug, Default)]
+pub(crate) struct Functions(Mutex<Table>);
+
+#[derive(Debug, Default)]
+struct Table {
+    list: Vec<Known>,
+    by_symbol: FxHashMap<(ModuleIndex, u64), FunctionId>,
+    unknown: FxHashMap<u64, FunctionId>,
+}
+
+/// A function and where its symbol is.
+#[derive(Clone, Debug)]
+pub(crate) struct Known {
+    pub(crate) function: Function,
+    /// Module and address in it.
+    pub(crate) symbol: Option<(ModuleIndex, u64)>,
+}
+
+impl Functions {
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn get(&self, id: FunctionId) -> Option<Known> {
+        self.lock().list.get(id.0 as usize).cloned()
+    }
+
+    fn of_symbol(&self, module: ModuleIndex, symbol: Symbol, make: impl FnOnce() -> Function) -> FunctionId {
+        let mut table = self.lock();
+        if let Some(id) = table.by_symbol.get(&(module, symbol.addr)) {
+            return *id;
+        }
+        let id = table.push(Known { function: make(), symbol: Some((module, symbol.addr)) });
+        table.by_symbol.insert((module, symbol.addr), id);
+        id
+    }
+
+    fn of_unknown(&self, addr: u64, module: &str, kind: FunctionKind) -> FunctionId {
+        let mut table = self.lock();
+        if let Some(id) = table.unknown.get(&addr) {
+            return *id;
+        }
+        let many = table.unknown.len() >= MOST_UNKNOWN;
+        // The one for the rest has an address that no record can have.
+        let key = if many { u64::MAX } else { addr };
+        if let Some(id) = table.unknown.get(&key) {
+            return *id;
+        }
+        let name = if many { "<...>".into() } else { format!("<{addr:x}>").into() };
+        let function = unknown(name, module, addr, kind);
+        let id = table.push(Known { function, symbol: None });
+        table.unknown.insert(key, id);
+        id
+    }
+}
+
+impl Table {
+    fn push(&mut self, known: Known) -> FunctionId {
+        let id = FunctionId(u32::try_from(self.list.len()).unwrap_or(u32::MAX));
+        self.list.push(known);
+        id
+    }
+}
+
+pub(crate) fn unknown(name: std::sync::Arc<str>, module: &str, addr: u64, kind: FunctionKind) -> Function {
+    Function { raw_name: name.clone(), name, module: module.into(), addr, size: 0, kind }
+}
+
+/// Slots of a resolver's first cache: 16 KiB, half of a processor's first level cache.
+const SLOTS: usize = 1024;
+
+#[derive(Clone, Copy)]
+struct Slot {
+    addr: u64,
+    id: FunctionId,
+}
+
+/// Resolves addresses of one task.
+///
+/// Both caches are good for one stretch of time in which the task's address space stays as it is.
+pub(crate) struct TaskResolver<'t> {
+    dir: &'t Directory,
+    sessions: &'t [SessionSpan],
+    session: usize,
+    from: u64,
+    until: u64,
+    near: Box<[Slot; SLOTS]>,
+    far: FxHashMap<u64, FunctionId>,
+}
+
+impl<'t> TaskResolver<'t> {
+    pub(crate) fn new(dir: &'t Directory, sessions: &'t [SessionSpan]) -> Self {
+        let near = Box::new([Slot { addr: 0, id: FunctionId(0) }; SLOTS]);
+        // An empty stretch, so that the first address sets it.
+        TaskResolver { dir, sessions, session: 0, from: 1, until: 0, near, far: FxHashMap::default() }
+    }
+
+    #[cold]
+    fn look_up(&mut self, time: u64, addr: u64) -> FunctionId {
+        if !(self.from <= time && time < self.until) {
+            self.enter_stretch(time);
+        }
+        let found = self.far.get(&addr).copied();
+        let id = found.unwrap_or_else(|| {
+            let id = self.dir.function_at(self.session, time, addr);
+            self.far.insert(addr, id);
+            id
+        });
+        self.near[slot_of(addr)] = Slot { addr, id };
+        id
+    }
+
+    /// Finds the stretch of time around `time`, and forgets what was true in another one.
+    fn enter_stretch(&mut self, time: u64) {
+        let after = self.sessions.partition_point(|span| span.from <= time);
+        let span = after.checked_sub(1).and_then(|i| self.sessions.get(i));
+        self.session = span.map_or(0, |span| span.session);
+        let next = self.sessions.get(after).map_or(u64::MAX, |span| span.from);
+        let (from, until) = self.dir.space(self.session).span(time);
+        self.from = from.max(span.map_or(0, |span| span.from));
+        self.until = until.min(next);
+        self.far.clear();
+        // Address 0 belongs into slot 0 and 1 does not, so none of these is ever taken for a result.
+        self.near.fill(Slot { addr: 0, id: FunctionId(0) });
+        self.near[0].addr = 1;
+    }
+}
+
+/// Multiplication moves what differs in low bits to the top.
+#[inline]
+fn slot_of(addr: u64) -> usize {
+    (addr.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - SLOTS.trailing_zeros())) as usize
+}
+
+impl Resolver for TaskResolver<'_> {
+    #[inline]
+    fn resolve(&mut self, time: u64, addr: u64) -> FunctionId {
+        let slot = self.near[slot_of(addr)];
+        if slot.addr == addr && self.from <= time && time < self.until {
+            slot.id
+        } else {
+            self.look_up(time, addr)
+        }
+    }
+}
+
+impl Directory {
+    /// The function at an address, by the modules that a session had at that time.
+    fn function_at(&self, session: usize, time: u64, addr: u64) -> FunctionId {
+        let space = self.space(session);
+        if let Some((base, module)) = space.mapped(addr) {
+            return self.function_in(module, base, addr).unwrap_or_else(|| {
+                let path = self.modules.get(module).map_or("[unknown]", |m| m.id.path.as_str());
+                self.functions.of_unknown(addr, path, FunctionKind::Unknown)
+            });
+        }
+        if let Some(full) = space.kernel_addr(addr) {
+            return self.functions.of_unknown(full, "[kernel]", FunctionKind::Kernel);
+        }
+        for library in space.opened(time).filter(|library| library.base <= addr) {
+            if let Some(id) = self.function_in(library.module, library.base, addr) {
+                return id;
+            }
+        }
+        self.functions.of_unknown(addr, "[unknown]", FunctionKind::Unknown)
+    }
+
+    fn function_in(&self, index: ModuleIndex, base: u64, addr: u64) -> Option<FunctionId> {
+        let module = self.modules.get(index)?;
+        let symbol = module.symbols(&self.places, &self.warnings).find(addr.checked_sub(base)?)?;
+        let id = self.functions.of_symbol(index, symbol, || Function {
+            name: demangle::demangle(symbol.name, self.demangle).as_ref().into(),
+            raw_name: symbol.name.into(),
+            module: module.id.path.as_str().into(),
+            addr: base.wrapping_add(symbol.addr),
+            size: symbol.size,
+            kind: match symbol.kind {
+                SymbolKind::Plt => FunctionKind::Plt,
+                SymbolKind::Kernel => FunctionKind::Kernel,
+                _ => FunctionKind::User,
+            },
+        });
+        Some(id)
+    }
+}

@@ -1,0 +1,404 @@
+//! A trace in a directory of files, as uftrace and fathom record it. `docs/format.md` describes the files.
+
+mod address;
+mod dat;
+mod functions;
+mod modules;
+mod perf;
+mod stream;
+mod tasks;
+mod text;
+mod warnings;
+
+pub use perf::{PerfEvent, PerfReader};
+
+use crate::task_file::TaskMessage;
+use crate::{
+    Error, EventOptions, External, Features, Function, FunctionId, FunctionKind, Info, Resolver, Session,
+    Task, TaskEvents, Tid, Trace, event_id,
+};
+use address::{AddressSpace, Opened};
+use dat::Warn;
+use fathom_symbols::symfile::ModuleId;
+use fathom_symbols::{SymbolTable, demangle};
+use functions::{Functions, TaskResolver};
+use modules::{ModuleIndex, Modules, Places};
+use perf::PerfIndex;
+use rustc_hash::FxHashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use warnings::Warnings;
+
+/// How to open a directory.
+#[derive(Clone, Debug, Default)]
+pub struct OpenOptions {
+    /// How names are shown.
+    pub demangle: demangle::Style,
+    /// A directory of symbol files that goes before the trace's own (`--with-syms`).
+    pub symbol_dir: Option<PathBuf>,
+}
+
+/// A trace in a directory.
+#[derive(Debug)]
+pub struct Directory {
+    places: Places,
+    demangle: demangle::Style,
+    info: Info,
+    messages: Vec<TaskMessage>,
+    all_tasks: Vec<Task>,
+    tasks: Vec<Task>,
+    forks: FxHashMap<Tid, u64>,
+    sessions: Vec<Session>,
+    spaces: Vec<AddressSpace>,
+    modules: Modules,
+    functions: Functions,
+    files: Files,
+    perf: OnceLock<PerfIndex>,
+    event_names: FxHashMap<u64, String>,
+    external: Vec<External>,
+    warnings: Warnings,
+    budget: Budget,
+}
+
+/// What the directory has.
+#[derive(Debug, Default)]
+struct Files {
+    /// Size of each task's file.
+    tasks: FxHashMap<Tid, u64>,
+    /// By number of the processor.
+    perf: Vec<(u32, PathBuf)>,
+    kernel: bool,
+}
+
+impl Directory {
+    /// Opens the trace in the directory `dir`.
+    ///
+    /// What can be read without the rest is: [`Trace::warnings`] tells what is missing. Records are read later, so
+    /// damage in them is not noticed here.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] when there is no such directory, [`Error::Missing`] when it has no trace,
+    /// [`Error::NotATrace`], [`Error::Version`] or [`Error::Damaged`] when the header can't be made sense of.
+    pub fn open(dir: &Path, options: OpenOptions) -> Result<Directory, Error> {
+        let warnings = Warnings::default();
+        let files = Files::list(dir)?;
+        let info = open_info(dir, &warnings)?;
+        let messages = open_messages(dir, &warnings)?;
+        let exe = info.exe_name.clone().unwrap_or_default();
+        let mut cast = tasks::Cast::new(&messages, &exe);
+        files.check(&mut cast, dir, &warnings);
+        let mut modules = Modules::default();
+        let mut spaces: Vec<AddressSpace> =
+            cast.sessions.iter().map(|s| open_map(dir, s, &mut modules, &warnings)).collect();
+        add_python(dir, &mut spaces, &mut modules);
+        for library in &cast.dlopens {
+            let module = modules.add(ModuleId { path: library.library.clone(), build_id: None });
+            if let Some(space) = spaces.get_mut(library.session) {
+                space.open(Opened { time: library.time, base: library.base, module });
+            }
+        }
+        let mut all_tasks: Vec<Task> = cast.tasks.into_values().collect();
+        all_tasks.sort_by_key(|task| task.tid);
+        let tasks = all_tasks.iter().filter(|t| files.tasks.get(&t.tid).is_some_and(|size| *size > 0));
+        Ok(Directory {
+            tasks: tasks.cloned().collect(),
+            event_names: text::read_events(&dir.join("events.txt"), &warnings),
+            external: text::read_external(&dir.join("extern.dat"), &warnings),
+            places: Places { dir: dir.to_path_buf(), symbol_dir: options.symbol_dir },
+            demangle: options.demangle,
+            info,
+            messages,
+            all_tasks,
+            forks: cast.forks,
+            sessions: cast.sessions,
+            spaces,
+            modules,
+            functions: Functions::default(),
+            files,
+            perf: OnceLock::new(),
+            warnings,
+            budget: Budget::default(),
+        })
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.places.dir
+    }
+
+    /// The messages of `task.txt`, in its order.
+    pub fn task_messages(&self) -> &[TaskMessage] {
+        &self.messages
+    }
+
+    /// All tasks that are known, also those without events, ascending by tid.
+    pub fn all_tasks(&self) -> &[Task] {
+        &self.all_tasks
+    }
+
+    /// Bytes of records of a task, 0 when it has none.
+    pub fn data_size(&self, tid: Tid) -> u64 {
+        self.files.tasks.get(&tid).copied().unwrap_or(0)
+    }
+
+    /// The files of scheduler and task events with the numbers of their processors, ascending; for
+    /// [`PerfReader`].
+    pub fn perf_files(&self) -> &[(u32, PathBuf)] {
+        &self.files.perf
+    }
+
+    /// The modules that a session began with: start address, path, symbols.
+    pub fn modules(&self, session: usize) -> impl Iterator<Item = (u64, &str, &SymbolTable)> {
+        let space = self.spaces.get(session).into_iter();
+        space.flat_map(AddressSpace::modules).filter_map(|(start, index)| {
+            let module = self.modules.get(index)?;
+            Some((start, module.id.path.as_str(), module.symbols(&self.places, &self.warnings)))
+        })
+    }
+
+    /// The text of `default.opts`: options that views apply by themselves. Empty when there is none.
+    pub fn default_options(&self) -> String {
+        text::read_small(&self.places.dir.join("default.opts"), &self.warnings).unwrap_or_default()
+    }
+
+    /// The text of `note.txt`, the user's remarks.
+    pub fn note(&self) -> Option<String> {
+        text::read_small(&self.places.dir.join("note.txt"), &self.warnings)
+    }
+
+    fn space(&self, session: usize) -> &AddressSpace {
+        static NOTHING: OnceLock<AddressSpace> = OnceLock::new();
+        self.spaces.get(session).unwrap_or_else(|| NOTHING.get_or_init(AddressSpace::default))
+    }
+
+    fn task(&self, tid: Tid) -> Option<&Task> {
+        let index = self.tasks.binary_search_by_key(&tid, |task| task.tid).ok()?;
+        self.tasks.get(index)
+    }
+
+    /// Events of processors, read when first asked for.
+    fn perf(&self) -> &PerfIndex {
+        self.perf.get_or_init(|| {
+            let files = self.files.perf.iter().map(|(_, path)| path.as_path());
+            PerfIndex::read(files, self.info.endian, |tid| self.task(tid).is_some(), &self.warnings)
+        })
+    }
+}
+
+impl Trace for Directory {
+    fn info(&self) -> &Info {
+        &self.info
+    }
+
+    fn tasks(&self) -> &[Task] {
+        &self.tasks
+    }
+
+    fn sessions(&self) -> &[Session] {
+        &self.sessions
+    }
+
+    fn events(&self, tid: Tid, options: EventOptions) -> Result<Box<dyn TaskEvents + '_>, Error> {
+        let task = self.task(tid).ok_or(Error::NoSuchTask { tid })?;
+        Ok(Box::new(stream::Stream::open(self, task, options)?))
+    }
+
+    fn resolver(&self, tid: Tid) -> Box<dyn Resolver + '_> {
+        let sessions = self.task(tid).map_or(&[][..], |task| &task.sessions);
+        Box::new(TaskResolver::new(self, sessions))
+    }
+
+    fn function(&self, id: FunctionId) -> Function {
+        let known = self.functions.get(id).map(|known| known.function);
+        known.unwrap_or_else(|| functions::unknown("<0>".into(), "[unknown]", 0, FunctionKind::Unknown))
+    }
+
+    fn event_name(&self, id: u64) -> Option<String> {
+        event_id::name(id).map(str::to_owned).or_else(|| self.event_names.get(&id).cloned())
+    }
+
+    fn external(&self) -> &[External] {
+        &self.external
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        self.warnings.list()
+    }
+}
+
+/// The trace to read when the user names none: the first that is there of `fathom.data` (if `fathom` is set),
+/// `uftrace.data`, the directory `base` itself, and `ftrace.dir`, all in `base`.
+///
+/// # Errors
+///
+/// [`Error::NoDefault`].
+pub fn find_default(base: &Path, fathom: bool) -> Result<PathBuf, Error> {
+    let mut names = vec!["uftrace.data", ".", "ftrace.dir"];
+    if fathom {
+        names.insert(0, "fathom.data");
+    }
+    let places = names.iter().map(|name| if *name == "." { base.to_path_buf() } else { base.join(name) });
+    // A recording that was cut short may have no info file, but it has one of tasks.
+    let is_trace = |dir: &PathBuf| dir.join("info").is_file() || dir.join("task.txt").is_file();
+    places.into_iter().find(is_trace).ok_or_else(|| {
+        let shown = names.iter().map(|name| if *name == "." { "./info" } else { name });
+        Error::NoDefault { looked_for: shown.collect::<Vec<_>>().join(", ") }
+    })
+}
+
+impl Files {
+    fn list(dir: &Path) -> Result<Files, Error> {
+        let mut files = Files::default();
+        for entry in fs::read_dir(dir).map_err(|e| Error::io(dir, "read the directory", e))? {
+            let entry = entry.map_err(|e| Error::io(dir, "read the directory", e))?;
+            let name = entry.file_name();
+            let Some(stem) = name.to_str().and_then(|name| name.strip_suffix(".dat")) else { continue };
+            let path = entry.path();
+            // Not a directory, and not a pipe, which would have to be waited for.
+            let Some(size) = fs::metadata(&path).ok().filter(fs::Metadata::is_file).map(|m| m.len()) else {
+                continue;
+            };
+            if let Some(cpu) = stem.strip_prefix("perf-cpu").and_then(|n| n.parse().ok()) {
+                files.perf.push((cpu, path));
+            } else if stem.starts_with("kernel-cpu") {
+                files.kernel |= size > 0;
+            } else if let Some(tid) = stem.parse().ok().filter(|_| stem.bytes().all(|b| b.is_ascii_digit())) {
+                files.tasks.insert(tid, size);
+            }
+        }
+        files.perf.sort();
+        Ok(files)
+    }
+
+    /// Compares with the tasks that are known, adds those that aren't, and warns of what is odd.
+    fn check(&self, cast: &mut tasks::Cast, dir: &Path, warn: &dyn Warn) {
+        let mut tids: Vec<_> = self.tasks.iter().collect();
+        tids.sort();
+        for (tid, size) in tids {
+            let file = dir.join(format!("{tid}.dat"));
+            if *size == 0 {
+                warn.warn(format!("{}: empty, the task is not shown", file.display()));
+            }
+            if !cast.tasks.contains_key(tid) {
+                warn.warn(format!("{}: task.txt doesn't mention this task", file.display()));
+                cast.stray(*tid);
+            }
+        }
+        if self.tasks.is_empty() {
+            warn.warn(format!("{}: no <tid>.dat file, nothing was recorded", dir.display()));
+        }
+        if self.kernel {
+            warn.warn(format!("{}: kernel-cpu<N>.dat files are not read yet", dir.display()));
+        }
+    }
+}
+
+fn open_info(dir: &Path, warn: &dyn Warn) -> Result<Info, Error> {
+    let path = dir.join("info");
+    if !path.is_file() {
+        if !dir.join("task.txt").is_file() {
+            let what = "not a trace: it has neither an info nor a task.txt file".to_owned();
+            return Err(Error::Missing { file: dir.to_path_buf(), what });
+        }
+        warn.warn(format!("{}: missing, the recording was cut short", path.display()));
+        return Ok(Info::default());
+    }
+    let (info, problem) = Info::read_partly(&path)?;
+    if let Some(problem) = problem {
+        warn.warn(format!("{problem}; what comes after that is not used"));
+    }
+    Ok(info)
+}
+
+fn open_messages(dir: &Path, warn: &dyn Warn) -> Result<Vec<TaskMessage>, Error> {
+    let path = dir.join("task.txt");
+    if !path.is_file() {
+        warn.warn(format!("{}: missing, so nothing is known about programs and modules", path.display()));
+        return Ok(Vec::new());
+    }
+    let text = fs::read(&path).map_err(|e| Error::io(&path, "read", e))?;
+    if text.is_empty() {
+        warn.warn(format!("{}: empty, so nothing is known about programs and modules", path.display()));
+    }
+    Ok(tasks::parse(&text, &path, warn))
+}
+
+fn open_map(dir: &Path, session: &Session, modules: &mut Modules, warn: &dyn Warn) -> AddressSpace {
+    // The placeholder for sessions that nothing tells of has no map.
+    if session.sid.is_empty() {
+        return AddressSpace::default();
+    }
+    let path = dir.join(format!("sid-{}.map", session.sid));
+    let text = match fs::read(&path) {
+        Ok(text) => text,
+        Err(e) => {
+            warn.warn(format!("{}: cannot read: {e}; functions have no names", path.display()));
+            return AddressSpace::default();
+        }
+    };
+    let (space, bad) = AddressSpace::parse(&text, modules);
+    if bad > 0 {
+        warn.warn(format!("{}: {bad} lines make no sense, they are ignored", path.display()));
+    }
+    if space.modules().next().is_none() {
+        warn.warn(format!("{}: no modules, functions have no names", path.display()));
+    }
+    space
+}
+
+/// Programs in Python have numbers instead of addresses, from 1 on.
+fn add_python(dir: &Path, spaces: &mut [AddressSpace], modules: &mut Modules) {
+    const NAME: &str = "python.fake";
+    let Ok(text) = fs::read(dir.join(format!("{NAME}.sym"))) else { return };
+    let file = fathom_symbols::symfile::SymFile::parse(&text);
+    let size = (file.symbols.len() as u64).next_multiple_of(4096);
+    // Its header need not name the file as its path.
+    let module: ModuleIndex =
+        modules.add_loaded(ModuleId { path: NAME.into(), build_id: None }, file.symbols);
+    spaces.iter_mut().for_each(|space| space.add_first(size, module));
+}
+
+/// Shares out memory and file descriptors among the readers of a directory's files.
+#[derive(Debug, Default)]
+struct Budget {
+    readers: AtomicUsize,
+    open: AtomicUsize,
+}
+
+impl Budget {
+    /// Readers that keep their file open; others open it for each filling of their buffer. Well below the 1024
+    /// descriptors that a process usually may have.
+    const OPEN: usize = 256;
+    /// Bytes of all buffers together.
+    const BUFFERS: usize = 32 << 20;
+    const LARGEST: usize = 256 << 10;
+    const SMALLEST: usize = 8 << 10;
+
+    /// A reader begins; says whether it may keep its file open.
+    fn enter(&self) -> bool {
+        self.readers.fetch_add(1, Ordering::Relaxed);
+        let one_more = |open: usize| (open < Self::OPEN).then_some(open + 1);
+        self.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok()
+    }
+
+    fn leave(&self, was_open: bool) {
+        self.readers.fetch_sub(1, Ordering::Relaxed);
+        if was_open {
+            self.open.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Size of a buffer as many readers as there are now, a power of two.
+    fn buffer_size(&self) -> usize {
+        let share = Self::BUFFERS / self.readers.load(Ordering::Relaxed).max(1);
+        (share + 1).next_power_of_two().div_euclid(2).clamp(Self::SMALLEST, Self::LARGEST)
+    }
+}
+
+/// Whether a trace with these features has records with payloads.
+fn has_payloads(features: Features) -> bool {
+    [Features::ARGUMENT, Features::RETVAL, Features::EVENT].into_iter().any(|f| features.has(f))
+}
