@@ -1,0 +1,36 @@
+//! Records as the runtime writes them: 16 bytes, the same bits that the data directory has.
+//!
+//! ```text
+//!  u64 time   raw clock of the recording: TSC ticks, or nanoseconds where the TSC cannot be used
+//!  u64 word   63                                   16 15        6 5   3  2   1  0
+//!            +---------------------------------------+-----------+-----+----+-----+
+//!            |          address (48 bits)            |   depth   | 5   |more|type |
+//!            +---------------------------------------+-----------+-----+----+-----+
+//! ```
+//!
+//! A word is never zero, so a zeroed segment shows by itself how far it has been written.
+
+/// Type bits of an entry.
+pub const ENTRY: u64 = 0;
+/// Type bits of an exit.
+pub const EXIT: u64 = 1;
+/// Type bits of a count of lost records (in the address field).
+pub const LOST: u64 = 2;
+/// Mask of the type bits.
+pub const TYPE_MASK: u64 = 3;
+/// The constant in bits 3 to 5.
+pub const MAGIC: u64 = 5 << 3;
+/// Where the depth starts; it is ten bits wide and wraps.
+pub const DEPTH_SHIFT: u32 = 6;
+/// The depth bits in place.
+pub const DEPTH_MASK: u64 = 0x3ff << DEPTH_SHIFT;
+/// Where the address starts.
+pub const ADDR_SHIFT: u32 = 16;
+/// Size of a record in bytes.
+pub const SIZE: usize = 16;
+
+/// The word of a record.
+#[inline]
+pub const fn word(kind: u64, depth: u64, addr: u64) -> u64 {
+    (addr << ADDR_SHIFT) | ((depth << DEPTH_SHIFT) & DEPTH_MASK) | MAGIC | kind
+}

@@ -1,0 +1,404 @@
+//! The hooks themselves: what the compiler's calls, the patched sites, the PLT and the replaced return addresses
+//! arrive at.
+//!
+//! Each fast path is straight code that preserves every register it does not own (a caller compiled with
+//! interprocedural register allocation may count on any of them), stores one frame and one record, and leaves for
+//! Rust only when something is unusual. Layout constants are those of `state.rs`, where they are pinned.
+//!
+//! # Why a signal handler may interrupt anything here
+//!
+//! Handlers run hooks on the same shadow stack and the same segment, and are balanced: when one returns, `TOP` is
+//! what it was. So:
+//! - a frame is reserved (`TOP` stored) before it is filled, and an unfilled frame has `SLOT = 0`, which sends nested
+//!   hooks to the slow path, where it is left alone. `SLOT` is stored last, and cleared before `TOP` goes down;
+//! - a record is reserved by one unlocked `xadd`, which a handler of the same thread cannot split. The clock is read
+//!   afterwards, so a handler's records may lie behind an older one with a younger time; the recorder repairs that.
+//!
+//! # Unwinding
+//!
+//! `fathom_return` carries a DWARF expression that finds the original return address in the shadow stacks: see
+//! `docs/unwinding.md`. Nothing is registered and nothing is interposed for it.
+
+use core::arch::{global_asm, naked_asm};
+
+/// Reads the clock and stores the record. In: rcx = block, r10 = word. Out: rax, rcx, rdx are gone. Jumps to
+/// `$slow` with rcx = block, r10 = word when the segment is full or this thread has none.
+macro_rules! store_record {
+    ($slow:literal) => {
+        concat!(
+            "mov eax, 16\n",
+            "xadd qword ptr [rcx + {BUF}], rax\n",
+            "cmp rax, qword ptr [rcx + {BUF} + 8]\n",
+            "jae ",
+            $slow,
+            "\n",
+            "mov rcx, rax\n",
+            "rdtsc\n",
+            "shl rdx, 32\n",
+            "or rax, rdx\n",
+            "mov qword ptr [rcx], rax\n",
+            "mov qword ptr [rcx + 8], r10\n",
+        )
+    };
+}
+
+/// The body of an entry hook. `$slot` leaves the address of the function's return address in r11; the hook's own
+/// return address is an address inside the function.
+macro_rules! entry_hook {
+    ($slot:literal) => {
+        concat!(
+            ".cfi_startproc\n",
+            "push rax\n.cfi_adjust_cfa_offset 8\n",
+            "push rcx\n.cfi_adjust_cfa_offset 8\n",
+            "push rdx\n.cfi_adjust_cfa_offset 8\n",
+            "push r10\n.cfi_adjust_cfa_offset 8\n",
+            "push r11\n.cfi_adjust_cfa_offset 8\n",
+            $slot,
+            "\n",
+            "mov rcx, qword ptr [rip + fathom_tls@gottpoff]\n",
+            "mov rcx, qword ptr fs:[rcx]\n",
+            "test rcx, rcx\n",
+            "jz 90f\n",
+            "mov rax, qword ptr [rcx]\n",
+            "mov rdx, qword ptr [r11]\n",
+            "cmp qword ptr [rax], r11\n",
+            "jbe 90f\n",
+            "lea r10, [rip + fathom_return]\n",
+            "cmp rdx, r10\n",
+            "je 90f\n",
+            "cmp rax, qword ptr [rcx + {LIMIT}]\n",
+            "jae 90f\n",
+            "add rax, 32\n",
+            "mov qword ptr [rcx], rax\n",
+            "mov qword ptr [rax + 8], rdx\n",
+            "mov rdx, qword ptr [rsp + 40]\n",
+            "lea r10, [rax + rax]\n",
+            "shl rdx, 16\n",
+            "and r10d, 0xffc0\n",
+            "lea r10, [rdx + r10 + 0x28]\n",
+            "mov qword ptr [rax + 16], r10\n",
+            "mov qword ptr [rax], r11\n",
+            "lea rax, [rip + fathom_return]\n",
+            "mov qword ptr [r11], rax\n",
+            store_record!("91f"),
+            "80:\n",
+            ".cfi_remember_state\n",
+            "pop r11\n.cfi_adjust_cfa_offset -8\n",
+            "pop r10\n.cfi_adjust_cfa_offset -8\n",
+            "pop rdx\n.cfi_adjust_cfa_offset -8\n",
+            "pop rcx\n.cfi_adjust_cfa_offset -8\n",
+            "pop rax\n.cfi_adjust_cfa_offset -8\n",
+            "ret\n",
+            ".cfi_restore_state\n",
+            "90: mov r10, qword ptr [rsp + 40]\n",
+            "call fathom_to_slow_entry\n",
+            "jmp 80b\n",
+            "91: call fathom_to_slow_record\n",
+            "jmp 80b\n",
+            ".cfi_endproc\n",
+        )
+    };
+}
+
+/// `-pg -mfentry`, and patched sites: called before the function's first instruction.
+///
+/// # Safety
+/// For compiler-made calls only.
+#[unsafe(naked)]
+#[unsafe(export_name = "__fentry__")]
+pub(crate) unsafe extern "C" fn fentry() {
+    naked_asm!(
+        entry_hook!("lea r11, [rsp + 48]"),
+        LIMIT = const crate::state::LIMIT_OFFSET,
+        BUF = const crate::state::BUF_OFFSET,
+    )
+}
+
+/// `-pg`: called after the function has set up rbp, so its return address is above the saved one.
+///
+/// # Safety
+/// For compiler-made calls only.
+#[unsafe(naked)]
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "C" fn mcount() {
+    naked_asm!(
+        entry_hook!("lea r11, [rbp + 8]"),
+        LIMIT = const crate::state::LIMIT_OFFSET,
+        BUF = const crate::state::BUF_OFFSET,
+    )
+}
+
+/// The other name that glibc has for [`mcount`].
+///
+/// # Safety
+/// For compiler-made calls only.
+#[unsafe(naked)]
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "C" fn _mcount() {
+    naked_asm!(
+        entry_hook!("lea r11, [rbp + 8]"),
+        LIMIT = const crate::state::LIMIT_OFFSET,
+        BUF = const crate::state::BUF_OFFSET,
+    )
+}
+
+/// Calls a Rust function from a hook: everything that Rust may change and that the hook has not saved.
+/// r10 and r11 are the arguments; what is left in rax comes back in rax.
+macro_rules! to_rust {
+    ($name:literal, $args:literal, $target:literal) => {
+        concat!(
+            ".hidden ",
+            $name,
+            "\n.globl ",
+            $name,
+            "\n.type ",
+            $name,
+            ",@function\n",
+            $name,
+            ":\n",
+            ".cfi_startproc\n",
+            "push rbp\n.cfi_adjust_cfa_offset 8\n.cfi_rel_offset rbp, 0\n",
+            "mov rbp, rsp\n.cfi_def_cfa_register rbp\n",
+            "push rdi\npush rsi\npush r8\npush r9\npush r10\npush r11\n",
+            "sub rsp, 256\n",
+            "and rsp, -16\n",
+            "movups xmmword ptr [rsp], xmm0\nmovups xmmword ptr [rsp+16], xmm1\n",
+            "movups xmmword ptr [rsp+32], xmm2\nmovups xmmword ptr [rsp+48], xmm3\n",
+            "movups xmmword ptr [rsp+64], xmm4\nmovups xmmword ptr [rsp+80], xmm5\n",
+            "movups xmmword ptr [rsp+96], xmm6\nmovups xmmword ptr [rsp+112], xmm7\n",
+            "movups xmmword ptr [rsp+128], xmm8\nmovups xmmword ptr [rsp+144], xmm9\n",
+            "movups xmmword ptr [rsp+160], xmm10\nmovups xmmword ptr [rsp+176], xmm11\n",
+            "movups xmmword ptr [rsp+192], xmm12\nmovups xmmword ptr [rsp+208], xmm13\n",
+            "movups xmmword ptr [rsp+224], xmm14\nmovups xmmword ptr [rsp+240], xmm15\n",
+            $args,
+            "\n",
+            "call ",
+            $target,
+            "\n",
+            "movups xmm0, xmmword ptr [rsp]\nmovups xmm1, xmmword ptr [rsp+16]\n",
+            "movups xmm2, xmmword ptr [rsp+32]\nmovups xmm3, xmmword ptr [rsp+48]\n",
+            "movups xmm4, xmmword ptr [rsp+64]\nmovups xmm5, xmmword ptr [rsp+80]\n",
+            "movups xmm6, xmmword ptr [rsp+96]\nmovups xmm7, xmmword ptr [rsp+112]\n",
+            "movups xmm8, xmmword ptr [rsp+128]\nmovups xmm9, xmmword ptr [rsp+144]\n",
+            "movups xmm10, xmmword ptr [rsp+160]\nmovups xmm11, xmmword ptr [rsp+176]\n",
+            "movups xmm12, xmmword ptr [rsp+192]\nmovups xmm13, xmmword ptr [rsp+208]\n",
+            "movups xmm14, xmmword ptr [rsp+224]\nmovups xmm15, xmmword ptr [rsp+240]\n",
+            "lea rsp, [rbp - 48]\n",
+            "pop r11\npop r10\npop r9\npop r8\npop rsi\npop rdi\n",
+            "pop rbp\n.cfi_def_cfa rsp, 8\n",
+            "ret\n",
+            ".cfi_endproc\n",
+            ".size ",
+            $name,
+            ", . - ",
+            $name,
+            "\n",
+        )
+    };
+}
+
+global_asm!(
+    // One pointer and one word of state per thread; zero means that the thread has not been seen yet.
+    ".section .tbss,\"awT\",@nobits",
+    ".p2align 4",
+    ".hidden fathom_tls",
+    ".globl fathom_tls",
+    ".type fathom_tls,@object",
+    ".size fathom_tls, 16",
+    "fathom_tls: .zero 16",
+    ".text",
+);
+
+global_asm!(
+    to_rust!("fathom_to_slow_entry", "mov rdi, r11\nmov rsi, r10", "{entry}"),
+    to_rust!("fathom_to_slow_record", "mov rdi, rcx\nmov rsi, r10", "{record}"),
+    to_rust!("fathom_to_slow_exit", "mov rdi, r11", "{exit}"),
+    entry = sym crate::slow::slow_entry,
+    record = sym crate::slow::slow_record,
+    exit = sym crate::slow::slow_exit,
+);
+
+global_asm!(
+    ".p2align 6",
+    // Read by the expression below, relative to the trampoline.
+    ".quad {threads} - fathom_return",
+    ".hidden fathom_return",
+    ".globl fathom_return",
+    ".type fathom_return,@function",
+    ".cfi_startproc",
+    // CFA = slot + 9: unlike slot or slot + 8 it differs from the callee's and the caller's.
+    ".cfi_def_cfa rsp, 1",
+    // rsp = CFA - 1
+    ".cfi_escape 0x16, 0x07, 0x02, 0x31, 0x1c",
+    // RA = orig of the frame whose slot is CFA - 9, searched from the top of each thread's shadow stack.
+    ".cfi_escape 0x16, 0x10, 0x35, 0x39, 0x1c, 0x12, 0x80, 0x77, 0x06, 0x80, 0x00, 0x22, 0x06, 0x12, 0x28, 0x03, 0x00, 0x2f, 0x24, 0x00, 0x12, 0x06, 0x12, 0x06, 0x15, 0x03, 0x29, 0x28, 0x17, 0x00, 0x12, 0x15, 0x02, 0x23, 0x08, 0x06, 0x2b, 0x28, 0x07, 0x00, 0x13, 0x23, 0x10, 0x06, 0x2f, 0xde, 0xff, 0x08, 0x20, 0x1c, 0x2f, 0xe1, 0xff, 0x23, 0x08, 0x06",
+    // Unwinders look up the address before a return address.
+    "nop",
+    "fathom_return:",
+    "lea rsp, [rsp - 8]\n.cfi_adjust_cfa_offset 8",
+    "push rax\n.cfi_adjust_cfa_offset 8",
+    "push rcx\n.cfi_adjust_cfa_offset 8",
+    "push rdx\n.cfi_adjust_cfa_offset 8",
+    "push r10\n.cfi_adjust_cfa_offset 8",
+    "push r11\n.cfi_adjust_cfa_offset 8",
+    "lea r11, [rsp + 40]",
+    "mov rcx, qword ptr [rip + fathom_tls@gottpoff]",
+    "mov rcx, qword ptr fs:[rcx]",
+    "test rcx, rcx",
+    "jz 92f",
+    "mov rax, qword ptr [rcx]",
+    "cmp qword ptr [rax], r11",
+    "jne 92f",
+    "mov rdx, qword ptr [rax + 8]",
+    "mov qword ptr [r11], rdx",
+    // From here on the return address is where the slot was: RA is at CFA - 9.
+    ".cfi_remember_state",
+    ".cfi_escape 0x10, 0x10, 0x02, 0x39, 0x1c",
+    "mov r10, qword ptr [rax + 16]",
+    "mov qword ptr [rax], 0",
+    "sub rax, 32",
+    "mov qword ptr [rcx], rax",
+    "or r10, 1",
+    store_record!("93f"),
+    "81:",
+    "pop r11\n.cfi_adjust_cfa_offset -8",
+    "pop r10\n.cfi_adjust_cfa_offset -8",
+    "pop rdx\n.cfi_adjust_cfa_offset -8",
+    "pop rcx\n.cfi_adjust_cfa_offset -8",
+    "pop rax\n.cfi_adjust_cfa_offset -8",
+    "lea rsp, [rsp + 8]\n.cfi_adjust_cfa_offset -8",
+    // The word below rsp is safe from signal frames (red zone). A jump, not a return: the processor's return
+    // predictor has already been misled once by the replaced address.
+    "jmp qword ptr [rsp - 8]",
+    ".cfi_restore_state",
+    "92: call fathom_to_slow_exit",
+    "mov qword ptr [rsp + 40], rax",
+    "jmp 81b",
+    "93: call fathom_to_slow_record",
+    "jmp 81b",
+    ".cfi_endproc",
+    ".size fathom_return, . - fathom_return",
+    threads = sym crate::state::THREADS,
+    BUF = const crate::state::BUF_OFFSET,
+);
+
+global_asm!(
+    // A GOT entry leads to a stub that pushes the index of the library function and jumps here.
+    ".p2align 6",
+    ".hidden fathom_plt",
+    ".globl fathom_plt",
+    ".type fathom_plt,@function",
+    "fathom_plt:",
+    ".cfi_startproc",
+    ".cfi_def_cfa rsp, 16",
+    "push rax\n.cfi_adjust_cfa_offset 8",
+    "push rcx\n.cfi_adjust_cfa_offset 8",
+    "push rdx\n.cfi_adjust_cfa_offset 8",
+    "push r10\n.cfi_adjust_cfa_offset 8",
+    "lea r11, [rsp + 40]",
+    "mov rdx, qword ptr [rsp + 32]",
+    "shl rdx, 5",
+    "add rdx, qword ptr [rip + {table}]",
+    "cmp byte ptr [rdx + 16], 0",
+    "jne 94f",
+    "mov rcx, qword ptr [rip + fathom_tls@gottpoff]",
+    "mov rcx, qword ptr fs:[rcx]",
+    "test rcx, rcx",
+    "jz 94f",
+    "mov rax, qword ptr [rcx]",
+    "cmp qword ptr [rax], r11",
+    "jbe 94f",
+    "cmp rax, qword ptr [rcx + {LIMIT}]",
+    "jae 94f",
+    "lea r10, [rip + fathom_return]",
+    "cmp qword ptr [r11], r10",
+    "je 94f",
+    "mov r10, qword ptr [r11]",
+    "add rax, 32",
+    "mov qword ptr [rcx], rax",
+    "mov qword ptr [rax + 8], r10",
+    "lea r10, [rax + rax]",
+    "and r10d, 0xffc0",
+    "or r10, qword ptr [rdx + 8]",
+    "mov qword ptr [rax + 16], r10",
+    "mov qword ptr [rax], r11",
+    "lea rax, [rip + fathom_return]",
+    "mov qword ptr [r11], rax",
+    "mov r11, qword ptr [rdx]",
+    store_record!("95f"),
+    "83:",
+    ".cfi_remember_state",
+    "pop r10\n.cfi_adjust_cfa_offset -8",
+    "pop rdx\n.cfi_adjust_cfa_offset -8",
+    "pop rcx\n.cfi_adjust_cfa_offset -8",
+    "pop rax\n.cfi_adjust_cfa_offset -8",
+    "lea rsp, [rsp + 8]\n.cfi_adjust_cfa_offset -8",
+    "jmp r11",
+    ".cfi_restore_state",
+    "95: call fathom_to_slow_record",
+    "jmp 83b",
+    // Special functions, first calls, unusual stacks: all six argument registers are in memory for the slow path,
+    // which may change them (environment of exec).
+    "94: pop r10\n.cfi_adjust_cfa_offset -8",
+    "pop rdx\n.cfi_adjust_cfa_offset -8",
+    "pop rcx\n.cfi_adjust_cfa_offset -8",
+    "pop rax\n.cfi_adjust_cfa_offset -8",
+    "push rbp\n.cfi_adjust_cfa_offset 8\n.cfi_rel_offset rbp, 0",
+    "mov rbp, rsp\n.cfi_def_cfa_register rbp",
+    "push rax\npush r10",
+    "push r9\npush r8\npush rcx\npush rdx\npush rsi\npush rdi",
+    "mov rdi, rsp",
+    "mov rsi, qword ptr [rbp + 8]",
+    "lea rdx, [rbp + 16]",
+    "sub rsp, 128\nand rsp, -16",
+    "movups xmmword ptr [rsp], xmm0\nmovups xmmword ptr [rsp+16], xmm1",
+    "movups xmmword ptr [rsp+32], xmm2\nmovups xmmword ptr [rsp+48], xmm3",
+    "movups xmmword ptr [rsp+64], xmm4\nmovups xmmword ptr [rsp+80], xmm5",
+    "movups xmmword ptr [rsp+96], xmm6\nmovups xmmword ptr [rsp+112], xmm7",
+    "call {slow}",
+    "mov r11, rax",
+    "movups xmm0, xmmword ptr [rsp]\nmovups xmm1, xmmword ptr [rsp+16]",
+    "movups xmm2, xmmword ptr [rsp+32]\nmovups xmm3, xmmword ptr [rsp+48]",
+    "movups xmm4, xmmword ptr [rsp+64]\nmovups xmm5, xmmword ptr [rsp+80]",
+    "movups xmm6, xmmword ptr [rsp+96]\nmovups xmm7, xmmword ptr [rsp+112]",
+    "lea rsp, [rbp - 64]",
+    "pop rdi\npop rsi\npop rdx\npop rcx\npop r8\npop r9\npop r10\npop rax",
+    "pop rbp\n.cfi_def_cfa rsp, 16",
+    "lea rsp, [rsp + 8]\n.cfi_adjust_cfa_offset -8",
+    "jmp r11",
+    ".cfi_endproc",
+    ".size fathom_plt, . - fathom_plt",
+    table = sym crate::plt::TABLE,
+    slow = sym crate::plt::slow_plt,
+    LIMIT = const crate::state::LIMIT_OFFSET,
+    BUF = const crate::state::BUF_OFFSET,
+);
+
+unsafe extern "C" {
+    /// The return trampoline. Only its address is used.
+    pub(crate) fn fathom_return();
+    /// The PLT hook. Only its address is used.
+    pub(crate) fn fathom_plt();
+}
+
+// The compiler calls these whatever the code says. libc's would do, but use vector registers that the hooks have
+// not saved; and they must stay invisible to the program, which has its own.
+global_asm!(
+    ".hidden memcpy\n.globl memcpy\nmemcpy: mov rax, rdi\nmov rcx, rdx\nrep movsb\nret",
+    ".hidden memmove\n.globl memmove\nmemmove: mov rax, rdi\nmov rcx, rdx",
+    "cmp rdi, rsi\njbe 1f\nlea rdx, [rsi + rcx]\ncmp rdi, rdx\njae 1f",
+    "lea rdi, [rdi + rcx - 1]\nlea rsi, [rsi + rcx - 1]\nstd\nrep movsb\ncld\nret",
+    "1: rep movsb\nret",
+    ".hidden memset\n.globl memset\nmemset: mov r8, rdi\nmov eax, esi\nmov rcx, rdx\nrep stosb\nmov rax, r8\nret",
+    ".hidden bcmp\n.globl bcmp\nbcmp: xor eax, eax\nmov rcx, rdx\ncmp rax, rax\nrepe cmpsb\nsetne al\nret",
+    ".hidden memcmp\n.globl memcmp\nmemcmp: xor eax, eax\nmov rcx, rdx\ncmp rax, rax\nrepe cmpsb\nje 1f",
+    "movzx eax, byte ptr [rdi - 1]\nmovzx ecx, byte ptr [rsi - 1]\nsub eax, ecx\n1: ret",
+    ".hidden strlen\n.globl strlen\nstrlen: mov rax, rdi\n1: cmp byte ptr [rax], 0\nje 2f\ninc rax\njmp 1b",
+    "2: sub rax, rdi\nret",
+);
+
+/// Address that replaces return addresses.
+#[inline]
+pub(crate) fn return_address() -> usize {
+    fathom_return as *const () as usize
+}

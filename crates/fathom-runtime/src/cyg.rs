@@ -1,0 +1,168 @@
+//! `-finstrument-functions`: the compiler calls a hook at both ends, and no return address is replaced.
+//!
+//! A frame's slot is the stack pointer at the call of the enter hook, marked with [`CYG`]; it only orders the frame
+//! among the others. The function's address stands where other frames keep the return address.
+
+use crate::slow::{self, Busy, block_of};
+use crate::state::{self, BITS, CYG, Frame, UNFILLED};
+use core::arch::naked_asm;
+use fathom_abi::record::ADDR_SHIFT;
+
+/// Called by the compiler at the start of each function, inlined ones included.
+///
+/// # Safety
+/// For compiler-made calls only.
+#[unsafe(naked)]
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "C" fn __cyg_profile_func_enter(_function: usize, _site: usize) {
+    naked_asm!(
+        ".cfi_startproc",
+        "lea r11, [rsp + 8 + {CYG}]",
+        "mov rcx, qword ptr [rip + fathom_tls@gottpoff]",
+        "mov rcx, qword ptr fs:[rcx]",
+        "test rcx, rcx",
+        "jz 2f",
+        "mov rax, qword ptr [rcx]",
+        "cmp qword ptr [rax], r11",
+        "jbe 2f",
+        "cmp rax, qword ptr [rcx + {LIMIT}]",
+        "jae 2f",
+        "add rax, 32",
+        "mov qword ptr [rcx], rax",
+        "mov qword ptr [rax + 8], rdi",
+        "lea r10, [rax + rax]",
+        "shl rdi, 16",
+        "and r10d, 0xffc0",
+        "lea r10, [rdi + r10 + 0x28]",
+        "mov qword ptr [rax + 16], r10",
+        "mov qword ptr [rax], r11",
+        "mov eax, 16",
+        "xadd qword ptr [rcx + {BUF}], rax",
+        "cmp rax, qword ptr [rcx + {BUF} + 8]",
+        "jae 4f",
+        "mov rcx, rax",
+        "rdtsc",
+        "shl rdx, 32",
+        "or rax, rdx",
+        "mov qword ptr [rcx], rax",
+        "mov qword ptr [rcx + 8], r10",
+        "ret",
+        "2: mov rsi, r11",
+        "jmp {enter}",
+        "4: mov rdi, rcx",
+        "mov rsi, r10",
+        "jmp {record}",
+        ".cfi_endproc",
+        CYG = const CYG,
+        LIMIT = const state::LIMIT_OFFSET,
+        BUF = const state::BUF_OFFSET,
+        enter = sym slow_enter,
+        record = sym slow::slow_record,
+    )
+}
+
+/// Called by the compiler at each end of a function.
+///
+/// # Safety
+/// For compiler-made calls only.
+#[unsafe(naked)]
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "C" fn __cyg_profile_func_exit(_function: usize, _site: usize) {
+    naked_asm!(
+        ".cfi_startproc",
+        "mov rcx, qword ptr [rip + fathom_tls@gottpoff]",
+        "mov rcx, qword ptr fs:[rcx]",
+        "test rcx, rcx",
+        "jz 5f",
+        "mov rax, qword ptr [rcx]",
+        "cmp qword ptr [rax + 8], rdi",
+        "jne 5f",
+        "test byte ptr [rax], {CYG}",
+        "jz 5f",
+        "mov r10, qword ptr [rax + 16]",
+        "mov qword ptr [rax], 0",
+        "sub rax, 32",
+        "mov qword ptr [rcx], rax",
+        "or r10, 1",
+        "mov eax, 16",
+        "xadd qword ptr [rcx + {BUF}], rax",
+        "cmp rax, qword ptr [rcx + {BUF} + 8]",
+        "jae 4f",
+        "mov rcx, rax",
+        "rdtsc",
+        "shl rdx, 32",
+        "or rax, rdx",
+        "mov qword ptr [rcx], rax",
+        "mov qword ptr [rcx + 8], r10",
+        "ret",
+        "5: lea rsi, [rsp + 8]",
+        "jmp {exit}",
+        "4: mov rdi, rcx",
+        "mov rsi, r10",
+        "jmp {record}",
+        ".cfi_endproc",
+        CYG = const CYG,
+        BUF = const state::BUF_OFFSET,
+        exit = sym slow_exit,
+        record = sym slow::slow_record,
+    )
+}
+
+/// An entry that the fast path did not take.
+extern "C" fn slow_enter(function: usize, slot: usize) {
+    let Some(block) = block_of(slot) else { return };
+    // SAFETY: our own thread's block.
+    let b = unsafe { &mut *block };
+    let Some(_busy) = Busy::enter(unsafe { &*block }) else {
+        b.lost += 1;
+        return;
+    };
+    slow::prepare(b, slot & !BITS);
+    slow::reap(b, slot & !BITS);
+    if let Some(w) = slow::push(b, slot, function, (function as u64) << ADDR_SHIFT) {
+        crate::segment::append(b, w);
+    }
+}
+
+/// An exit whose frame is not on top: frames above it were left by a longjmp, or belong to another stack.
+extern "C" fn slow_exit(function: usize, near: usize) {
+    let block = state::current();
+    if block.is_null() {
+        return;
+    }
+    // SAFETY: our own thread's block.
+    let b = unsafe { &mut *block };
+    let Some(_busy) = Busy::enter(unsafe { &*block }) else {
+        b.lost += 1;
+        return;
+    };
+    slow::prepare(b, near);
+    let Some(at) = find(b, function, near) else { return };
+    let mut above = b.top;
+    while above > at && !b.contexts {
+        // SAFETY: between `at` and the top.
+        if unsafe { (*above).slot & CYG != 0 || (*above).slot & !BITS < near } {
+            slow::give_up_and_remove(b, above, near);
+        }
+        above = above.wrapping_sub(1);
+    }
+    slow::remove(b, at);
+}
+
+/// The frame of a function: the one that was entered with this stack pointer, else the innermost.
+fn find(b: &state::Block, function: usize, near: usize) -> Option<*mut Frame> {
+    let mut innermost = None;
+    let mut at = b.top;
+    while at >= b.base {
+        // SAFETY: between base and top.
+        let f = unsafe { &*at };
+        if f.slot != UNFILLED && f.slot & CYG != 0 && f.orig == function {
+            if f.slot & !BITS == near & !BITS {
+                return Some(at);
+            }
+            innermost = innermost.or(Some(at));
+        }
+        at = at.wrapping_sub(1);
+    }
+    innermost
+}

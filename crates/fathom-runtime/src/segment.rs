@@ -1,0 +1,325 @@
+//! Writing records from the slow paths: taking segments, waiting for one, counting what found no room.
+
+use crate::slow::with_depth;
+use crate::state::{Block, NONE, PROCESS, UNFILLED};
+use crate::{init, slow, sys};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use fathom_abi::arena::{self, Header, Segment, Task};
+use fathom_abi::record::{ENTRY, LOST, SIZE, TYPE_MASK, word};
+
+/// The arena. Only called where one is mapped.
+pub(crate) fn header() -> &'static Header {
+    // SAFETY: set once by the constructor, before any thread gets a block; never unmapped.
+    unsafe { &*PROCESS.arena.load(Ordering::Relaxed) }
+}
+
+/// An entry of one of the arena's tables.
+fn entry<T>(offset: u64, index: u32) -> &'static T {
+    let base = PROCESS.arena.load(Ordering::Relaxed).cast::<u8>();
+    // SAFETY: the constructor has mapped the whole arena, and indexes come from its own lists and counters,
+    // checked against the counts.
+    unsafe { &*base.add(offset as usize).cast::<T>().add(index as usize) }
+}
+
+/// A task slot.
+pub(crate) fn task(index: u32) -> &'static Task {
+    entry(header().tasks, index)
+}
+
+/// A session slot.
+pub(crate) fn session(index: u32) -> &'static arena::Session {
+    entry(header().sessions, index)
+}
+
+fn segment(index: u32) -> &'static Segment {
+    entry(header().heads, index)
+}
+
+/// The recording's clock.
+pub(crate) fn now() -> u64 {
+    if header().clock == arena::CLOCK_TSC {
+        // SAFETY: every x86-64 processor has it.
+        unsafe { core::arch::x86_64::_rdtsc() }
+    } else {
+        sys::monotonic()
+    }
+}
+
+/// Takes the first entry of a free list.
+fn take(head: &AtomicU64, count: u32, next: impl Fn(u32) -> &'static AtomicU32) -> Option<u32> {
+    let mut old = head.load(Ordering::Acquire);
+    loop {
+        let (tag, first) = arena::unpack(old);
+        if first == 0 || first > count {
+            return None;
+        }
+        let new = arena::pack(tag.wrapping_add(1), next(first - 1).load(Ordering::Relaxed));
+        match head.compare_exchange_weak(old, new, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => return Some(first - 1),
+            Err(now) => old = now,
+        }
+    }
+}
+
+/// A task slot for this thread; `NONE` when the table is full (counted).
+pub(crate) fn new_task(tid: i32, pid: i32, parent: Option<i32>) -> u32 {
+    let h = header();
+    let index = take(&h.free_tasks.0, h.task_count, |i| &task(i).next)
+        .or_else(|| Some(h.next_task.0.fetch_add(1, Ordering::Relaxed)).filter(|&i| i < h.task_count));
+    let Some(index) = index else {
+        h.lost_tasks.fetch_add(1, Ordering::Relaxed);
+        return NONE;
+    };
+    let t = task(index);
+    t.flags.store(if parent.is_some() { arena::TASK_FORKED } else { 0 }, Ordering::Relaxed);
+    t.tid.store(tid, Ordering::Relaxed);
+    t.pid.store(pid, Ordering::Relaxed);
+    t.parent.store(parent.unwrap_or(0), Ordering::Relaxed);
+    t.session.store(PROCESS.session.load(Ordering::Relaxed), Ordering::Relaxed);
+    t.start.store(now(), Ordering::Relaxed);
+    t.serial.store(h.last_serial.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+    t.lost.store(0, Ordering::Relaxed);
+    t.too_deep.store(0, Ordering::Relaxed);
+    t.state.store(arena::TASK_LIVE, Ordering::Release);
+    index
+}
+
+/// Ends a task: its segment is left and nothing will follow.
+pub(crate) fn close_task(b: &mut Block) {
+    if b.segment != NONE {
+        segment(b.segment).state.store(arena::SEGMENT_FULL, Ordering::Release);
+        b.segment = NONE;
+    }
+    b.buffer().end.store(0, Ordering::Relaxed);
+    if b.task != NONE {
+        let t = task(b.task);
+        t.lost.fetch_add(b.lost, Ordering::Relaxed);
+        b.lost = 0;
+        t.state.store(arena::TASK_CLOSED, Ordering::Release);
+        b.task = NONE;
+    }
+}
+
+/// A call that the shadow stack has no room for.
+pub(crate) fn too_deep(b: &Block) {
+    if b.task != NONE {
+        task(b.task).too_deep.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Writes a record with the time of now.
+pub(crate) fn append(b: &mut Block, w: u64) {
+    if b.vfork.active {
+        follow_vfork(b);
+    }
+    put(b, None, w);
+}
+
+/// Writes a record. Reserves first and reads the clock afterwards, as the fast path does.
+fn put(b: &mut Block, time: Option<u64>, w: u64) {
+    let at = match reserve(b) {
+        Some(at) => at,
+        None if refill(b) => match reserve(b) {
+            Some(at) => at,
+            None => return,
+        },
+        None => {
+            b.lost += 1;
+            if b.task != NONE {
+                task(b.task).lost.fetch_add(1, Ordering::Relaxed);
+                b.lost -= 1;
+            }
+            return;
+        }
+    };
+    let time = time.unwrap_or_else(now);
+    // SAFETY: `at` is sixteen bytes of our segment that nobody else will write. The word goes last: it says that
+    // the record is there.
+    unsafe {
+        (at as *mut u64).write_volatile(time);
+        (*((at + 8) as *const AtomicU64)).store(w, Ordering::Release);
+    }
+}
+
+/// The place of the next record in the current segment.
+fn reserve(b: &mut Block) -> Option<usize> {
+    if b.careful {
+        let at = b.cursor;
+        if at + SIZE > b.end {
+            return None;
+        }
+        b.cursor += SIZE;
+        return Some(at);
+    }
+    let buffer = b.buffer();
+    let at = buffer.cursor.fetch_add(SIZE, Ordering::Relaxed);
+    (at + SIZE <= buffer.end.load(Ordering::Relaxed)).then_some(at)
+}
+
+/// Leaves the full segment and takes another. False when there is none and waiting for one is pointless.
+fn refill(b: &mut Block) -> bool {
+    if b.task == NONE {
+        return false;
+    }
+    let h = header();
+    if b.segment != NONE {
+        segment(b.segment).state.store(arena::SEGMENT_FULL, Ordering::Release);
+        b.segment = NONE;
+    }
+    let Some(index) = take(&h.free_segments.0, h.segment_count, |i| &segment(i).next).or_else(wait) else {
+        return false;
+    };
+    let s = segment(index);
+    let size = h.segment_size as usize;
+    s.task.store(b.task, Ordering::Relaxed);
+    s.serial.store(task(b.task).serial.load(Ordering::Relaxed), Ordering::Relaxed);
+    s.sequence.store(b.sequence, Ordering::Relaxed);
+    s.drained.store(0, Ordering::Relaxed);
+    s.state.store(arena::SEGMENT_ACTIVE, Ordering::Release);
+    let start = PROCESS.arena.load(Ordering::Relaxed) as usize + h.data as usize + index as usize * size;
+    if b.sequence > 0 {
+        // One call instead of a page fault for every 256 records; a thread's first segment may stay nearly empty.
+        // SAFETY: the segment is mapped and backed.
+        unsafe { sys::call(sys::MADVISE, [start, size, sys::MADV_POPULATE_WRITE, 0, 0, 0]) };
+    }
+    b.sequence += 1;
+    b.segment = index;
+    if b.careful {
+        (b.cursor, b.end) = (start, start + size);
+    } else {
+        let buffer = b.buffer();
+        // A handler in between finds the segment full and is counted as lost.
+        buffer.end.store(0, Ordering::Relaxed);
+        core::sync::atomic::compiler_fence(Ordering::SeqCst);
+        buffer.cursor.store(start, Ordering::Relaxed);
+        core::sync::atomic::compiler_fence(Ordering::SeqCst);
+        buffer.end.store(start + size, Ordering::Relaxed);
+    }
+    if b.lost > 0 {
+        let lost = core::mem::take(&mut b.lost);
+        put(b, None, word(LOST, 0, lost));
+    }
+    true
+}
+
+/// Waits for the recorder to free a segment. Gives up when the recorder shows no life for three seconds.
+fn wait() -> Option<u32> {
+    const PATIENCE: u64 = 3_000_000_000;
+    let h = header();
+    if h.recorder_gone.load(Ordering::Relaxed) != 0 {
+        return None;
+    }
+    let mut beat = h.heartbeat.0.load(Ordering::Relaxed);
+    let mut since = sys::monotonic();
+    let mut pause = 20_000;
+    loop {
+        h.pressure.store(1, Ordering::Relaxed);
+        sys::sleep(pause);
+        pause = (pause * 2).min(1_000_000);
+        if let Some(index) = take(&h.free_segments.0, h.segment_count, |i| &segment(i).next) {
+            return Some(index);
+        }
+        let now = h.heartbeat.0.load(Ordering::Relaxed);
+        if now != beat {
+            (beat, since) = (now, sys::monotonic());
+        } else if sys::monotonic() - since > PATIENCE {
+            h.recorder_gone.store(1, Ordering::Relaxed);
+        }
+        if h.recorder_gone.load(Ordering::Relaxed) != 0 {
+            return None;
+        }
+    }
+}
+
+/// Records the calls that are open at the start of a forked child, all at the child's first moment, so that each of
+/// its exits has an entry. `exiting` is the word of a call whose frame has just been popped.
+pub(crate) fn inherit(b: &mut Block, exiting: Option<u64>, except_top: bool) {
+    if b.task == NONE {
+        return;
+    }
+    let time = task(b.task).start.load(Ordering::Relaxed);
+    let mut frame = b.base;
+    let end = if except_top { b.top } else { b.top.wrapping_add(1) };
+    while frame < end {
+        // SAFETY: between base and top.
+        let w = unsafe { (*frame).word };
+        put(b, Some(time), with_depth(w & !TYPE_MASK, slow::depth_of(b, frame)) | ENTRY);
+        frame = frame.wrapping_add(1);
+    }
+    if let Some(w) = exiting {
+        put(b, Some(time), with_depth(w & !TYPE_MASK, slow::depth_of(b, frame)) | ENTRY);
+    }
+}
+
+/// Before a vfork: until the parent runs again, what this thread's block sees is the child.
+pub(crate) fn begin_vfork(b: &mut Block) {
+    if b.vfork.active {
+        return;
+    }
+    let buffer = b.buffer();
+    let (cursor, end) = (buffer.cursor.load(Ordering::Relaxed), buffer.end.load(Ordering::Relaxed));
+    b.vfork.top = b.top;
+    b.vfork.task = b.task;
+    b.vfork.segment = b.segment;
+    b.vfork.sequence = b.sequence;
+    b.vfork.careful = b.careful;
+    (b.vfork.cursor, b.vfork.end) = if b.careful { (b.cursor, b.end) } else { (cursor, end) };
+    b.buffer().end.store(0, Ordering::Relaxed);
+    b.careful = true;
+    (b.cursor, b.end) = (0, 0);
+    (b.task, b.segment, b.sequence) = (NONE, NONE, 0);
+    b.limit = core::ptr::null_mut();
+    b.vfork.active = true;
+}
+
+/// Finds out who runs while a vfork is pending, and gives the child a task at its first record.
+fn follow_vfork(b: &mut Block) {
+    let tid = sys::gettid();
+    if tid == b.tid {
+        vfork_returned(b);
+    } else if b.task == NONE {
+        b.task = new_task(tid, tid, Some(PROCESS.pid.load(Ordering::Relaxed)));
+        let top = b.top;
+        b.top = b.vfork.top;
+        inherit(b, None, false);
+        b.top = top;
+    }
+}
+
+/// Puts the parent's state back if it is the parent that runs. Frames that the child left open go unrecorded.
+pub(crate) fn vfork_returned(b: &mut Block) {
+    if sys::gettid() != b.tid {
+        return;
+    }
+    close_task(b);
+    while b.top > b.vfork.top {
+        // SAFETY: above the base.
+        unsafe { (*b.top).slot = UNFILLED };
+        b.top = b.top.wrapping_sub(1);
+    }
+    b.vfork.active = false;
+    b.limit = if b.dlopen != 0 { core::ptr::null_mut() } else { b.real_limit };
+    (b.task, b.segment, b.sequence) = (b.vfork.task, b.vfork.segment, b.vfork.sequence);
+    b.careful = b.vfork.careful;
+    if b.careful {
+        (b.cursor, b.end) = (b.vfork.cursor, b.vfork.end);
+    } else {
+        b.buffer().cursor.store(b.vfork.cursor, Ordering::Relaxed);
+        b.buffer().end.store(b.vfork.end, Ordering::Relaxed);
+    }
+}
+
+/// After a fork that was noticed by thread `b`: a task of the child's own.
+pub(crate) fn adopt(b: &mut Block, parent: i32) {
+    b.vfork.active = false;
+    b.limit = b.real_limit;
+    b.tid = sys::gettid();
+    b.segment = NONE;
+    b.sequence = 0;
+    b.lost = 0;
+    b.buffer().end.store(0, Ordering::Relaxed);
+    b.careful = header().clock != arena::CLOCK_TSC;
+    (b.cursor, b.end) = (0, 0);
+    b.task = new_task(b.tid, sys::getpid(), Some(parent));
+    init::arm_thread_end();
+}

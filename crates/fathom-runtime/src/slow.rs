@@ -1,0 +1,324 @@
+//! The slow paths: first call of a thread, dead frames, tail calls, full segments, forked children.
+//!
+//! Entered from the assembly with all registers saved. May be interrupted by signal handlers, whose hooks run on
+//! the same block; `Busy` keeps those out of the slow paths (they then run unhooked and are counted).
+
+use crate::asm::return_address;
+use crate::segment;
+use crate::state::{self, BITS, Block, CHAINED, CYG, Frame, PROCESS, UNFILLED};
+use crate::{init, sys, zombies};
+use core::sync::atomic::Ordering;
+use fathom_abi::record::{ADDR_SHIFT, DEPTH_MASK, ENTRY, EXIT, TYPE_MASK, word};
+
+/// Marks that this thread is in a slow path.
+pub(crate) struct Busy<'a>(&'a Block);
+
+impl<'a> Busy<'a> {
+    /// `None` when a slow path of this thread has been interrupted by the code that calls now.
+    pub(crate) fn enter(block: &'a Block) -> Option<Busy<'a>> {
+        /// How far above an interrupted slow path a handler's frames are looked for. Beyond, the slow path has been
+        /// left by a longjmp.
+        const NEAR: usize = 256 << 10;
+        let here = stack_pointer();
+        let busy = block.busy.load(Ordering::Relaxed);
+        // Deeper than the marked slow path: interrupted. Higher on the same stack: it was abandoned. On another
+        // stack (an alternate signal stack) we cannot know and take it as interrupted.
+        if busy != 0 && !(here > busy && here - busy < NEAR) {
+            return None;
+        }
+        block.busy.store(here, Ordering::Relaxed);
+        Some(Busy(block))
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.busy.store(0, Ordering::Relaxed);
+    }
+}
+
+fn stack_pointer() -> usize {
+    let rsp: usize;
+    // SAFETY: reads a register.
+    unsafe { core::arch::asm!("mov {}, rsp", out(reg) rsp, options(nomem, nostack, preserves_flags)) };
+    rsp
+}
+
+/// This thread's block, made on its first call; `None` when the thread is not traced.
+pub(crate) fn block_of(near: usize) -> Option<*mut Block> {
+    let block = state::current();
+    if !block.is_null() {
+        return Some(block);
+    }
+    init::thread(near)
+}
+
+/// An entry that the fast path did not take. `slot` is where the return address is, `addr` an address in the
+/// function.
+pub(crate) extern "C" fn slow_entry(slot: usize, addr: usize) {
+    let Some(block) = block_of(slot) else { return };
+    // SAFETY: our own thread's block; hooks that interrupt us keep out by `Busy`.
+    let b = unsafe { &mut *block };
+    let Some(_busy) = Busy::enter(unsafe { &*block }) else {
+        b.lost += 2;
+        return;
+    };
+    prepare(b, slot);
+    enter(b, slot, (addr as u64) << ADDR_SHIFT);
+}
+
+/// Pushes a frame for a function, replaces its return address and records the entry. `addr_bits` is the record
+/// word without depth and type.
+pub(crate) fn enter(b: &mut Block, slot: usize, addr_bits: u64) {
+    // SAFETY: the slot holds the return address of the function that is being entered.
+    let orig = unsafe { (slot as *const usize).read() };
+    if orig == return_address() {
+        tail_call(b, slot, addr_bits);
+        return;
+    }
+    reap(b, slot);
+    if let Some(w) = push(b, slot, orig, addr_bits) {
+        // SAFETY: as above; the frame that leads back is in place.
+        unsafe { (slot as *mut usize).write(return_address()) };
+        segment::append(b, w);
+    }
+}
+
+/// Pushes a frame; its entry word, or `None` when the shadow stack is full (counted).
+pub(crate) fn push(b: &mut Block, slot: usize, orig: usize, addr_bits: u64) -> Option<u64> {
+    if b.top >= b.real_limit {
+        segment::too_deep(b);
+        return None;
+    }
+    let frame = b.top.wrapping_add(1);
+    b.top = frame;
+    let w = addr_bits | word(ENTRY, depth_of(b, frame), 0);
+    // SAFETY: between base and limit. The slot is written last, see `asm.rs`.
+    unsafe {
+        (&raw mut (*frame).orig).write_volatile(orig);
+        (&raw mut (*frame).word).write_volatile(w);
+        (&raw mut (*frame).slot).write_volatile(slot);
+    }
+    Some(w)
+}
+
+/// Depth of a frame: how many are below it.
+pub(crate) fn depth_of(b: &Block, frame: *mut Frame) -> u64 {
+    ((frame as usize - b.base as usize) / size_of::<Frame>()) as u64
+}
+
+/// Takes the top frame off and records its exit.
+pub(crate) fn pop(b: &mut Block) {
+    let frame = b.top;
+    // SAFETY: callers have checked that the stack is not empty.
+    let w = unsafe { (*frame).word };
+    unsafe { (&raw mut (*frame).slot).write_volatile(UNFILLED) };
+    b.top = frame.wrapping_sub(1);
+    segment::append(b, (w & !TYPE_MASK) | EXIT);
+}
+
+/// The function was not called but jumped to from one whose return address is already replaced: both end when the
+/// second returns.
+fn tail_call(b: &mut Block, slot: usize, addr_bits: u64) {
+    /// Chains longer than this are loops written as tail calls: the caller's frame is ended and used again.
+    const CHAIN_LIMIT: usize = 1 << 16;
+    let mut at = b.top;
+    while at >= b.base {
+        // SAFETY: between base and top.
+        let s = unsafe { (*at).slot };
+        if s & !BITS == slot && s & CYG == 0 {
+            break;
+        }
+        at = at.wrapping_sub(1);
+    }
+    if at < b.base {
+        // Replaced by nobody we know (a copied stack?): leave it.
+        return;
+    }
+    if at == b.top {
+        let below = at.wrapping_sub(CHAIN_LIMIT);
+        // SAFETY: `at` is a frame; `below` is one if it is not below the base.
+        let looping = b.top >= b.real_limit
+            || (below >= b.base && unsafe { (*below).slot & !BITS == slot && (*below).slot & CYG == 0 });
+        if looping && unsafe { (*at).slot } & CHAINED != 0 {
+            pop(b);
+        }
+    }
+    // SAFETY: a live frame.
+    let orig = unsafe { (*at).orig };
+    if let Some(w) = push(b, slot | CHAINED, orig, addr_bits) {
+        segment::append(b, w);
+    }
+}
+
+/// Ends the frames on top that cannot be open any more now that code runs at `slot`: those that a longjmp or an
+/// exception has left.
+pub(crate) fn reap(b: &mut Block, slot: usize) {
+    while !b.is_empty() {
+        // SAFETY: not empty.
+        let top = unsafe { (*b.top).slot };
+        if top == UNFILLED || top & !BITS > slot || !give_up(b, b.top, slot) {
+            return;
+        }
+        pop(b);
+    }
+}
+
+/// Whether `frame`, which lies above the code that runs at `slot` in the order of calls, will not return. When that
+/// is only probable, its return address is kept among the zombies.
+fn give_up(b: &mut Block, frame: *mut Frame, slot: usize) -> bool {
+    // SAFETY: a frame of this thread.
+    let f = unsafe { &*frame };
+    let at = f.slot & !BITS;
+    if f.slot & CYG != 0 {
+        return at < slot || !b.contexts;
+    }
+    if at == slot {
+        return true;
+    }
+    if sys::peek(at) != Some(return_address()) {
+        return true;
+    }
+    // The replaced address still stands there. On the thread's own stack, memory below the running code is free,
+    // so it is a remainder, unless the program runs several stacks inside that stack: hence the zombie.
+    !b.contexts
+        && at < slot
+        && init::on_own_stack(b, at)
+        && init::on_own_stack(b, slot)
+        && zombies::keep(b, at, f.orig)
+}
+
+/// Takes a frame out if it will not return.
+pub(crate) fn give_up_and_remove(b: &mut Block, frame: *mut Frame, slot: usize) {
+    if give_up(b, frame, slot) {
+        remove(b, frame);
+    }
+}
+
+/// The replaced return address at `slot` has been returned to, and the top frame is not its. Returns where to go.
+pub(crate) extern "C" fn slow_exit(slot: usize) -> usize {
+    let block = state::current();
+    if block.is_null() {
+        sys::abandon(b"fathom: a traced function returned in a thread without state\n");
+    }
+    // SAFETY: our own thread's block.
+    let b = unsafe { &mut *block };
+    let busy = Busy::enter(unsafe { &*block });
+    if busy.is_some() {
+        prepare(b, slot);
+    }
+    let found = find(b, slot);
+    let Some(mut at) = found else {
+        if let Some(orig) = zombies::find(b, slot) {
+            return orig;
+        }
+        sys::abandon(b"fathom: a traced function returned twice; its return address is not known\n");
+    };
+    // Frames above it that are dead end first; those of other stacks stay.
+    let mut above = b.top;
+    while above > at {
+        give_up_and_remove(b, above, slot);
+        above = above.wrapping_sub(1);
+    }
+    // SAFETY: `at` is a frame with this slot.
+    let orig = unsafe { (*at).orig };
+    loop {
+        // A chain of tail calls ends together, innermost first.
+        let chained = unsafe { (*at).slot } & CHAINED != 0;
+        remove(b, at);
+        if !chained {
+            return orig;
+        }
+        match find(b, slot) {
+            Some(next) => at = next,
+            None => return orig,
+        }
+    }
+}
+
+/// The innermost frame of `slot`.
+fn find(b: &Block, slot: usize) -> Option<*mut Frame> {
+    let mut at = b.top;
+    while at >= b.base {
+        // SAFETY: between base and top.
+        let s = unsafe { (*at).slot };
+        if s & !BITS == slot && s & CYG == 0 {
+            return Some(at);
+        }
+        at = at.wrapping_sub(1);
+    }
+    None
+}
+
+/// Takes a frame out, wherever it is, and records its exit.
+pub(crate) fn remove(b: &mut Block, at: *mut Frame) {
+    if at == b.top {
+        pop(b);
+        return;
+    }
+    // SAFETY: `at` is below the top. Frames above move down by one; their records keep the depth that they had.
+    unsafe {
+        let w = (*at).word;
+        let count = (b.top as usize - at as usize) / size_of::<Frame>();
+        core::ptr::copy(at.add(1), at, count);
+        (&raw mut (*b.top).slot).write_volatile(UNFILLED);
+        b.top = b.top.wrapping_sub(1);
+        segment::append(b, (w & !TYPE_MASK) | EXIT);
+    }
+}
+
+/// A record that found its segment full, or no segment.
+pub(crate) extern "C" fn slow_record(block: *mut Block, w: u64) {
+    // SAFETY: the hook's own thread's block.
+    let b = unsafe { &mut *block };
+    let Some(_busy) = Busy::enter(unsafe { &*block }) else {
+        b.lost += 1;
+        return;
+    };
+    if !b.vfork.active
+        && b.buffer().end.load(Ordering::Relaxed) == 0
+        && PROCESS.pid.load(Ordering::Relaxed) != sys::getpid()
+    {
+        init::forked(b, Some(w));
+    }
+    segment::append(b, w);
+}
+
+/// Things to notice before any slow entry or exit: a forked child, the end of a vfork, modules of a dlopen.
+pub(crate) fn prepare(b: &mut Block, slot: usize) {
+    if b.vfork.active {
+        segment::vfork_returned(b);
+    } else if b.buffer().end.load(Ordering::Relaxed) == 0
+        && PROCESS.pid.load(Ordering::Relaxed) != sys::getpid()
+    {
+        init::forked(b, None);
+    }
+    if b.dlopen != 0 && slot >= b.dlopen {
+        init::opened(b);
+    }
+}
+
+/// The frames from `to` upwards (exclusive of the base side) end: the target of a longjmp with stack pointer `to`.
+pub(crate) fn unwind_to(b: &mut Block, to: usize) {
+    if b.contexts || !init::on_own_stack(b, to) {
+        return;
+    }
+    while !b.is_empty() {
+        // SAFETY: not empty.
+        let f = unsafe { &*b.top };
+        let at = f.slot & !BITS;
+        if f.slot == UNFILLED || (init::on_own_stack(b, at) && at >= to) {
+            return;
+        }
+        // Its slot may still hold the replaced address. If we are wrong about it, it will be returned to.
+        if f.slot & CYG == 0 && !zombies::keep(b, at, f.orig) {
+            return;
+        }
+        pop(b);
+    }
+}
+
+/// Sets the depth of an entry word.
+pub(crate) fn with_depth(w: u64, depth: u64) -> u64 {
+    (w & !DEPTH_MASK) | (word(ENTRY, depth, 0) & DEPTH_MASK)
+}
