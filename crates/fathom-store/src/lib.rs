@@ -7,6 +7,7 @@
 //! ([`memory`]) another. Events come in batches, so a reader's memory does not grow with the trace.
 #![forbid(unsafe_code)]
 
+pub mod args;
 pub mod directory;
 mod error;
 mod event;

@@ -1,5 +1,6 @@
 //! The interface that every store is read through.
 
+use crate::args::ArgSpec;
 use crate::{Batch, Error, Event, Info, Kind, event_id};
 use std::sync::Arc;
 
@@ -146,6 +147,12 @@ pub trait Trace: Sync {
     fn resolver(&self, tid: Tid) -> Box<dyn Resolver + '_>;
     /// What is known about a function that a resolver of this trace has named.
     fn function(&self, id: FunctionId) -> Function;
+    /// What is recorded with calls of a function: all its specs in the order of the payloads, arguments and return
+    /// value together. [`crate::args::values`] takes payloads apart by them.
+    fn arg_specs(&self, id: FunctionId) -> Arc<[ArgSpec]> {
+        let _ = id;
+        Arc::new([])
+    }
     /// The name of an event, e.g. `linux:sched-in`; none when neither the format nor the trace names it.
     fn event_name(&self, id: u64) -> Option<String> {
         event_id::name(id).map(str::to_owned)

@@ -1,11 +1,13 @@
 //! Numbers for functions, and the way from an address to one.
 
 use super::Directory;
+use super::dat::{Measure, MeasurePayload};
 use super::modules::ModuleIndex;
-use crate::{Function, FunctionId, FunctionKind, Resolver, SessionSpan};
+use crate::args::{self, ArgSpec, Length, Subject};
+use crate::{Function, FunctionId, FunctionKind, Kind, Resolver, SessionSpan, Trace};
 use fathom_symbols::{Symbol, SymbolKind, demangle};
 use rustc_hash::FxHashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// More unknown addresses than this share one function: only damaged traces have so many.
 const MOST_UNKNOWN: usize = 1 << 20;
@@ -19,6 +21,8 @@ struct Table {
     list: Vec<Known>,
     by_symbol: FxHashMap<(ModuleIndex, u64), FunctionId>,
     unknown: FxHashMap<u64, FunctionId>,
+    /// Argument specs by function, put together when first asked for.
+    specs: FxHashMap<FunctionId, Arc<[ArgSpec]>>,
 }
 
 /// A function and where its symbol is.
@@ -75,7 +79,7 @@ impl Table {
     }
 }
 
-pub(crate) fn unknown(name: std::sync::Arc<str>, module: &str, addr: u64, kind: FunctionKind) -> Function {
+pub(crate) fn unknown(name: Arc<str>, module: &str, addr: u64, kind: FunctionKind) -> Function {
     Function { raw_name: name.clone(), name, module: module.into(), addr, size: 0, kind }
 }
 
@@ -178,6 +182,31 @@ impl Directory {
         self.functions.of_unknown(addr, "[unknown]", FunctionKind::Unknown)
     }
 
+    /// What is recorded with calls of a function.
+    pub(crate) fn specs_of(&self, id: FunctionId) -> Arc<[ArgSpec]> {
+        if let Some(specs) = self.functions.lock().specs.get(&id) {
+            return specs.clone();
+        }
+        let specs: Arc<[ArgSpec]> = self.find_specs(id).into();
+        self.functions.lock().specs.insert(id, specs.clone());
+        specs
+    }
+
+    fn find_specs(&self, id: FunctionId) -> Vec<ArgSpec> {
+        let Some(Known { function, symbol: Some((module, addr)) }) = self.functions.get(id) else {
+            return Vec::new();
+        };
+        let Some(module) = self.modules.get(module) else { return Vec::new() };
+        let debug = module.debug(&self.places, &self.warnings);
+        let debug = debug.functions.iter().find(|f| f.addr == addr);
+        self.arg_table().specs(Subject {
+            raw_name: &function.raw_name,
+            module: &function.module,
+            plt: function.kind == FunctionKind::Plt,
+            debug: debug.map(|f| (f.args.as_deref(), f.retval.as_deref())),
+        })
+    }
+
     fn function_in(&self, index: ModuleIndex, base: u64, addr: u64) -> Option<FunctionId> {
         let module = self.modules.get(index)?;
         let symbol = module.symbols(&self.places, &self.warnings).find(addr.checked_sub(base)?)?;
@@ -194,5 +223,32 @@ impl Directory {
             },
         });
         Some(id)
+    }
+}
+
+/// Measures payloads of one task's records.
+pub(crate) struct SpecMeasure<'t> {
+    dir: &'t Directory,
+    resolver: TaskResolver<'t>,
+    /// Specs by function; those of functions without payloads are not asked for.
+    specs: FxHashMap<FunctionId, Arc<[ArgSpec]>>,
+}
+
+impl<'t> SpecMeasure<'t> {
+    pub(crate) fn new(dir: &'t Directory, sessions: &'t [SessionSpan]) -> Self {
+        SpecMeasure { dir, resolver: TaskResolver::new(dir, sessions), specs: FxHashMap::default() }
+    }
+}
+
+impl MeasurePayload for SpecMeasure<'_> {
+    fn measure(&mut self, kind: Kind, time: u64, addr: u64, bytes: &[u8]) -> Measure {
+        let id = self.resolver.resolve(time, addr);
+        let specs = self.specs.entry(id).or_insert_with(|| self.dir.specs_of(id));
+        match args::length(specs, kind, bytes, self.dir.info.endian) {
+            Length::Bytes(len) => Measure::Is { whole: len.next_multiple_of(8), start: 0, len },
+            Length::CutOff => Measure::CutOff,
+            Length::NoSpec => Measure::NoSpec { function: self.dir.function(id).name.to_string() },
+            Length::TooLong => Measure::Damaged("a payload that is longer than any".to_owned()),
+        }
     }
 }

@@ -12,6 +12,7 @@ mod warnings;
 
 pub use perf::{PerfEvent, PerfReader};
 
+use crate::args::{ArgSpec, ArgTable};
 use crate::task_file::TaskMessage;
 use crate::{
     Error, EventOptions, External, Features, Function, FunctionId, FunctionKind, Info, Resolver, Session,
@@ -27,8 +28,8 @@ use perf::PerfIndex;
 use rustc_hash::FxHashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use warnings::Warnings;
 
 /// How to open a directory.
@@ -54,6 +55,7 @@ pub struct Directory {
     spaces: Vec<AddressSpace>,
     modules: Modules,
     functions: Functions,
+    arg_table: OnceLock<ArgTable>,
     files: Files,
     perf: OnceLock<PerfIndex>,
     event_names: FxHashMap<u64, String>,
@@ -117,6 +119,7 @@ impl Directory {
             spaces,
             modules,
             functions: Functions::default(),
+            arg_table: OnceLock::new(),
             files,
             perf: OnceLock::new(),
             warnings,
@@ -174,6 +177,10 @@ impl Directory {
         self.spaces.get(session).unwrap_or_else(|| NOTHING.get_or_init(AddressSpace::default))
     }
 
+    fn arg_table(&self) -> &ArgTable {
+        self.arg_table.get_or_init(|| ArgTable::new(&self.info))
+    }
+
     fn task(&self, tid: Tid) -> Option<&Task> {
         let index = self.tasks.binary_search_by_key(&tid, |task| task.tid).ok()?;
         self.tasks.get(index)
@@ -214,6 +221,10 @@ impl Trace for Directory {
     fn function(&self, id: FunctionId) -> Function {
         let known = self.functions.get(id).map(|known| known.function);
         known.unwrap_or_else(|| functions::unknown("<0>".into(), "[unknown]", 0, FunctionKind::Unknown))
+    }
+
+    fn arg_specs(&self, id: FunctionId) -> Arc<[ArgSpec]> {
+        self.specs_of(id)
     }
 
     fn event_name(&self, id: u64) -> Option<String> {

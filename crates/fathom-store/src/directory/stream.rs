@@ -1,6 +1,7 @@
 //! The events of one task: records of its own file, and what processors tell of it.
 
 use super::dat::{DatReader, DatSetup, Measure, MeasurePayload};
+use super::functions::SpecMeasure;
 use super::perf::{PerfIndex, TaskEvent};
 use super::{Directory, has_payloads};
 use crate::{Batch, Error, Event, EventOptions, Kind, Task, TaskEvents};
@@ -24,7 +25,7 @@ impl<'t> Stream<'t> {
             endian: dir.info.endian,
             budget: &dir.budget,
             warn: &dir.warnings,
-            measure: Box::new(NoSpecs),
+            measure: Box::new(LazyMeasure { dir, task, measure: None }),
             inherited_until: dir.forks.get(&task.tid).copied(),
             payloads: has_payloads(dir.info.features),
         };
@@ -110,10 +111,16 @@ impl TaskEvents for Stream<'_> {
     }
 }
 
-struct NoSpecs;
+/// Most tasks have no payloads, so what measures them is made when the first one comes.
+struct LazyMeasure<'t> {
+    dir: &'t Directory,
+    task: &'t Task,
+    measure: Option<SpecMeasure<'t>>,
+}
 
-impl MeasurePayload for NoSpecs {
-    fn measure(&mut self, _kind: Kind, _time: u64, addr: u64, _bytes: &[u8]) -> Measure {
-        Measure::NoSpec { function: format!("<{addr:x}>") }
+impl MeasurePayload for LazyMeasure<'_> {
+    fn measure(&mut self, kind: Kind, time: u64, addr: u64, bytes: &[u8]) -> Measure {
+        let make = || SpecMeasure::new(self.dir, &self.task.sessions);
+        self.measure.get_or_insert_with(make).measure(kind, time, addr, bytes)
     }
 }
