@@ -1,2 +1,64 @@
-//! The project commands.
-fn main() {}
+//! The project's own commands: `cargo xtask demo`, `test`, `e2e`, `bench`, `licences`.
+//!
+//! Not part of the product: nothing here is linked into `fathom`, which is driven as a user would drive it.
+
+mod bench;
+mod demo;
+mod e2e;
+mod fuzz;
+mod licences;
+mod paths;
+mod run;
+mod setup;
+mod sources;
+mod test;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  demo                           build everything, record Lua, show its call graph and report
+  test [--tier full]             install what the tests need and run all of them
+  e2e [OPTIONS] [FILTER...]      the end-to-end cases only (see tests/e2e/README.md)
+      --fathom PATH              the program to test instead of building it
+      --list                     print the names of the cases and stop
+      --bless                    write the expected replays anew (then read the difference)
+      --long                     with the long workloads of the full tier
+  bench record [--quick]         cost of a traced call against uftrace and two clock reads
+  bench read [--records 1M,10M]  reading speed and memory against uftrace
+  fuzz [SECONDS]                 each fuzz target for that long (60)
+  licences                       check the licences of all dependencies
+";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let rest = args.get(1..).unwrap_or_default();
+    let result = match args.first().map(String::as_str) {
+        Some("demo") => demo::main(),
+        Some("test") => test::main(rest),
+        Some("e2e") => e2e::main(rest),
+        Some("bench") => bench::main(rest),
+        Some("fuzz") => fuzz::main(rest),
+        Some("licences") => licences::main(),
+        Some("-h" | "--help" | "help") => {
+            print!("{USAGE}");
+            Ok(true)
+        }
+        other => {
+            if let Some(name) = other {
+                eprintln!("xtask: no command '{name}'");
+            }
+            eprint!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Compiling fixtures with each instrumentation.
+
+use super::case::Case;
+use crate::run::run_ok;
+use anyhow::{Result, bail};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+/// One way of compiling a fixture.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Build {
+    pub(crate) name: &'static str,
+    pub(crate) compiler: &'static str,
+    pub(crate) flags: &'static [&'static str],
+    /// What the recording needs for programs built so.
+    pub(crate) record: &'static [&'static str],
+}
+
+const fn build(name: &'static str, compiler: &'static str, flags: &'static [&'static str]) -> Build {
+    Build { name, compiler, flags, record: &[] }
+}
+
+const fn patched(name: &'static str, compiler: &'static str, flags: &'static [&'static str]) -> Build {
+    Build { name, compiler, flags, record: &["-P", "."] }
+}
+
+const BUILDS: &[Build] = &[
+    build("pg-O0", "gcc", &["-pg", "-O0"]),
+    build("pg-O2", "gcc", &["-pg", "-O2"]),
+    build("fentry-O0", "gcc", &["-pg", "-mfentry", "-O0"]),
+    build("fentry-O2", "gcc", &["-pg", "-mfentry", "-O2"]),
+    build("finst-O0", "gcc", &["-finstrument-functions", "-O0"]),
+    build("finst-O2", "gcc", &["-finstrument-functions", "-O2"]),
+    patched("patch-O0", "gcc", &["-fpatchable-function-entry=5", "-O0"]),
+    patched("patch-O2", "gcc", &["-fpatchable-function-entry=5", "-O2"]),
+    build("clang-pg-O0", "clang", &["-pg", "-O0"]),
+    build("clang-fentry-O2", "clang", &["-pg", "-mfentry", "-O2"]),
+    build("clang-finst-O0", "clang", &["-finstrument-functions", "-O0"]),
+    patched("clang-patch-O2", "clang", &["-fpatchable-function-entry=5", "-O2"]),
+    Build { name: "plain-O2", compiler: "gcc", flags: &["-O2"], record: &["--force"] },
+    build("rust-mcount-O0", "rustc", &["-Copt-level=0"]),
+    build("rust-mcount-O2", "rustc", &["-Copt-level=2"]),
+];
+
+/// The builds that a case's `BUILDS` line names: names, or `gcc` and `clang` for all of these.
+pub(crate) fn builds(case: &Case) -> Result<Vec<Build>> {
+    let mut found = Vec::new();
+    for word in &case.builds {
+        let before = found.len();
+        let matches = |build: &&Build| {
+            build.name == word
+                || (build.compiler == word && build.name != "plain-O2")
+                || build.name.ends_with(&format!("-{word}"))
+        };
+        found.extend(
+            BUILDS
+                .iter()
+                .filter(matches)
+                .filter(|build| build.compiler != "clang" || word.contains("clang"))
+                .copied(),
+        );
+        if found.len() == before {
+            bail!("case {}: no build is called {word}", case.name);
+        }
+    }
+    Ok(found)
+}
+
+// The same calls at every level of optimisation: nothing inlined, cloned, merged or turned into a jump.
+const COMMON: &[&str] = &[
+    "-g",
+    "-fno-inline",
+    "-fno-builtin",
+    "-fno-omit-frame-pointer",
+    "-fno-optimize-sibling-calls",
+    "-U_FORTIFY_SOURCE",
+    "-D_FORTIFY_SOURCE=0",
+    "-w",
+];
+const COMMON_GCC: &[&str] = &["-fno-ipa-cp", "-fno-ipa-sra", "-fno-ipa-icf", "-fno-ipa-pure-const"];
+
+/// Compiles a case into `dir` and returns the program, which is called as the case is.
+pub(crate) fn compile(case: &Case, build: &Build, fixtures: &Path, dir: &Path) -> Result<PathBuf> {
+    let program = dir.join(&case.name);
+    if build.compiler == "rustc" {
+        let mut rustc = Command::new("rustc");
+        // An unstable option of the compiler, for this test only.
+        rustc.env("RUSTC_BOOTSTRAP", "1").args(["--edition", "2024", "-Zinstrument-mcount", "-Cdebuginfo=1"]);
+        rustc.args(["-Cforce-frame-pointers=yes"]).args(build.flags).arg("-o").arg(&program);
+        run_ok(rustc.arg(fixtures.join(&case.source)), dir, Duration::from_secs(120))?;
+        return Ok(program);
+    }
+    for lib in case.libs.iter().rev() {
+        let mut cc = compiler(build, &lib.source, lib.traced);
+        cc.args(["-shared", "-fPIC", "-o"]).arg(dir.join(&lib.file)).arg(fixtures.join(&lib.source));
+        // A library may use the ones that come after it.
+        let later = case.libs.iter().skip_while(|other| other.file != lib.file).skip(1);
+        link(&mut cc, later.map(|lib| lib.file.as_str()), dir);
+        run_ok(&mut cc, dir, Duration::from_secs(60))?;
+    }
+    let mut cc = compiler(build, &case.source, true);
+    cc.arg("-o").arg(&program).arg(fixtures.join(&case.source));
+    link(&mut cc, case.libs.iter().filter(|lib| lib.linked).map(|lib| lib.file.as_str()), dir);
+    cc.args(&case.flags);
+    run_ok(&mut cc, dir, Duration::from_secs(60))?;
+    Ok(program)
+}
+
+fn compiler(build: &Build, source: &str, traced: bool) -> Command {
+    let name = match (build.compiler, source.ends_with(".cpp")) {
+        ("gcc", true) => "g++",
+        ("clang", true) => "clang++",
+        (name, _) => name,
+    };
+    let mut cc = Command::new(name);
+    cc.args(COMMON);
+    if build.compiler == "gcc" {
+        cc.args(COMMON_GCC);
+    }
+    if traced {
+        cc.args(build.flags);
+    }
+    cc
+}
+
+fn link<'a>(cc: &mut Command, libs: impl Iterator<Item = &'a str>, dir: &Path) {
+    cc.args(["-Wl,-rpath,$ORIGIN", "-L"]).arg(dir);
+    for lib in libs {
+        cc.arg(format!("-l:{lib}"));
+    }
+    cc.args(["-Wl,-rpath-link"]).arg(dir);
+}

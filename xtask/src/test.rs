@@ -1,0 +1,138 @@
+//! `cargo xtask test`: everything that can be tested here, summed up in one line.
+
+use crate::paths::{cargo, which};
+use crate::{e2e, fuzz, setup};
+use anyhow::{Context, Result, bail};
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
+/// How much is tested.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Tier {
+    Normal,
+    Full,
+}
+
+/// Runs the tests of a tier. The last line is `N passed, N failed, N skipped`.
+pub(crate) fn main(args: &[String]) -> Result<bool> {
+    let tier = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => Tier::Normal,
+        ["--tier", "full"] => Tier::Full,
+        ["--tier", "vm"] => bail!("the vm tier tests the kernel half, which is not there yet"),
+        _ => bail!("usage: cargo xtask test [--tier full]"),
+    };
+    let tools = [setup::CC, setup::CXX, setup::BINUTILS, setup::CLANG, setup::UFTRACE, setup::VALGRIND];
+    let missing = setup::ensure(&tools);
+    if !missing.is_empty() {
+        eprintln!("xtask: without {} some tests will be skipped", missing.join(", "));
+    }
+
+    let mut sum = e2e::Summary::default();
+    let (mut passed, mut failed) = cargo_tests()?;
+    let end_to_end = e2e::all(tier == Tier::Full)?;
+    passed += end_to_end.passed;
+    failed += end_to_end.failed;
+    sum.skipped.extend(end_to_end.skipped);
+    if tier == Tier::Full {
+        let (found_nothing, found_something) = fuzz::all(60)?;
+        passed += found_nothing;
+        failed += found_something;
+    }
+
+    if !sum.skipped.is_empty() {
+        println!("\nskipped:");
+        for (name, reason) in &sum.skipped {
+            println!("  {name}: {reason}");
+        }
+    }
+    println!("\n{passed} passed, {failed} failed, {} skipped", sum.skipped.len());
+    Ok(failed == 0 && passed > 0)
+}
+
+/// The unit, snapshot and property tests of all crates. Returns (passed, failed).
+fn cargo_tests() -> Result<(u64, u64)> {
+    let nextest = which("cargo-nextest").is_some();
+    let mut sums = if nextest {
+        cargo_run(&["nextest", "run", "--workspace", "--no-fail-fast", "--no-tests=pass"])?
+    } else {
+        cargo_run(&["test", "--workspace", "--all-targets", "--no-fail-fast"])?
+    };
+    // Examples in the documentation are not among the targets of either.
+    let doc = cargo_run(&["test", "--workspace", "--doc", "--no-fail-fast"])?;
+    sums.0 += doc.0;
+    sums.1 += doc.1;
+    Ok(sums)
+}
+
+/// Runs a test command of cargo, shows its output and sums up what it says. A command that fails without a failed
+/// test (one that does not compile) counts as one failure.
+fn cargo_run(args: &[&str]) -> Result<(u64, u64)> {
+    let mut command = cargo();
+    // Snapshots must fail here, not be written anew.
+    command.args(args).env("INSTA_UPDATE", "no").env("NO_COLOR", "1").env("CARGO_TERM_COLOR", "never");
+    let text = format!("cargo {}", args.join(" "));
+    println!("running {text}");
+    // nextest reports on stderr, cargo test on stdout
+    let on_stderr = args.first() == Some(&"nextest");
+    if on_stderr {
+        command.stderr(Stdio::piped());
+    } else {
+        command.stdout(Stdio::piped());
+    }
+    let mut child = command.stdin(Stdio::null()).spawn().with_context(|| format!("cannot run {text}"))?;
+    let mut sums = (0, 0);
+    let mut read = |output: &mut dyn BufRead| -> Result<()> {
+        for line in output.lines() {
+            let line = line?;
+            let (passed, failed) = counts(&line);
+            sums.0 += passed;
+            sums.1 += failed;
+            if !line.trim_start().starts_with("PASS [") && !line.ends_with("... ok") {
+                println!("{line}");
+            }
+        }
+        Ok(())
+    };
+    if let Some(output) = child.stderr.take() {
+        read(&mut BufReader::new(output))?;
+    } else if let Some(output) = child.stdout.take() {
+        read(&mut BufReader::new(output))?;
+    }
+    let status = child.wait()?;
+    if !status.success() && sums.1 == 0 {
+        println!("test {text} ... FAILED");
+        sums.1 = 1;
+    }
+    Ok(sums)
+}
+
+/// (passed, failed) of a closing line: `test result: ok. 5 passed; 0 failed; …` of cargo test, or
+/// `Summary [0.1s] 5 tests run: 4 passed, 1 failed, 0 skipped` of nextest.
+fn counts(line: &str) -> (u64, u64) {
+    let trimmed = line.trim_start();
+    if !trimmed.starts_with("test result:") && !trimmed.starts_with("Summary [") {
+        return (0, 0);
+    }
+    let before = |what: &str| {
+        let words: Vec<&str> = trimmed.split([' ', ',', ';']).filter(|word| !word.is_empty()).collect();
+        let at = words.iter().position(|word| *word == what);
+        at.and_then(|at| words.get(at.checked_sub(1)?)?.parse::<u64>().ok()).unwrap_or(0)
+    };
+    (before("passed"), before("failed") + before("timed"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::counts;
+
+    #[test]
+    fn closing_lines_are_read() {
+        assert_eq!(counts("test result: ok. 5 passed; 2 failed; 0 ignored; 0 measured"), (5, 2));
+        assert_eq!(
+            counts("     Summary [   0.021s] 7 tests run: 6 passed (1 slow), 1 failed, 0 skipped"),
+            (6, 1)
+        );
+        assert_eq!(counts("     Summary [   0.021s] 6 tests run: 6 passed, 0 skipped"), (6, 0));
+        assert_eq!(counts("3 passed, 4 failed"), (0, 0));
+    }
+}
