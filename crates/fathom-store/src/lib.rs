@@ -14,9 +14,11 @@ mod event;
 pub mod event_id;
 mod info;
 pub mod memory;
+mod merge;
 pub mod record;
 mod task_file;
 mod trace;
+pub mod writer;
 
 pub use error::Error;
 pub use event::{Batch, Event, Kind};
@@ -24,6 +26,7 @@ pub use info::{
     ArgSpecs, CURRENT_VERSION, Class, CpuInfo, Endian, Features, HEADER_SIZE, Info, MAGIC, MemoryInfo,
     OsInfo, PatternType, Sysctl, Usage,
 };
+pub use merge::{Merge, MergedBatch};
 pub use task_file::{TaskChange, TaskMessage};
 pub use trace::{
     EventOptions, External, Function, FunctionId, FunctionKind, Resolver, Session, SessionSpan, Task,

@@ -384,7 +384,7 @@ impl Budget {
     /// descriptors that a process usually may have.
     const OPEN: usize = 256;
     /// Bytes of all buffers together.
-    const BUFFERS: usize = 32 << 20;
+    const BUFFERS: usize = 16 << 20;
     const LARGEST: usize = 256 << 10;
     const SMALLEST: usize = 8 << 10;
 
