@@ -92,6 +92,16 @@ impl Module {
             Ok(None) => {}
             Err(e) => warn.warn(e.to_string()),
         }
+        if !self.id.path.starts_with('/') {
+            // A library that the program asked for by a relative path or by its name alone. The module itself could
+            // be anywhere, but a symbol file may have been saved under the path it was found at.
+            let file = SymFile::open(&places.dir.join(symfile::file_name(&self.id, "sym"))).ok();
+            let file = file.filter(|file| !file.symbols.is_empty());
+            if file.is_none() {
+                warn.warn(format!("no symbols of {}: there is no symbol file in the trace", self.id.path));
+            }
+            return file.map(|file| file.symbols).unwrap_or_default();
+        }
         self.symbols_of_image(warn)
     }
 

@@ -10,7 +10,7 @@ use fathom_symbols::symfile::{self, ModuleId, Style};
 use fathom_symbols::{SymbolTable, dbgfile::DbgFile};
 use rustc_hash::FxHashMap;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -81,6 +81,64 @@ impl DirectoryWriter {
             open: AtomicUsize::new(0),
             clock: AtomicU64::new(0),
         })
+    }
+
+    /// Goes on with a directory whose recorder has died. Half a record at the end of a task's file is cut off.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`].
+    pub fn resume(dir: &Path) -> Result<DirectoryWriter, Error> {
+        let path = dir.join("task.txt");
+        let task_file = File::options().append(true).open(&path).map_err(|e| Error::io(&path, "open", e))?;
+        let mut logs = FxHashMap::default();
+        for entry in fs::read_dir(dir).map_err(|e| Error::io(dir, "read", e))? {
+            let path = entry.map_err(|e| Error::io(dir, "read", e))?.path();
+            let name = path.file_name().and_then(|n| n.to_str()).and_then(|n| n.strip_suffix(".dat"));
+            let Some(tid) = name.and_then(|n| n.parse::<Tid>().ok()) else { continue };
+            let file = File::options().write(true).open(&path).map_err(|e| Error::io(&path, "open", e))?;
+            let len = file.metadata().map_err(|e| Error::io(&path, "read", e))?.len();
+            let whole = len - len % record::SIZE as u64;
+            file.set_len(whole).map_err(|e| Error::io(&path, "truncate", e))?;
+            let state = Mutex::new(LogState { file: None, len: whole });
+            logs.insert(tid, Arc::new(Log { path, state, used: AtomicU64::new(0) }));
+        }
+        Ok(DirectoryWriter {
+            dir: dir.to_path_buf(),
+            task_file: Mutex::new(task_file),
+            logs: Mutex::new(logs),
+            most_open: OPEN,
+            open: AtomicUsize::new(0),
+            clock: AtomicU64::new(0),
+        })
+    }
+
+    /// Cuts off what the end of a task's file already has of `records`, which are about to be appended: their
+    /// writer may have died between writing them and noting that it had.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`].
+    pub fn truncate_repeated(&self, tid: Tid, records: &[u8]) -> Result<(), Error> {
+        let Some(first) = records.get(..record::SIZE) else { return Ok(()) };
+        let Some(log) = lock(&self.logs).get(&tid).cloned() else { return Ok(()) };
+        let mut state = lock(&log.state);
+        let at = |e| Error::io(&log.path, "read", e);
+        let back = (records.len() as u64).min(state.len);
+        let mut file = File::options().read(true).write(true).open(&log.path).map_err(at)?;
+        let mut tail = vec![0; back as usize];
+        file.seek(SeekFrom::Start(state.len - back)).map_err(at)?;
+        file.read_exact(&mut tail).map_err(at)?;
+        let repeated = tail.chunks_exact(record::SIZE).position(|r| r == first);
+        if let Some(index) = repeated {
+            let start = index * record::SIZE;
+            // Only if all that follows is the beginning of the records.
+            if records.starts_with(&tail[start..]) {
+                state.len = state.len - back + start as u64;
+                file.set_len(state.len).map_err(|e| Error::io(&log.path, "truncate", e))?;
+            }
+        }
+        Ok(())
     }
 
     /// How many files of tasks are kept open at most.
