@@ -102,7 +102,7 @@ impl ArgTable {
             }
             None => {
                 let table = if returns { &self.auto_retvals } else { &self.auto_args };
-                table.get(subject.raw_name).cloned().unwrap_or_default()
+                table.get(&*demangle(subject.raw_name, Style::Simple)).cloned().unwrap_or_default()
             }
         };
         specs.retain(|spec| (spec.slot == ArgSlot::Return) == returns);
@@ -134,19 +134,25 @@ fn rule(text: &str, returns: bool, kind: PatternType, class: Class) -> Option<Ru
         return None;
     }
     let items = parse_items(items, class).ok()?;
-    // A mangled name is one function's, whatever its characters would mean in a pattern.
-    let mangled = name.starts_with("_Z") || name.starts_with("_R");
-    let kind = if mangled { PatternType::Simple } else { kind };
-    Some(Rule { pattern: Pattern::new(name, kind), items, returns })
+    // The recorder compared readable names: a mangled one means all overloads of the function.
+    let name = demangle(name, Style::Simple);
+    Some(Rule { pattern: Pattern::new(&name, kind), items, returns })
 }
 
-/// Reads a table of well-known functions.
+/// Reads a table of well-known functions, by their readable names.
 fn auto_table(text: &str, class: Class) -> FxHashMap<String, Vec<ArgSpec>> {
     let mut table: FxHashMap<String, Vec<ArgSpec>> = FxHashMap::default();
     for one in text.split(';') {
         let Some((name, items)) = one.split_once('@') else { continue };
         let Ok(items) = parse_items(items, class) else { continue };
-        table.entry(name.to_owned()).or_default().extend(items.specs);
+        let specs = table.entry(demangle(name, Style::Simple).into_owned()).or_default();
+        // Several entries for one readable name are merged as those for one function are.
+        for spec in items.specs {
+            match specs.iter_mut().find(|known| known.same_place(&spec)) {
+                Some(known) => *known = spec,
+                None => specs.push(spec),
+            }
+        }
     }
     table
 }
@@ -192,6 +198,8 @@ mod tests {
         assert_eq!(shown(&auto, "open", None), "1s8 2x8 rd4");
         assert_eq!(shown(&auto, "_Znwm", None), "1u8");
         assert_eq!(shown(&auto, "bad", None), "");
+        // An overload of the function in the table.
+        assert_eq!(shown(&auto, "_ZnwmSt11align_val_t", None), "1u8");
         let debug = Some((Some("@arg1/p%rdi,fparg1/32%xmm0"), Some("@retval")));
         assert_eq!(shown(&auto, "mine", debug), "1p8 f1f4 rd8");
         assert_eq!(shown(&auto, "open", Some((None, Some("@retval/i32")))), "ri4");
