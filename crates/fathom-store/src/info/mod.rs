@@ -350,3 +350,6 @@ impl Info {
         known.fold(self.unknown_items, |mask, bit| mask | bit)
     }
 }
+
+#[cfg(test)]
+mod tests;
