@@ -12,6 +12,7 @@ pub mod bytes;
 pub mod dbgfile;
 pub mod demangle;
 pub mod elf;
+pub mod lines;
 pub mod maps;
 pub mod symbol;
 pub mod symfile;

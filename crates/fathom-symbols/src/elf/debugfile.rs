@@ -1,17 +1,15 @@
 //! Separate debug files: found by build-id or by link, or packed into the file itself.
 
 use std::ffi::OsStr;
-use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::Image;
 use super::headers::string_at;
+use super::xz;
 
 /// Where distributions install debug files.
 const DEBUG_ROOT: &str = "/usr/lib/debug";
-/// Largest `.gnu_debugdata` after decompression, in bytes. That of libLLVM takes some 20 MB.
-const MINI_DEBUG_LIMIT: usize = 512 << 20;
 
 impl Image {
     /// The separate debug file of this image, if it is installed: `/usr/lib/debug/.build-id/xx/yyyy.debug`, or what
@@ -58,29 +56,7 @@ impl Image {
     /// The small symbol table that some distributions (Fedora) put into stripped files, xz-compressed.
     pub(super) fn mini_debug_info(&self) -> Option<Image> {
         let packed = self.section_data(self.section(".gnu_debugdata")?)?;
-        let mut unpacked = Bounded { bytes: Vec::new(), limit: MINI_DEBUG_LIMIT };
-        lzma_rs::xz_decompress(&mut io::BufReader::new(packed), &mut unpacked).ok()?;
-        Image::parse(unpacked.bytes).ok()
-    }
-}
-
-/// A buffer that refuses to grow past a limit: a few packed bytes can unpack to gigabytes.
-struct Bounded {
-    bytes: Vec<u8>,
-    limit: usize,
-}
-
-impl io::Write for Bounded {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.bytes.len() + bytes.len() > self.limit {
-            return Err(io::Error::other("unpacks to more than the limit"));
-        }
-        self.bytes.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        Image::parse(xz::unpack(packed)?).ok()
     }
 }
 

@@ -62,23 +62,37 @@ impl Image {
         found
     }
 
-    fn look_for_hooks(&self, table: RawTable<'_>, only_undefined: bool, found: &mut Instrumentation) {
+    fn look_for_hooks(&self, table: RawTable<'_>, is_dynamic: bool, found: &mut Instrumentation) {
         for symbol in self.raw_symbols(table) {
-            if only_undefined && !symbol.is_undefined() {
-                continue;
-            }
             let start = table.strings.get(symbol.name as usize..).unwrap_or_default();
             // Cheaper than a copy of each name of a large table.
-            if !matches!(start.first(), Some(b'_' | b'm')) {
+            if symbol.is_undefined() != is_dynamic || !matches!(start.first(), Some(b'_' | b'm')) {
                 continue;
             }
-            match self.symbol_name(table, &symbol).as_str() {
-                "mcount" | "_mcount" => found.mcount = true,
-                "__fentry__" => found.fentry = true,
-                "__cyg_profile_func_enter" => found.cyg_profile = true,
-                _ => {}
-            }
+            let hook = match self.symbol_name(table, &symbol).as_str() {
+                "mcount" | "_mcount" => &mut found.mcount,
+                "__fentry__" => &mut found.fentry,
+                "__cyg_profile_func_enter" => &mut found.cyg_profile,
+                _ => continue,
+            };
+            // A static program has all hooks that the C library keeps in one object file with the one that is used.
+            *hook |= is_dynamic || self.calls(symbol.value);
         }
+    }
+
+    /// Whether there is a direct call to an address (as linked). Known for x86-64 only, elsewhere assumed.
+    fn calls(&self, target: u64) -> bool {
+        if self.machine() != EM_X86_64 {
+            return true;
+        }
+        let target = self.relative(target);
+        self.code().iter().any(|&(start, code)| {
+            code.windows(5).enumerate().any(|(at, call)| {
+                let distance = i32::from_le_bytes([call[1], call[2], call[3], call[4]]);
+                let next = start.wrapping_add(at as u64 + 5);
+                call[0] == 0xe8 && next.wrapping_add_signed(i64::from(distance)) == target
+            })
+        })
     }
 
     /// Reads a table of code addresses. In a position-independent file the addresses are made by relocations at run

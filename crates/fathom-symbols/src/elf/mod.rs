@@ -6,6 +6,7 @@ mod headers;
 mod instrument;
 mod plt;
 mod symtab;
+mod xz;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -298,6 +299,3 @@ impl Image {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;
