@@ -49,6 +49,11 @@ pub(crate) struct Summary {
     pub(crate) skipped: Vec<(String, String)>,
 }
 
+/// The calls of all functions of a report's text.
+pub(crate) fn calls_of_report(text: &str) -> Result<u64> {
+    Ok(text::report(text)?.values().sum())
+}
+
 type Check = Box<dyn Fn(&Context) -> Result<Outcome> + Send>;
 
 struct Test {
