@@ -46,6 +46,16 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// Both names that the file of a module can have are taken by other modules.
+    #[error("no name is left for {module} in {}: {} is another module's", dir.display(), taken)]
+    NameTaken {
+        /// The directory.
+        dir: PathBuf,
+        /// Path of the module.
+        module: String,
+        /// The second name.
+        taken: String,
+    },
     /// The file is larger than any symbol table.
     #[error("{}: {size} bytes are too much for a symbol file", path.display())]
     TooLarge {
@@ -355,8 +365,9 @@ pub(crate) fn save_with(
             Err(source) => Err(Error::Write { path, source }),
         };
     }
-    // Both names are taken by other modules: uftrace has no third name, and nobody would find one.
-    Ok(None)
+    // uftrace has no third name, and nobody would find one.
+    let taken = other_file_name(module, extension);
+    Err(Error::NameTaken { dir: dir.to_owned(), module: module.path.clone(), taken })
 }
 
 pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>, Error> {

@@ -150,6 +150,21 @@ proptest! {
     }
 
     #[test]
+    fn damaged_debug_information(
+        sample in 0usize..2,
+        places in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..12),
+    ) {
+        let mut bytes = samples()[sample].clone();
+        let image = Image::parse(bytes.clone()).unwrap();
+        let debug = image.sections().iter().filter(|section| section.name.starts_with(".debug_"));
+        let debug: Vec<_> = debug.flat_map(|section| section.offset..section.offset + section.size).collect();
+        for (place, byte) in places {
+            bytes[debug[place.index(debug.len())] as usize] = byte;
+        }
+        exercise(bytes);
+    }
+
+    #[test]
     fn overwritten_words(
         sample in 0usize..5,
         places in proptest::collection::vec((any::<prop::sample::Index>(), any::<u32>()), 1..6),

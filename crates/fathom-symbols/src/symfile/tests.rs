@@ -136,6 +136,10 @@ fn modules_of_one_name() {
     assert_eq!(saved(&b).as_deref(), Some("lib.so-bbbb.sym"));
     assert_eq!(saved(&b), None, "saved already");
     assert_eq!(saved(&rebuilt).as_deref(), Some("lib.so-cccc.sym"));
+    let third = save(dir.path(), &module("/f/lib.so", "aaaacccc"), &symbols, Style::Sized).unwrap();
+    assert_eq!(third.unwrap().file_name().unwrap(), "lib.so-aaaa.sym");
+    let error = save(dir.path(), &module("/g/lib.so", "aaaadddd"), &symbols, Style::Sized).unwrap_err();
+    assert!(error.to_string().contains("no name is left for /g/lib.so in "), "{error}");
     for module in [&a, &b, &rebuilt] {
         let file = SymFile::load(dir.path(), module).unwrap().unwrap();
         assert_eq!((&file.module, file.symbols.len()), (module, 5));
