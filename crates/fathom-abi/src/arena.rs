@@ -80,6 +80,10 @@ pub struct Header {
     pub early: AtomicU64,
     /// A thread waits for a free segment; a hint to the recorder not to sleep.
     pub pressure: AtomicU32,
+    /// Set while no segment is free, none is about to be, and the pool may not grow: waiting would not help.
+    pub exhausted: AtomicU32,
+    /// Futex, counted up and woken after each hello.
+    pub doorbell: AtomicU32,
 }
 
 /// Keeps words that different sides write on lines of their own.
@@ -96,13 +100,15 @@ pub const TASK_CLOSED: u32 = 2;
 
 /// The task began by fork: `parent` is the process it came from.
 pub const TASK_FORKED: u32 = 1;
+/// The recorder has written the task down (its journal, for recovery).
+pub const TASK_ANNOUNCED: u32 = 2;
 
 /// One thread.
 #[repr(C, align(64))]
 pub struct Task {
     /// One of the `TASK_` states; stored last when a task is made.
     pub state: AtomicU32,
-    /// `TASK_FORKED` or 0.
+    /// `TASK_FORKED`, `TASK_ANNOUNCED`.
     pub flags: AtomicU32,
     /// Thread id.
     pub tid: AtomicI32,
@@ -134,7 +140,7 @@ pub const SESSION_ANSWERED: u32 = 2;
 /// One process image.
 #[repr(C, align(64))]
 pub struct Session {
-    /// One of the `SESSION_` states.
+    /// One of the `SESSION_` states. Futex, woken when the recorder has answered.
     pub state: AtomicU32,
     /// Counts the hellos of this session, from 1: the first at start, one more after each dlopen.
     pub generation: AtomicU32,
@@ -150,8 +156,11 @@ pub struct Session {
     pub dlopen_time: AtomicU64,
     /// Thread that called dlopen.
     pub dlopen_tid: AtomicI32,
-    /// What the runtime has done with the plan: sites that it could not change.
+    /// Slots and sites of the plan that the runtime could not change.
     pub failed: AtomicU32,
+    /// 1 when this is not a new process image but a forked child of one that has something to tell: `sid` is that
+    /// of the image.
+    pub derived: AtomicU32,
 }
 
 /// Not in use.

@@ -1,1 +1,93 @@
-//! To be written.
+//! Records: starts the traced program, answers its processes, drains their buffers, writes the trace.
+//!
+//! Not for reading traces, nor for anything that happens inside the traced program: that is `fathom-store` and
+//! `fathom-runtime`.
+#![deny(unsafe_code)]
+
+mod arena;
+mod check;
+mod clock;
+mod drain;
+mod error;
+mod finish;
+mod host;
+mod patterns;
+mod plan;
+mod recover;
+mod run;
+mod runtime_file;
+mod sessions;
+mod sys;
+
+pub use check::check;
+pub use drain::Losses;
+pub use error::Error;
+pub use patterns::{Match, PatchSpec};
+pub use plan::LibCalls;
+pub use recover::{Recovered, recover};
+pub use run::record;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What to record, and how.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Path of the program.
+    pub program: PathBuf,
+    /// Its arguments, without its name.
+    pub args: Vec<OsString>,
+    /// Data directory to make.
+    pub dir: PathBuf,
+    /// The recorder's command line, for the header of the trace.
+    pub cmdline: String,
+    /// Version line, for the header of the trace.
+    pub version: String,
+    /// Which library calls are recorded.
+    pub libcalls: LibCalls,
+    /// Run programs that have no instrumentation, for their library calls.
+    pub force: bool,
+    /// Functions whose patchable entries are switched on.
+    pub patch: Vec<PatchSpec>,
+    /// How the patterns are written.
+    pub matching: Match,
+    /// Keep lazily bound slots unbound (`LD_BIND_NOT`).
+    pub bind_not: bool,
+    /// Leave the program's addresses randomised. `false` switches it off.
+    pub randomize: bool,
+    /// Another runtime than the built-in one.
+    pub runtime: Option<PathBuf>,
+    /// Bytes of a buffer segment.
+    pub segment_size: Option<u64>,
+    /// 0 quiet, 1 and more: what is going on, on stderr.
+    pub verbose: u8,
+}
+
+/// How the program ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// It exited with this status.
+    Exited(i32),
+    /// It was killed by this signal.
+    Signaled(i32),
+    /// The recording was stopped before it ended.
+    Stopped,
+}
+
+/// What came of a recording.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// How the program ended.
+    pub status: Status,
+    /// From its start to its end.
+    pub elapsed: Duration,
+    /// CPU time in the kernel.
+    pub system: Duration,
+    /// CPU time in user space.
+    pub user: Duration,
+    /// What was lost.
+    pub losses: Losses,
+    /// Things that the user should know, a line each.
+    pub notes: Vec<String>,
+}

@@ -186,6 +186,9 @@ fn hello(time: u64, tid: i32) {
     s.has_plan.store(0, Ordering::Relaxed);
     s.generation.store(generation, Ordering::Relaxed);
     s.state.store(arena::SESSION_HELLO, Ordering::Release);
+    let doorbell = &segment::header().doorbell;
+    doorbell.fetch_add(1, Ordering::Release);
+    sys::wake(doorbell);
     if segment::header().wants_plan == 0 || !answered(s) || s.has_plan.load(Ordering::Relaxed) == 0 {
         return;
     }
@@ -238,7 +241,7 @@ fn answered(s: &arena::Session) -> bool {
         if h.recorder_gone.load(Ordering::Relaxed) != 0 {
             return false;
         }
-        sys::sleep(30_000);
+        sys::wait(&s.state, arena::SESSION_HELLO, 100_000_000);
         let now = h.heartbeat.0.load(Ordering::Relaxed);
         if now != beat {
             (beat, since) = (now, sys::monotonic());
@@ -392,8 +395,31 @@ pub(crate) fn opened(b: &mut Block) {
     b.limit = b.real_limit;
     if b.task != NONE {
         let _locked = state::Locked::take();
+        own_session();
         hello(time, tid);
     }
+}
+
+/// A forked child shares its parent's session, but must not share the mailbox: it gets a slot of its own under the
+/// same name. Called under the lock.
+fn own_session() {
+    let pid = sys::getpid();
+    let parents = segment::session(PROCESS.session.load(Ordering::Relaxed));
+    if parents.pid.load(Ordering::Relaxed) == pid {
+        return;
+    }
+    let h = segment::header();
+    let index = h.next_session.fetch_add(1, Ordering::Relaxed);
+    if index >= h.session_count {
+        h.lost_sessions.fetch_add(1, Ordering::Relaxed);
+        return;
+    }
+    let own = segment::session(index);
+    own.pid.store(pid, Ordering::Relaxed);
+    own.sid.store(parents.sid.load(Ordering::Relaxed), Ordering::Relaxed);
+    own.start.store(segment::now(), Ordering::Relaxed);
+    own.derived.store(1, Ordering::Relaxed);
+    PROCESS.session.store(index, Ordering::Relaxed);
 }
 
 /// Whether an address is on the stack that the thread began on.

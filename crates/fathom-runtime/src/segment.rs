@@ -225,7 +225,7 @@ fn wait() -> Option<u32> {
         } else if sys::monotonic() - since > PATIENCE {
             h.recorder_gone.store(1, Ordering::Relaxed);
         }
-        if h.recorder_gone.load(Ordering::Relaxed) != 0 {
+        if h.recorder_gone.load(Ordering::Relaxed) != 0 || h.exhausted.load(Ordering::Relaxed) != 0 {
             return None;
         }
     }

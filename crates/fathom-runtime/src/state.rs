@@ -144,7 +144,7 @@ pub(crate) struct Process {
     /// Process id that the state belongs to; a forked child finds its parent's.
     pub(crate) pid: AtomicI32,
     pub(crate) session: AtomicU32,
-    /// Guards the list of blocks and the hello. Held for moments, never while a hook could run.
+    /// Guards the list of blocks and the hello after a dlopen.
     pub(crate) lock: AtomicBool,
     /// Key whose destructor runs at a thread's end, plus one; 0 when there is none.
     pub(crate) key: AtomicU32,

@@ -1,6 +1,7 @@
 //! System calls, raw: no libc, no errno.
 
 use core::arch::asm;
+use core::sync::atomic::AtomicU32;
 
 pub(crate) const READ: usize = 0;
 pub(crate) const WRITE: usize = 1;
@@ -14,6 +15,7 @@ pub(crate) const NANOSLEEP: usize = 35;
 pub(crate) const GETPID: usize = 39;
 pub(crate) const READLINK: usize = 89;
 pub(crate) const GETTID: usize = 186;
+pub(crate) const FUTEX: usize = 202;
 pub(crate) const CLOCK_GETTIME: usize = 228;
 pub(crate) const EXIT_GROUP: usize = 231;
 pub(crate) const TGKILL: usize = 234;
@@ -130,6 +132,21 @@ pub(crate) fn sleep(ns: u64) {
 pub(crate) fn yield_now() {
     // SAFETY: no arguments.
     unsafe { call(SCHED_YIELD, [0; 6]) };
+}
+
+/// Wakes all who wait for a shared word.
+pub(crate) fn wake(word: &AtomicU32) {
+    const WAKE: usize = 1;
+    // SAFETY: the word is mapped.
+    unsafe { call(FUTEX, [word.as_ptr() as usize, WAKE, i32::MAX as usize, 0, 0, 0]) };
+}
+
+/// Sleeps while a shared word has this value, until woken, or for the given time (below one second), or less.
+pub(crate) fn wait(word: &AtomicU32, value: u32, ns: u64) {
+    const WAIT: usize = 0;
+    let time = [0u64, ns];
+    // SAFETY: the word is mapped and the timespec lives through the call.
+    unsafe { call(FUTEX, [word.as_ptr() as usize, WAIT, value as usize, time.as_ptr() as usize, 0, 0]) };
 }
 
 /// Nanoseconds of CLOCK_MONOTONIC.

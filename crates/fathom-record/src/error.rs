@@ -1,0 +1,120 @@
+//! What can go wrong while recording.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// An error of the recorder. The program's own failures are not among them: see [`crate::Status`].
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no such program.
+    #[error("Cannot trace '{program}': No such executable file.")]
+    NoProgram {
+        /// As given.
+        program: String,
+    },
+    /// The file is not a program.
+    #[error("Cannot trace '{program}': Invalid file\n\t{reason}")]
+    InvalidFile {
+        /// As given.
+        program: String,
+        /// What it is instead.
+        reason: String,
+    },
+    /// Made for another machine.
+    #[error("Cannot trace '{program}': Unsupported machine ({reason})")]
+    Machine {
+        /// As given.
+        program: String,
+        /// What it is for.
+        reason: String,
+    },
+    /// No dynamic loader, so no runtime.
+    #[error(
+        "Cannot trace static binary: {program}\n\tThe runtime is brought in by the dynamic loader; build it without -static."
+    )]
+    Static {
+        /// As given.
+        program: String,
+    },
+    /// Interpreted.
+    #[error(
+        "Cannot trace script file: {program}\n\tTo trace the library calls of its interpreter {interpreter}, use --force."
+    )]
+    Script {
+        /// As given.
+        program: String,
+        /// What runs it.
+        interpreter: String,
+    },
+    /// Nothing in it calls us.
+    #[error(
+        "Can't find 'mcount' symbol in the '{program}'.\n\
+         \tIt seems not to be compiled with -pg or -finstrument-functions flag.\n\
+         \tRebuild it with one of them, or with -fpatchable-function-entry=5 and record with -P PATTERN;\n\
+         \tor use --force to record its library calls only."
+    )]
+    NotInstrumented {
+        /// As given.
+        program: String,
+    },
+    /// `-P` on a program without patchable entries.
+    #[error(
+        "Cannot patch '{program}': it has no patchable function entries.\n\
+         \tBuild it with -fpatchable-function-entry=5. Patching programs that were not built for it is not there yet."
+    )]
+    NotPatchable {
+        /// As given.
+        program: String,
+    },
+    /// The loader will not load the runtime.
+    #[error(
+        "Cannot trace '{program}': it {reason}, so the loader ignores the runtime.\n\tRecord as the user that it runs as, or trace a copy without that privilege."
+    )]
+    Privileged {
+        /// As given.
+        program: String,
+        /// Set-user-ID and so on.
+        reason: String,
+    },
+    /// A pattern that is none.
+    #[error("bad pattern '{pattern}': {reason}")]
+    Pattern {
+        /// As given.
+        pattern: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The runtime did not show up in the program.
+    #[error("The runtime did not come up in '{program}', which ran untraced.\n\t{reason}")]
+    NotTraced {
+        /// As given.
+        program: String,
+        /// What may be the cause.
+        reason: String,
+    },
+    /// No directory for the runtime.
+    #[error("no directory can hold the runtime: {reason}")]
+    NoRuntimeDir {
+        /// What was tried.
+        reason: String,
+    },
+    /// An operation on a file failed.
+    #[error("cannot {action} {path}: {source}")]
+    Io {
+        /// `read`, `write`, …
+        action: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The trace could not be written.
+    #[error(transparent)]
+    Store(#[from] fathom_store::Error),
+}
+
+impl Error {
+    pub(crate) fn io(action: &'static str, path: impl AsRef<Path>, source: io::Error) -> Error {
+        Error::Io { action, path: path.as_ref().to_path_buf(), source }
+    }
+}

@@ -1,0 +1,416 @@
+//! Decides what the runtime is to change in a process image: which GOT entries, which patchable sites.
+
+use crate::patterns::Patterns;
+use fathom_abi::VERSION;
+use fathom_abi::plan::{self, SLOT_LAZY, SLOT_READ_ONLY, SLOT_RECORD, Site, Slot, kind};
+use fathom_symbols::elf::{Image, PltSlot, SlotKind};
+use fathom_symbols::maps::Mapping;
+use rustc_hash::FxHashMap;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Which library calls are recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum LibCalls {
+    /// None.
+    None,
+    /// Those that the executable makes.
+    #[default]
+    Executable,
+    /// Those that libraries make among each other too.
+    Nested,
+}
+
+/// A mapped ELF file of a process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Module {
+    pub(crate) path: PathBuf,
+    /// First address.
+    pub(crate) start: u64,
+    /// First address behind.
+    pub(crate) end: u64,
+    /// `rwxp` of the executable part.
+    pub(crate) permissions: String,
+    /// Ranges that may be written.
+    pub(crate) writable: Vec<(u64, u64)>,
+    /// Device and inode.
+    pub(crate) file: (u32, u32, u64),
+}
+
+/// Groups mappings into modules. Anonymous memory, pseudo files and the runtime itself are left out.
+pub(crate) fn modules<'d>(maps: impl Iterator<Item = Mapping<'d>>, runtime: &Path) -> Vec<Module> {
+    let mut modules: Vec<Module> = Vec::new();
+    for mapping in maps {
+        let Some(path) = mapping.path() else { continue };
+        if path == runtime || mapping.inode == 0 {
+            continue;
+        }
+        let file = (mapping.device.0, mapping.device.1, mapping.inode);
+        match modules.last_mut().filter(|m| m.path == path && m.file == file && mapping.offset != 0) {
+            Some(module) => {
+                module.end = mapping.end;
+                if mapping.permissions.execute {
+                    module.permissions = mapping.permissions.text();
+                }
+            }
+            None => modules.push(Module {
+                path: path.to_path_buf(),
+                start: mapping.start,
+                end: mapping.end,
+                permissions: mapping.permissions.text(),
+                writable: Vec::new(),
+                file,
+            }),
+        }
+        if mapping.permissions.write
+            && let Some(module) = modules.last_mut()
+        {
+            module.writable.push((mapping.start, mapping.end));
+        }
+    }
+    // Data files that a program maps are no modules.
+    modules.retain(|m| m.permissions.contains('x'));
+    modules
+}
+
+/// What is known about an ELF file, kept for all processes that map it.
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    pub(crate) build_id: Option<String>,
+    slots: Vec<PltSlot>,
+    /// Relative range of `.plt`, where lazily bound slots point at first.
+    lazy: Option<(u64, u64)>,
+    sites: Vec<(u64, [u8; 8])>,
+    /// Sites that are too short for a call.
+    short_sites: u32,
+}
+
+/// A plan, and what it could not cover.
+#[derive(Debug, Default)]
+pub(crate) struct Plan {
+    slots: Vec<Slot>,
+    sites: Vec<Site>,
+    strings: Vec<u8>,
+    names: HashMap<String, u32>,
+    /// Library functions that are called through a pointer that the program also uses as data.
+    pub(crate) ambiguous: u32,
+    /// Patchable functions with too few NOPs.
+    pub(crate) short_sites: u32,
+}
+
+impl Plan {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.slots.is_empty() && self.sites.is_empty()
+    }
+
+    /// Numbers of slots and sites.
+    pub(crate) fn len(&self) -> (usize, usize) {
+        (self.slots.len(), self.sites.len())
+    }
+
+    fn string(&mut self, text: &str) -> u32 {
+        if let Some(&at) = self.names.get(text) {
+            return at;
+        }
+        let at = self.strings.len() as u32;
+        self.strings.extend_from_slice(text.as_bytes());
+        self.strings.push(0);
+        self.names.insert(text.to_owned(), at);
+        at
+    }
+
+    /// The file that the runtime maps.
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        bytes.extend(plan::MAGIC.to_le_bytes());
+        for n in [VERSION, self.slots.len() as u32, self.sites.len() as u32, self.strings.len() as u32] {
+            bytes.extend(n.to_le_bytes());
+        }
+        for slot in &self.slots {
+            for n in [slot.got, slot.addr, slot.lazy_from, slot.lazy_to] {
+                bytes.extend(n.to_le_bytes());
+            }
+            bytes.extend(slot.name.to_le_bytes());
+            bytes.extend(slot.version.to_le_bytes());
+            bytes.extend([slot.kind, slot.flags]);
+            bytes.extend(slot.reserved);
+        }
+        for site in &self.sites {
+            bytes.extend(site.addr.to_le_bytes());
+            bytes.extend(site.expect);
+        }
+        bytes.extend(&self.strings);
+        bytes
+    }
+}
+
+/// Makes plans. Remembers the files that it has read.
+pub(crate) struct Planner {
+    libcalls: LibCalls,
+    patch: Patterns,
+    known: FxHashMap<(PathBuf, u32, u32, u64), Arc<Known>>,
+}
+
+impl Planner {
+    pub(crate) fn new(libcalls: LibCalls, patch: Patterns) -> Planner {
+        Planner { libcalls, patch, known: FxHashMap::default() }
+    }
+
+    /// What is known about a module's file. A file that cannot be read has nothing to hook.
+    pub(crate) fn known(&mut self, module: &Module) -> Arc<Known> {
+        let key = (module.path.clone(), module.file.0, module.file.1, module.file.2);
+        if let Some(known) = self.known.get(&key) {
+            return Arc::clone(known);
+        }
+        let known = Arc::new(self.read(&module.path));
+        self.known.insert(key, Arc::clone(&known));
+        known
+    }
+
+    fn read(&self, path: &Path) -> Known {
+        let Ok(image) = Image::open(path) else { return Known::default() };
+        let mut known = Known { build_id: image.build_id(), ..Known::default() };
+        if is_core_library(path) {
+            return known;
+        }
+        known.slots = image.plt_slots();
+        known.lazy = image.section(".plt").map(|s| {
+            let start = s.addr.wrapping_sub(image.link_base());
+            (start, start + s.size)
+        });
+        if !self.patch.is_empty() {
+            self.read_sites(&image, path, &mut known);
+        }
+        known
+    }
+
+    fn read_sites(&self, image: &Image, path: &Path, known: &mut Known) {
+        let sites = image.instrumentation().patchable;
+        if sites.is_empty() {
+            return;
+        }
+        let symbols = image.symbols();
+        let module = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        for at in sites {
+            // The NOPs may follow an endbr64, or precede the symbol (`N,M`); then the symbol starts behind them.
+            let Some(symbol) = symbols.find(at).or_else(|| symbols.find(at + 8)) else { continue };
+            if !self.patch.matches(symbol.name, &module) {
+                continue;
+            }
+            let bytes = image.data_at(at, 5).unwrap_or_default();
+            if bytes == [0x90; 5] {
+                known.sites.push((at, [0x90, 0x90, 0x90, 0x90, 0x90, 0, 0, 0]));
+            } else {
+                known.short_sites += 1;
+            }
+        }
+        known.sites.sort_unstable();
+        known.sites.dedup();
+    }
+
+    /// The plan for modules of a process; `exe` is the path of its executable.
+    pub(crate) fn plan(&mut self, modules: &[Module], exe: &Path) -> Plan {
+        let mut plan = Plan::default();
+        let mut modules: Vec<&Module> = modules.iter().collect();
+        modules.sort_by_key(|m| m.start);
+        for module in modules {
+            let known = self.known(module);
+            let is_exe = module.path == exe;
+            let record = match self.libcalls {
+                LibCalls::None => false,
+                LibCalls::Executable => is_exe,
+                LibCalls::Nested => true,
+            };
+            for slot in &known.slots {
+                add_slot(&mut plan, module, &known, slot, record);
+            }
+            let sites = known.sites.iter();
+            plan.sites.extend(sites.map(|&(at, expect)| Site { addr: module.start + at, expect }));
+            plan.short_sites += known.short_sites;
+        }
+        plan
+    }
+}
+
+fn add_slot(plan: &mut Plan, module: &Module, known: &Known, slot: &PltSlot, record: bool) {
+    let kind = kind_of(&slot.name);
+    if !slot.called || is_ours(&slot.name) || (!record && kind == kind::NORMAL) {
+        return;
+    }
+    let got = module.start + slot.got;
+    let mut flags = 0;
+    if slot.kind == SlotKind::GlobDat {
+        if !slot.is_function {
+            return;
+        }
+        if slot.loaded {
+            // The pointer is also data: it may be compared with others.
+            plan.ambiguous += u32::from(record);
+            return;
+        }
+    } else {
+        flags |= SLOT_LAZY;
+    }
+    if record && !is_silent(&slot.name) {
+        flags |= SLOT_RECORD;
+    } else if kind == kind::NORMAL {
+        return;
+    }
+    if !module.writable.iter().any(|&(from, to)| (from..to).contains(&got)) {
+        flags |= SLOT_READ_ONLY;
+    }
+    let lazy = known.lazy.map_or((module.start, module.end), |(a, b)| (module.start + a, module.start + b));
+    let name = plan.string(&slot.name);
+    let version = slot.version.as_ref().map_or(u32::MAX, |v| plan.string(v));
+    plan.slots.push(Slot {
+        got,
+        addr: module.start + slot.plt,
+        lazy_from: lazy.0,
+        lazy_to: lazy.1,
+        name,
+        version,
+        kind,
+        flags,
+        reserved: [0; 6],
+    });
+}
+
+/// Libraries whose own calls are never hooked: they are what the runtime and the program stand on.
+fn is_core_library(path: &Path) -> bool {
+    const CORE: [&str; 7] = ["libc", "libm", "libgcc_s", "libpthread", "libdl", "ld-linux-x86-64", "librt"];
+    let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+    // `libc.so.6`, `libc-2.31.so`: the name up to the version.
+    let stem = name.split(".so").next().unwrap_or_default();
+    let stem = stem.split_once("-2.").map_or(stem, |(stem, _)| stem);
+    CORE.contains(&stem)
+}
+
+/// Hooks themselves.
+fn is_ours(name: &str) -> bool {
+    matches!(
+        name,
+        "mcount" | "_mcount" | "__fentry__" | "__cyg_profile_func_enter" | "__cyg_profile_func_exit"
+    )
+}
+
+/// Library functions that are not recorded: start-up, clean-up, and the machinery of exceptions.
+fn is_silent(name: &str) -> bool {
+    matches!(
+        name,
+        "_mcleanup"
+            | "__libc_start_main"
+            | "__gmon_start__"
+            | "__cxa_throw"
+            | "__cxa_rethrow"
+            | "__cxa_begin_catch"
+            | "__cxa_end_catch"
+            | "__cxa_finalize"
+            | "__gxx_personality_v0"
+            | "_Unwind_Resume"
+            | "_Unwind_RaiseException"
+            | "_Unwind_Resume_or_Rethrow"
+            | "_Unwind_ForcedUnwind"
+            | "_Unwind_Backtrace"
+            | "_ITM_deregisterTMCloneTable"
+            | "_ITM_registerTMCloneTable"
+    )
+}
+
+/// What is special about a function.
+fn kind_of(name: &str) -> u8 {
+    match name {
+        "setjmp" | "_setjmp" | "sigsetjmp" | "__sigsetjmp" | "getcontext" | "dlsym" | "dlvsym"
+        | "dlmopen" | "__libc_start_main" | "backtrace" => kind::PAIR,
+        "vfork" | "__vfork" => kind::VFORK,
+        "longjmp" | "_longjmp" | "siglongjmp" | "__longjmp_chk" => kind::LONGJMP,
+        "__cxa_begin_catch" | "_Unwind_Resume" => kind::LANDING,
+        "dlopen" => kind::DLOPEN,
+        "dlclose" => kind::DLCLOSE,
+        "swapcontext" | "setcontext" | "makecontext" => kind::CONTEXT,
+        "execv" | "execvp" | "execl" | "execlp" => kind::EXEC,
+        "execve" | "execvpe" | "fexecve" => kind::EXEC_ENV3,
+        "execveat" => kind::EXEC_ENV4,
+        "posix_spawn" | "posix_spawnp" => kind::SPAWN_ENV6,
+        "execle" => kind::EXECLE,
+        _ => kind::NORMAL,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fathom_symbols::maps;
+
+    const MAPS: &[u8] = b"\
+55a000000000-55a000001000 r--p 00000000 fe:01 11 /bin/prog
+55a000001000-55a000002000 r-xp 00001000 fe:01 11 /bin/prog
+55a000002000-55a000003000 r--p 00002000 fe:01 11 /bin/prog
+55a000003000-55a000004000 rw-p 00003000 fe:01 11 /bin/prog
+55a000004000-55a000025000 rw-p 00000000 00:00 0 [heap]
+7f0000000000-7f0000001000 r--p 00000000 fe:01 12 /lib/libx y.so
+7f0000001000-7f0000002000 r-xp 00001000 fe:01 12 /lib/libx y.so
+7f0000010000-7f0000011000 r-xp 00000000 fe:01 13 /run/fathom/rt.so
+7f0000020000-7f0000030000 r--p 00000000 fe:01 14 /usr/share/data
+7ffc00000000-7ffc00021000 rw-p 00000000 00:00 0 [stack]
+";
+
+    #[test]
+    fn mappings_become_modules() {
+        let modules = modules(maps::parse(MAPS), Path::new("/run/fathom/rt.so"));
+        let names: Vec<_> = modules.iter().map(|m| (m.path.to_str().unwrap(), m.start, m.end)).collect();
+        assert_eq!(
+            names,
+            [
+                ("/bin/prog", 0x55a0_0000_0000, 0x55a0_0000_4000),
+                ("/lib/libx y.so", 0x7f00_0000_0000, 0x7f00_0000_2000)
+            ]
+        );
+        assert_eq!(modules[0].writable, [(0x55a0_0000_3000, 0x55a0_0000_4000)]);
+        assert_eq!(modules[0].permissions, "r-xp");
+    }
+
+    #[test]
+    fn the_same_library_twice_is_two_modules() {
+        let text = b"\
+7f0000000000-7f0000001000 r-xp 00000000 fe:01 12 /lib/libx.so
+7f0000001000-7f0000002000 r-xp 00000000 fe:01 12 /lib/libx.so
+";
+        assert_eq!(modules(maps::parse(text), Path::new("")).len(), 2);
+    }
+
+    #[test]
+    fn core_libraries() {
+        for name in ["/lib/libc.so.6", "/lib/libc-2.31.so", "/lib64/ld-linux-x86-64.so.2", "/lib/libm.so.6"] {
+            assert!(is_core_library(Path::new(name)), "{name}");
+        }
+        for name in ["/lib/libcrypto.so.3", "/lib/libmagic.so.1", "/bin/cat"] {
+            assert!(!is_core_library(Path::new(name)), "{name}");
+        }
+    }
+
+    #[test]
+    fn layout_is_that_of_the_runtime() {
+        let mut plan = Plan::default();
+        let name = plan.string("f");
+        assert_eq!(plan.string("f"), name);
+        plan.slots.push(Slot {
+            got: 1,
+            addr: 2,
+            lazy_from: 3,
+            lazy_to: 4,
+            name,
+            version: u32::MAX,
+            kind: kind::PAIR,
+            flags: SLOT_RECORD,
+            reserved: [0; 6],
+        });
+        plan.sites.push(Site { addr: 5, expect: [0x90; 8] });
+        let bytes = plan.to_bytes();
+        assert_eq!(bytes.len(), size_of::<plan::Header>() + size_of::<Slot>() + size_of::<Site>() + 2);
+        let slot = size_of::<plan::Header>();
+        assert_eq!(bytes[slot + std::mem::offset_of!(Slot, kind)], kind::PAIR);
+        assert_eq!(bytes[slot + std::mem::offset_of!(Slot, flags)], SLOT_RECORD);
+        assert_eq!(bytes[slot + size_of::<Slot>()], 5);
+    }
+}

@@ -1,0 +1,360 @@
+//! One recording, from the program's start to the finished trace.
+
+use crate::arena::{Arena, Sizes};
+use crate::clock::Clock;
+use crate::drain::Drainer;
+use crate::finish::{self, Header};
+use crate::patterns::{Match, Patterns};
+use crate::plan::Planner;
+use crate::recover::Journal;
+use crate::sessions::{Answers, Sessions};
+use crate::{Error, Options, Outcome, Status, check, host, runtime_file, sys};
+use fathom_abi::arena::{CLOCK_MONOTONIC, CLOCK_TSC};
+use fathom_store::PatternType;
+use fathom_store::writer::DirectoryWriter;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long the drain sleeps when there is nothing to do, at least and at most.
+const IDLE: (Duration, Duration) = (Duration::from_micros(200), Duration::from_millis(4));
+
+/// Runs a program and records it.
+///
+/// # Errors
+///
+/// Where nothing was recorded, and where the trace could not be written. A program that fails is no error: see
+/// [`Outcome::status`].
+pub fn record(options: &Options) -> Result<Outcome, Error> {
+    let exe = check::check(options)?;
+    let exe = exe.canonicalize().unwrap_or(exe);
+    let exe_name = exe.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let patterns = Patterns::new(&options.patch, options.matching, &exe_name)?;
+    let runtime = match &options.runtime {
+        Some(path) => path.canonicalize().map_err(|e| Error::io("open", path, e))?,
+        None => runtime_file::install()?,
+    };
+    let tsc = host::tsc_is_usable();
+    let sizes = sizes(options);
+    let writer = DirectoryWriter::create(&options.dir, "")?;
+    let clock = if tsc { CLOCK_TSC } else { CLOCK_MONOTONIC };
+    let arena = Arena::create(&places(), sizes, clock).map_err(|e| Error::io("make", "shared memory", e))?;
+    let journal = Journal::create(writer.path(), arena.dir(), &runtime, options)?;
+    let clock = Mutex::new(Clock::start(tsc, journal.clock()?));
+    let planner = Planner::new(options.libcalls, patterns);
+    let sessions = Sessions::new(&arena, &clock, &writer, planner, runtime.clone());
+    let drainer = Drainer::new(&arena, &clock, &writer);
+
+    let stop = Signals::install()?;
+    let started = Instant::now();
+    let child = start(options, &runtime, arena.dir())?;
+    let ran = supervise(&arena, sessions, drainer, child.id() as i32, &stop, options.verbose);
+    let elapsed = started.elapsed();
+    arena.remove();
+    let ran = ran?;
+
+    let mut notes = ran.notes(&arena, tsc);
+    finish::write_symbols(&writer, &ran.answers, &mut notes)?;
+    let header = Header {
+        answers: &ran.answers,
+        exe: &exe,
+        status: ran.waited.as_ref().map_or(-1, |w| w.status),
+        usage: ran.waited.as_ref().map(|w| finish::usage(&w.usage)),
+        elapsed: Some(elapsed),
+        cmdline: &options.cmdline,
+        version: &options.version,
+        libcalls: options.libcalls,
+        matching: pattern_type(options.matching),
+    };
+    finish::write_info(&writer, &header)?;
+    give_to_sudo_user(&writer)?;
+    journal.remove();
+    if ran.answers.sessions == 0 {
+        let reason = "The loader's messages above may tell why; a program that clears its environment or starts \
+                      with a loader of its own cannot be traced this way.";
+        return Err(Error::NotTraced {
+            program: options.program.display().to_string(),
+            reason: reason.into(),
+        });
+    }
+    let time = |us: u64| Duration::from_micros(us);
+    let usage = header.usage.unwrap_or_default();
+    Ok(Outcome {
+        status: ran.status(),
+        elapsed,
+        system: time(usage.system_us),
+        user: time(usage.user_us),
+        losses: ran.losses,
+        notes,
+    })
+}
+
+pub(crate) fn pattern_type(matching: Match) -> PatternType {
+    match matching {
+        Match::Regex => PatternType::Regex,
+        Match::Glob => PatternType::Glob,
+        Match::Simple => PatternType::Simple,
+    }
+}
+
+fn sizes(options: &Options) -> Sizes {
+    let mut sizes = Sizes::default();
+    if let Some(size) = options.segment_size {
+        let total = u64::from(sizes.segments) * u64::from(sizes.segment);
+        sizes.segment = size.clamp(4096, 64 << 20).next_multiple_of(4096) as u32;
+        sizes.segments = (total / u64::from(sizes.segment)).max(256) as u32;
+    }
+    sizes
+}
+
+/// Where shared memory can be: memory first, a disk if there is none.
+fn places() -> Vec<PathBuf> {
+    let mut places = vec![PathBuf::from("/dev/shm")];
+    if let Some(dir) = std::env::var_os("XDG_RUNTIME_DIR").filter(|d| !d.is_empty()) {
+        places.push(dir.into());
+    }
+    places.push(std::env::temp_dir());
+    places
+}
+
+/// Starts the program with the runtime in front of its libraries.
+fn start(options: &Options, runtime: &Path, arena: &Path) -> Result<std::process::Child, Error> {
+    let mut preload = runtime.as_os_str().to_owned();
+    if let Some(old) = std::env::var_os("LD_PRELOAD").filter(|v| !v.is_empty()) {
+        preload.push(":");
+        preload.push(old);
+    }
+    let mut command = Command::new(&options.program);
+    command.args(&options.args).env("LD_PRELOAD", preload).env(fathom_abi::ENV_DIR, arena);
+    // A shadow stack in hardware would trap on every replaced return address.
+    let mut tunables = std::env::var_os("GLIBC_TUNABLES").unwrap_or_default();
+    if !tunables.is_empty() {
+        tunables.push(":");
+    }
+    tunables.push("glibc.cpu.hwcaps=-IBT,-SHSTK");
+    command.env("GLIBC_TUNABLES", tunables);
+    if options.bind_not {
+        command.env("LD_BIND_NOT", "1");
+    }
+    if !options.randomize {
+        sys::without_randomization(&mut command);
+    }
+    command.spawn().map_err(|e| Error::io("run", &options.program, e))
+}
+
+/// What happened while the program ran.
+struct Ran {
+    answers: Answers,
+    losses: crate::Losses,
+    waited: Option<sys::Waited>,
+}
+
+impl Ran {
+    fn status(&self) -> Status {
+        match self.waited.as_ref().map(|w| w.status) {
+            None => Status::Stopped,
+            Some(status) if libc::WIFSIGNALED(status) => Status::Signaled(libc::WTERMSIG(status)),
+            Some(status) => Status::Exited(libc::WEXITSTATUS(status)),
+        }
+    }
+
+    fn notes(&self, arena: &Arena, tsc: bool) -> Vec<String> {
+        let h = arena.header();
+        let mut notes = self.answers.notes.clone();
+        let mut note = |count: u64, text: &str| {
+            if count > 0 {
+                notes.push(text.replace("{}", &count.to_string()));
+            }
+        };
+        note(self.losses.records, "{} records were lost");
+        note(self.losses.too_deep, "{} calls were too deep to be recorded");
+        note(
+            u64::from(h.lost_tasks.load(Ordering::Relaxed)),
+            "{} threads ran untraced: no memory or no free slot",
+        );
+        note(
+            u64::from(h.lost_sessions.load(Ordering::Relaxed)),
+            "{} programs ran untraced: too many exec calls",
+        );
+        note(
+            self.losses.damaged,
+            "{} records made no sense: the program may have written over its trace buffers",
+        );
+        note(
+            u64::from(self.answers.ambiguous),
+            "{} library functions are not hooked: the program uses their addresses as data too",
+        );
+        note(
+            u64::from(self.answers.short_sites),
+            "{} functions have fewer than 5 NOPs at their entry and are not patched",
+        );
+        let failed: u32 =
+            (0..arena.sessions()).map(|i| arena.session(i).failed.load(Ordering::Relaxed)).sum();
+        note(u64::from(failed), "{} hooks could not be set in the program");
+        if !tsc {
+            notes.push("the processor's time stamp counter is not reliable here: each time was read by a system call".into());
+        }
+        notes
+    }
+}
+
+/// Serves the program until all that came of it has ended, or until the user has had enough.
+fn supervise(
+    arena: &Arena,
+    mut sessions: Sessions<'_>,
+    mut drainer: Drainer<'_>,
+    pid: i32,
+    stop: &Signals,
+    verbose: u8,
+) -> Result<Ran, Error> {
+    let done = &AtomicBool::new(false);
+    let (send, ended) = mpsc::channel();
+    // Blocks until the child has ended, however long that takes; not joined when the user stops first.
+    thread::spawn(move || {
+        let waited = loop {
+            match sys::wait(pid) {
+                Ok(Some(waited)) => break Some(waited),
+                Ok(None) => {}
+                Err(_) => break None,
+            }
+        };
+        let _ = send.send(waited);
+    });
+    thread::scope(|scope| {
+        scope.spawn(|| beat(arena, done));
+        let answering = scope.spawn(move || {
+            let mut seen = 0;
+            let mut result = Ok(());
+            while result.is_ok() && !done.load(Ordering::Relaxed) {
+                result = sessions.serve(&mut seen);
+            }
+            let result = result.and_then(|()| sessions.answer_all());
+            result.map(|()| sessions.answers)
+        });
+        let drained = drain_until_end(arena, &mut drainer, &ended, stop, verbose);
+        done.store(true, Ordering::Relaxed);
+        let answered = answering.join().unwrap_or_else(|_| Ok(Answers::default()));
+        // Sessions that were announced last may have held tasks back.
+        let rest = drain_rest(&mut drainer);
+        let waited = drained?;
+        let answers = answered?;
+        rest?;
+        let losses = drainer.losses;
+        Ok(Ran { answers, losses, waited })
+    })
+}
+
+/// Shows the program that its recorder lives.
+fn beat(arena: &Arena, done: &AtomicBool) {
+    let h = arena.header();
+    while !done.load(Ordering::Relaxed) {
+        h.heartbeat.0.fetch_add(1, Ordering::Relaxed);
+        // A target that saw us stopped (a debugger, a suspended terminal) may count on us again.
+        h.recorder_gone.store(0, Ordering::Relaxed);
+        thread::sleep(Duration::from_millis(5));
+    }
+    h.recorder_gone.store(1, Ordering::Relaxed);
+}
+
+fn drain_until_end(
+    arena: &Arena,
+    drainer: &mut Drainer<'_>,
+    ended: &mpsc::Receiver<Option<sys::Waited>>,
+    stop: &Signals,
+    verbose: u8,
+) -> Result<Option<sys::Waited>, Error> {
+    let mut pause = IDLE.0;
+    let mut waited = None;
+    let mut child_gone = false;
+    let mut waiting_since: Option<Instant> = None;
+    loop {
+        let worked = drainer.pass()?;
+        if !child_gone && let Ok(status) = ended.try_recv() {
+            (waited, child_gone) = (status, true);
+            drainer.check_soon();
+            continue;
+        }
+        if child_gone && drainer.is_idle() {
+            return Ok(waited);
+        }
+        if stop.requested() {
+            return Ok(waited);
+        }
+        if child_gone && drainer.live() > 0 {
+            let since = *waiting_since.get_or_insert_with(Instant::now);
+            if verbose > 0 && since.elapsed() > Duration::from_secs(1) {
+                eprintln!(
+                    "fathom: the program has ended, {} of its threads go on; ^C ends the recording",
+                    drainer.live()
+                );
+                waiting_since = Some(Instant::now() + Duration::from_secs(3600));
+            }
+        }
+        let pressed = arena.header().pressure.load(Ordering::Relaxed) != 0;
+        pause = if worked || pressed { IDLE.0 } else { (pause * 2).min(IDLE.1) };
+        if !worked {
+            thread::sleep(pause);
+        }
+    }
+}
+
+/// Takes what is left after everybody has ended, or has been left alone.
+fn drain_rest(drainer: &mut Drainer<'_>) -> Result<(), Error> {
+    drainer.pass()?;
+    drainer.end_all();
+    while drainer.pass()? {}
+    drainer.pass()?;
+    Ok(())
+}
+
+/// SIGINT and SIGTERM. The first SIGINT goes to the program too (it is in the same terminal) and is its business;
+/// a second one, or SIGTERM, ends the recording.
+struct Signals {
+    terminate: Arc<AtomicBool>,
+    interrupts: Arc<std::sync::atomic::AtomicUsize>,
+    hooks: Vec<signal_hook::SigId>,
+}
+
+impl Signals {
+    fn install() -> Result<Signals, Error> {
+        let terminate = Arc::new(AtomicBool::new(false));
+        let interrupts = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let io = |e| Error::io("handle", "signals", e);
+        let mut hooks = vec![signal_hook::flag::register(libc::SIGTERM, Arc::clone(&terminate)).map_err(io)?];
+        let count = Arc::clone(&interrupts);
+        hooks.push(
+            sys::on_signal(libc::SIGINT, move || {
+                count.fetch_add(1, Ordering::Relaxed);
+            })
+            .map_err(io)?,
+        );
+        Ok(Signals { terminate, interrupts, hooks })
+    }
+
+    fn requested(&self) -> bool {
+        self.terminate.load(Ordering::Relaxed) || self.interrupts.load(Ordering::Relaxed) > 1
+    }
+}
+
+impl Drop for Signals {
+    fn drop(&mut self) {
+        for &hook in &self.hooks {
+            signal_hook::low_level::unregister(hook);
+        }
+    }
+}
+
+/// Under sudo the trace belongs to the user.
+pub(crate) fn give_to_sudo_user(writer: &DirectoryWriter) -> Result<(), Error> {
+    if rustix::process::geteuid().as_raw() != 0 {
+        return Ok(());
+    }
+    let id = |name| std::env::var(name).ok().and_then(|v| v.parse::<u32>().ok());
+    if let (Some(uid), Some(gid)) = (id("SUDO_UID"), id("SUDO_GID")) {
+        writer.give_to(uid, gid)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,223 @@
+//! Answers processes: reads what they have mapped, writes their session down, makes their plan.
+
+use crate::arena::Arena;
+use crate::clock::Clock;
+use crate::plan::{Module, Planner, modules};
+use crate::{Error, sys};
+use fathom_abi::arena::{SESSION_ANSWERED, SESSION_HELLO, Session};
+use fathom_store::writer::{DirectoryWriter, reduce_map};
+use fathom_store::{TaskChange, TaskMessage};
+use fathom_symbols::maps;
+use rustc_hash::FxHashMap;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// What the answers have amounted to.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Answers {
+    /// Process images that came up.
+    pub(crate) sessions: u32,
+    /// Library functions hooked and sites patched, in all images.
+    pub(crate) slots: usize,
+    /// See `slots`.
+    pub(crate) sites: usize,
+    /// Library functions left alone because their pointers are data too.
+    pub(crate) ambiguous: u32,
+    /// Patchable functions with too few NOPs.
+    pub(crate) short_sites: u32,
+    /// Every module that was mapped, for the symbol files.
+    pub(crate) modules: BTreeSet<PathBuf>,
+    /// Executable of the first session.
+    pub(crate) exe: Option<PathBuf>,
+    /// What went wrong, for the user.
+    pub(crate) notes: Vec<String>,
+}
+
+/// See the module.
+pub(crate) struct Sessions<'r> {
+    arena: &'r Arena,
+    clock: &'r Mutex<Clock>,
+    writer: &'r DirectoryWriter,
+    planner: Planner,
+    runtime: PathBuf,
+    /// Modules of each session name, with their starts.
+    known: FxHashMap<u64, Vec<Module>>,
+    pub(crate) answers: Answers,
+}
+
+impl<'r> Sessions<'r> {
+    pub(crate) fn new(
+        arena: &'r Arena,
+        clock: &'r Mutex<Clock>,
+        writer: &'r DirectoryWriter,
+        planner: Planner,
+        runtime: PathBuf,
+    ) -> Sessions<'r> {
+        Sessions {
+            arena,
+            clock,
+            writer,
+            planner,
+            runtime,
+            known: FxHashMap::default(),
+            answers: Answers::default(),
+        }
+    }
+
+    /// Waits for a hello (or a moment) and answers all that are there.
+    pub(crate) fn serve(&mut self, seen: &mut u32) -> Result<(), Error> {
+        const PAUSE: Duration = Duration::from_millis(20);
+        let doorbell = &self.arena.header().doorbell;
+        let now = doorbell.load(Ordering::Acquire);
+        if now == *seen {
+            sys::futex_wait(doorbell, now, PAUSE);
+        }
+        *seen = doorbell.load(Ordering::Acquire);
+        self.answer_all()
+    }
+
+    /// Answers all that wait.
+    pub(crate) fn answer_all(&mut self) -> Result<(), Error> {
+        for index in 0..self.arena.sessions() {
+            let session = self.arena.session(index);
+            if session.state.load(Ordering::Acquire) != SESSION_HELLO {
+                continue;
+            }
+            let result = self.answer(index, session);
+            // Whatever happened, the process must not wait.
+            self.arena.answer(session);
+            result?;
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, index: u32, session: &Session) -> Result<(), Error> {
+        let generation = session.generation.load(Ordering::Relaxed);
+        let hello = self.arena.dir().join(format!("hello-{index}-{generation}"));
+        let text = match fs::read(&hello) {
+            Ok(text) => text,
+            Err(error) => {
+                self.answers.notes.push(format!("a process could not say what it has mapped: {error}"));
+                return Ok(());
+            }
+        };
+        let _ = fs::remove_file(&hello);
+        let (exe, map_text) = split_hello(&text);
+        let found = modules(maps::parse(map_text), &self.runtime);
+        let sid = session.sid.load(Ordering::Relaxed);
+        let first = generation == 1 && session.derived.load(Ordering::Relaxed) == 0;
+        let new: Vec<Module> = if first {
+            self.begin(session, sid, &exe, map_text)?;
+            found
+        } else {
+            let known = self.known.get(&sid).map(Vec::as_slice).unwrap_or_default();
+            let new: Vec<_> = found.into_iter().filter(|m| !known.contains(m)).collect();
+            self.opened(session, sid, &new)?;
+            new
+        };
+        let plan = self.planner.plan(&new, &exe);
+        self.answers.ambiguous += plan.ambiguous;
+        self.answers.short_sites += plan.short_sites;
+        let (slots, sites) = plan.len();
+        self.answers.slots += slots;
+        self.answers.sites += sites;
+        if !plan.is_empty() {
+            let path = self.arena.dir().join(format!("plan-{index}-{generation}"));
+            match write_readable(&path, &plan.to_bytes()) {
+                Ok(()) => session.has_plan.store(1, Ordering::Relaxed),
+                Err(error) => self.answers.notes.push(format!("a plan could not be written: {error}")),
+            }
+        }
+        self.answers.modules.extend(new.iter().map(|m| m.path.clone()));
+        self.known.entry(sid).or_default().extend(new);
+        Ok(())
+    }
+
+    /// Writes a new session down.
+    fn begin(&mut self, session: &Session, sid: u64, exe: &Path, map_text: &[u8]) -> Result<(), Error> {
+        let mut lines = reduce_map(map_text);
+        lines.retain(|line| Path::new(&line.path) != self.runtime);
+        let modules = modules(maps::parse(map_text), &self.runtime);
+        for line in &mut lines {
+            if let Some(module) = modules.iter().find(|m| m.start == line.start) {
+                line.build_id.clone_from(&self.planner.known(module).build_id);
+            }
+        }
+        lines.retain(|line| line.path.starts_with('[') || modules.iter().any(|m| m.start == line.start));
+        let name = format!("{sid:016x}");
+        self.writer.map(&name, &lines)?;
+        let what = TaskChange::Session {
+            pid: session.pid.load(Ordering::Relaxed),
+            sid: name,
+            exe: exe.to_string_lossy().into_owned(),
+        };
+        let time = self.time(session.start.load(Ordering::Relaxed))?;
+        self.writer.message(&TaskMessage { time, what })?;
+        self.answers.sessions += 1;
+        self.answers.exe.get_or_insert_with(|| exe.to_path_buf());
+        Ok(())
+    }
+
+    /// Writes libraries down that a dlopen has brought.
+    fn opened(&mut self, session: &Session, sid: u64, new: &[Module]) -> Result<(), Error> {
+        let time = self.time(session.dlopen_time.load(Ordering::Relaxed))?;
+        for module in new {
+            let what = TaskChange::Dlopen {
+                tid: session.dlopen_tid.load(Ordering::Relaxed),
+                sid: format!("{sid:016x}"),
+                base: module.start,
+                library: module.path.to_string_lossy().into_owned(),
+            };
+            self.writer.message(&TaskMessage { time, what })?;
+        }
+        Ok(())
+    }
+
+    fn time(&self, raw: u64) -> Result<u64, Error> {
+        let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+        clock.update().map_err(|e| Error::io("write", "the clock's journal", e))?;
+        Ok(clock.convert(raw))
+    }
+
+    /// Takes up sessions of a recorder that has died: those answered are on disk already.
+    pub(crate) fn recover(&mut self) -> Result<(), Error> {
+        for index in 0..self.arena.sessions() {
+            if self.arena.session(index).state.load(Ordering::Acquire) == SESSION_ANSWERED {
+                self.answers.sessions += 1;
+            }
+        }
+        self.answer_all()
+    }
+}
+
+/// The executable's path (first line) and the map.
+fn split_hello(text: &[u8]) -> (PathBuf, &[u8]) {
+    use std::os::unix::ffi::OsStrExt;
+    let end = text.iter().position(|&c| c == b'\n').unwrap_or(text.len());
+    let exe = text[..end].strip_suffix(b" (deleted)").unwrap_or(&text[..end]);
+    (PathBuf::from(std::ffi::OsStr::from_bytes(exe)), text.get(end + 1..).unwrap_or_default())
+}
+
+/// A file that processes of any user may read, complete before it can be seen.
+fn write_readable(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::write(path, bytes)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o444))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hello_is_split_at_its_first_line() {
+        let (exe, map) = split_hello(b"/a b (deleted)\n55-56 r-xp\n");
+        assert_eq!(exe, Path::new("/a b"));
+        assert_eq!(map, b"55-56 r-xp\n");
+        assert_eq!(split_hello(b"").1, b"");
+    }
+}

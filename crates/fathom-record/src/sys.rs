@@ -1,0 +1,173 @@
+//! The unsafe kernels of this crate: the shared mapping, raw clock, the child's start. Each is small and has a safe
+//! face; everything else here is safe code over them.
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::ptr::NonNull;
+
+/// The time stamp counter.
+pub(crate) fn rdtsc() -> u64 {
+    // SAFETY: every x86-64 processor has it.
+    unsafe { core::arch::x86_64::_rdtsc() }
+}
+
+/// A shared mapping of a whole file. The bytes belong to other processes too: only atomics may be made from them,
+/// and copies.
+pub(crate) struct Shared {
+    base: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: access is through atomics and volatile copies, from any thread.
+unsafe impl Send for Shared {}
+// SAFETY: as above.
+unsafe impl Sync for Shared {}
+
+impl Shared {
+    /// Maps the first `len` bytes.
+    pub(crate) fn map(file: &File, len: usize) -> io::Result<Shared> {
+        use rustix::mm::{MapFlags, ProtFlags, mmap};
+        // SAFETY: a new mapping at an address of the kernel's choice.
+        let base = unsafe {
+            mmap(
+                std::ptr::null_mut(),
+                len,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::SHARED | MapFlags::NORESERVE,
+                file,
+                0,
+            )?
+        };
+        let base = NonNull::new(base.cast()).ok_or_else(|| io::Error::other("mapped at address 0"))?;
+        Ok(Shared { base, len })
+    }
+
+    /// A structure of atomics inside the mapping.
+    pub(crate) fn at<T>(&self, offset: usize) -> &T {
+        assert!(offset.is_multiple_of(align_of::<T>()) && offset + size_of::<T>() <= self.len);
+        // SAFETY: inside the mapping and aligned. Callers name the `repr(C)` structures of `fathom-abi`, whose fields
+        // are atomics or are written before the mapping is shared, and for which any bytes are valid.
+        unsafe { &*self.base.as_ptr().add(offset).cast::<T>() }
+    }
+
+    /// Writes the header before anybody else maps the file.
+    pub(crate) fn init<T>(&self, offset: usize, value: T) {
+        assert!(offset.is_multiple_of(align_of::<T>()) && offset + size_of::<T>() <= self.len);
+        // SAFETY: as above; the file is not shared yet.
+        unsafe { self.base.as_ptr().add(offset).cast::<T>().write(value) }
+    }
+
+    /// Copies words out. The writer stores the time of a record before its word, and readers look at words first.
+    pub(crate) fn word(&self, offset: usize) -> u64 {
+        use std::sync::atomic::{AtomicU64, Ordering};
+        self.at::<AtomicU64>(offset).load(Ordering::Acquire)
+    }
+
+    /// Zeroes bytes that nobody writes any more.
+    pub(crate) fn zero(&self, offset: usize, len: usize) {
+        assert!(offset + len <= self.len);
+        // SAFETY: inside the mapping; plain bytes.
+        unsafe { std::ptr::write_bytes(self.base.as_ptr().add(offset), 0, len) }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // SAFETY: our own mapping; references into it borrow `self`.
+        let _ = unsafe { rustix::mm::munmap(self.base.as_ptr().cast(), self.len) };
+    }
+}
+
+/// Makes the child switch address space randomisation off before it runs the program.
+pub(crate) fn without_randomization(command: &mut Command) {
+    // SAFETY: one system call between fork and exec.
+    unsafe {
+        command.pre_exec(|| {
+            if libc::personality(libc::ADDR_NO_RANDOMIZE as libc::c_ulong) < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            Ok(())
+        });
+    }
+}
+
+/// What `wait4` tells about a child.
+pub(crate) struct Waited {
+    /// Raw wait status.
+    pub(crate) status: i32,
+    /// Resources of the child and its waited-for descendants.
+    pub(crate) usage: libc::rusage,
+}
+
+/// Waits for the child; `None` when a signal came first.
+pub(crate) fn wait(pid: i32) -> io::Result<Option<Waited>> {
+    let mut status = 0;
+    // SAFETY: plain data.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: both pointers are valid.
+    let got = unsafe { libc::wait4(pid, &raw mut status, 0, &raw mut usage) };
+    if got == pid {
+        return Ok(Some(Waited { status, usage }));
+    }
+    let error = io::Error::last_os_error();
+    if error.kind() == io::ErrorKind::Interrupted { Ok(None) } else { Err(error) }
+}
+
+/// Whether a thread exists (as a thread, or as a zombie).
+pub(crate) fn thread_exists(pid: i32, tid: i32) -> bool {
+    // SAFETY: signal 0 only asks.
+    let result = unsafe { libc::syscall(libc::SYS_tgkill, pid, tid, 0) };
+    result == 0 || io::Error::last_os_error().raw_os_error() != Some(libc::ESRCH)
+}
+
+/// Sleeps while the word has this value, until woken or for the given time.
+pub(crate) fn futex_wait(word: &std::sync::atomic::AtomicU32, value: u32, timeout: std::time::Duration) {
+    let time = libc::timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: timeout.subsec_nanos() as i64 };
+    // SAFETY: the word is mapped for as long as it is borrowed.
+    unsafe {
+        libc::syscall(
+            libc::SYS_futex,
+            std::ptr::from_ref(word),
+            libc::FUTEX_WAIT,
+            value,
+            &raw const time,
+            0,
+            0,
+        );
+    }
+}
+
+/// Wakes all who wait for the word.
+pub(crate) fn futex_wake(word: &std::sync::atomic::AtomicU32) {
+    // SAFETY: the word is mapped for as long as it is borrowed.
+    unsafe { libc::syscall(libc::SYS_futex, std::ptr::from_ref(word), libc::FUTEX_WAKE, i32::MAX) };
+}
+
+/// The local time as ctime(3) writes it, without the newline.
+pub(crate) fn ctime(seconds: i64) -> String {
+    let mut buffer = [0 as libc::c_char; 32];
+    let mut bytes = [0u8; 32];
+    // SAFETY: plain data.
+    let mut parts: libc::tm = unsafe { std::mem::zeroed() };
+    // SAFETY: both pointers are valid; the format gives 24 characters for years below 10000.
+    let len = unsafe {
+        libc::localtime_r(&raw const seconds, &raw mut parts);
+        libc::strftime(buffer.as_mut_ptr(), buffer.len(), c"%a %b %e %H:%M:%S %Y".as_ptr(), &raw const parts)
+    };
+    for (to, from) in bytes.iter_mut().zip(buffer) {
+        *to = from as u8;
+    }
+    String::from_utf8_lossy(&bytes[..len]).into_owned()
+}
+
+/// Calls a function on a signal. It must do nothing but count.
+pub(crate) fn on_signal(
+    signal: i32,
+    count: impl Fn() + Sync + Send + 'static,
+) -> io::Result<signal_hook::SigId> {
+    // SAFETY: callers pass closures that only change atomics.
+    unsafe { signal_hook::low_level::register(signal, count) }
+}
