@@ -1,8 +1,6 @@
 //! All tasks' events in one order of time.
 
 use crate::{Batch, Error, Event, EventOptions, Kind, TaskEvents, Trace};
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 
 /// Events in a [`MergedBatch`].
 const BATCH: usize = 4096;
@@ -31,9 +29,8 @@ impl MergedBatch {
 ///
 /// Memory is that of one batch of each task, which stores keep small when there are many.
 pub struct Merge<'t> {
-    streams: Vec<Head<'t>>,
-    /// Time and index of each stream that has events left, the earliest on top.
-    heap: BinaryHeap<Reverse<(u64, usize)>>,
+    heads: Vec<Head<'t>>,
+    tree: LoserTree,
     /// To be returned once what was read before has been.
     error: Option<Error>,
 }
@@ -48,20 +45,15 @@ struct Head<'t> {
     time: u64,
 }
 
-impl Head<'_> {
-    /// The time that the next event counts as having; none when there are no more events.
-    fn peek(&mut self) -> Result<Option<u64>, Error> {
-        if self.next >= self.batch.events.len() {
-            self.next = 0;
-            if !self.events.next_batch(&mut self.batch)? {
-                // Thousands of tasks end long before the others do.
-                self.batch = Batch::default();
-                return Ok(None);
-            }
-        }
-        let event = self.batch.events.get(self.next);
-        Ok(event.map(|event| if event.kind == Kind::Lost { self.time } else { event.time }))
-    }
+/// When the first event of a head is, and which head it is. Heads without events come last: see [`exhausted`].
+type Key = (u64, u32);
+
+/// Larger than any number of tasks.
+const EXHAUSTED: u32 = 1 << 31;
+
+/// The key of a head that has no more events, larger than that of any event.
+fn exhausted(index: u32) -> Key {
+    (u64::MAX, index | EXHAUSTED)
 }
 
 impl<'t> Merge<'t> {
@@ -75,27 +67,25 @@ impl<'t> Merge<'t> {
         options: EventOptions,
         wanted: impl Fn(usize) -> bool,
     ) -> Result<Self, Error> {
-        let mut streams = Vec::new();
+        let mut heads = Vec::new();
         for (index, task) in trace.tasks().iter().enumerate().filter(|(index, _)| wanted(*index)) {
             let (task, events) = (index as u32, trace.events(task.tid, options)?);
-            streams.push(Head { task, events, batch: Batch::default(), next: 0, time: 0 });
+            heads.push(Head { task, events, batch: Batch::default(), next: 0, time: 0 });
         }
-        let mut merge = Merge { streams, heap: BinaryHeap::new(), error: None };
+        let mut merge = Merge { heads, tree: LoserTree::default(), error: None };
         // Nothing is read before all are open, so that the store knows how many there are.
         merge.refill();
         Ok(merge)
     }
 
     fn refill(&mut self) {
-        self.heap.clear();
         self.error = None;
-        for (index, head) in self.streams.iter_mut().enumerate() {
-            match head.peek() {
-                Ok(Some(time)) => self.heap.push(Reverse((time, index))),
-                Ok(None) => {}
-                Err(error) => self.error = self.error.take().or(Some(error)),
-            }
+        let mut keys = Vec::with_capacity(self.heads.len());
+        for (index, head) in self.heads.iter_mut().enumerate() {
+            let key = key(head.load_and_peek(), index as u32, &mut self.error);
+            keys.push(key);
         }
+        self.tree = LoserTree::new(&keys);
     }
 
     /// Goes to the first event whose time is `time` (ns) or later.
@@ -104,7 +94,7 @@ impl<'t> Merge<'t> {
     ///
     /// Those of the store.
     pub fn seek(&mut self, time: u64) -> Result<(), Error> {
-        for head in &mut self.streams {
+        for head in &mut self.heads {
             head.events.seek(time)?;
             head.batch.clear();
             head.next = 0;
@@ -123,16 +113,15 @@ impl<'t> Merge<'t> {
     pub fn next_batch(&mut self, out: &mut MergedBatch) -> Result<bool, Error> {
         out.events.clear();
         out.data.clear();
-        while self.error.is_none() && out.events.len() < BATCH && out.data.len() < BATCH_DATA {
-            let Some(Reverse((_, index))) = self.heap.pop() else { break };
-            // Until this time, the stream has the turn: there is no use in asking the heap for each event.
-            let next = self.heap.peek().map(|Reverse(next)| *next);
-            let Some(head) = self.streams.get_mut(index) else { break };
-            match head.take_while_first(index, next, out) {
-                Ok(Some(time)) => self.heap.push(Reverse((time, index))),
-                Ok(None) => {}
-                Err(error) => self.error = Some(error),
-            }
+        while self.error.is_none() && !out.is_full() {
+            let (_, index) = self.tree.first();
+            // An exhausted head has an index that none has.
+            let Some(head) = self.heads.get_mut(index as usize) else { break };
+            // Until then the head has the turn: there is no use in asking the tree for each event.
+            let until = self.tree.second(index);
+            let next = head.take_until(index, until, out);
+            let key = key(next, index, &mut self.error);
+            self.tree.replace_first(index, key);
         }
         if out.events.is_empty()
             && let Some(error) = self.error.take()
@@ -144,36 +133,125 @@ impl<'t> Merge<'t> {
 
     /// Bytes of the store read so far and in all.
     pub fn progress(&self) -> (u64, u64) {
-        let each = self.streams.iter().map(|head| head.events.progress());
+        let each = self.heads.iter().map(|head| head.events.progress());
         each.fold((0, 0), |(done, all), (d, a)| (done + d, all + a))
     }
 }
 
+/// The key for the time of a head's next event. An error ends the head and is kept.
+fn key(time: Result<Option<u64>, Error>, index: u32, error: &mut Option<Error>) -> Key {
+    match time {
+        Ok(Some(time)) => (time, index),
+        Ok(None) => exhausted(index),
+        Err(e) => {
+            *error = error.take().or(Some(e));
+            exhausted(index)
+        }
+    }
+}
+
+impl MergedBatch {
+    fn is_full(&self) -> bool {
+        self.events.len() >= BATCH || self.data.len() >= BATCH_DATA
+    }
+}
+
 impl Head<'_> {
-    /// Moves events to `out` as long as they come before `next`, the time and index of the next stream. Gives the
-    /// time of the first event that is left.
-    fn take_while_first(
-        &mut self,
-        index: usize,
-        next: Option<(u64, usize)>,
-        out: &mut MergedBatch,
-    ) -> Result<Option<u64>, Error> {
+    /// Reads events if there are none. Gives the time of the first one.
+    fn load_and_peek(&mut self) -> Result<Option<u64>, Error> {
+        if self.next >= self.batch.events.len() {
+            self.next = 0;
+            if !self.events.next_batch(&mut self.batch)? {
+                // Thousands of tasks end long before the others do.
+                self.batch = Batch::default();
+            }
+        }
+        Ok(self.batch.events.get(self.next).map(|event| time_of(event, self.time)))
+    }
+
+    /// Moves events to `out` as long as they come before `until`. Gives the time of the first event that is left.
+    fn take_until(&mut self, index: u32, until: Key, out: &mut MergedBatch) -> Result<Option<u64>, Error> {
         loop {
-            let Some(time) = self.peek()? else { return Ok(None) };
-            let mine = next.is_none_or(|next| (time, index) < next);
-            if !mine || out.events.len() >= BATCH || out.data.len() >= BATCH_DATA {
-                return Ok(Some(time));
+            for event in self.batch.events.get(self.next..).unwrap_or_default() {
+                let time = time_of(event, self.time);
+                if (time, index) >= until || out.is_full() {
+                    return Ok(Some(time));
+                }
+                let mut event = *event;
+                if event.data_len > 0 {
+                    let start = out.data.len() as u32;
+                    out.data.extend_from_slice(self.batch.payload(&event));
+                    event.data_start = start;
+                }
+                out.events.push((self.task, event));
+                self.time = time;
+                self.next += 1;
             }
-            let Some(event) = self.batch.events.get(self.next) else { return Ok(None) };
-            let mut event = *event;
-            if event.data_len > 0 {
-                let start = out.data.len() as u32;
-                out.data.extend_from_slice(self.batch.payload(&event));
-                event.data_start = start;
+            if self.load_and_peek()?.is_none() {
+                return Ok(None);
             }
-            out.events.push((self.task, event));
-            self.time = time;
-            self.next += 1;
+        }
+    }
+}
+
+/// The time that an event counts as having behind one of the time `last`.
+fn time_of(event: &Event, last: u64) -> u64 {
+    if event.kind == Kind::Lost { last } else { event.time }
+}
+
+/// A tournament: each inner node keeps the loser of the match between its two subtrees, the winner goes up. After a
+/// change of the winner only the matches on its way to the root are played again.
+///
+/// Nodes are numbered from the root, 1; the children of n are 2n and 2n + 1; the leaf of head i is k + i. Place 0 has
+/// the winner of all.
+#[derive(Debug, Default)]
+struct LoserTree(Vec<Key>);
+
+impl LoserTree {
+    fn new(keys: &[Key]) -> LoserTree {
+        let count = keys.len();
+        let mut winners = vec![exhausted(0); count];
+        winners.extend_from_slice(keys);
+        let mut nodes = vec![exhausted(0); count];
+        for node in (1..count).rev() {
+            let (left, right) = (winners[2 * node], winners[2 * node + 1]);
+            winners[node] = left.min(right);
+            nodes[node] = left.max(right);
+        }
+        if let (Some(first), Some(winner)) = (nodes.first_mut(), winners.get(1)) {
+            *first = *winner;
+        }
+        LoserTree(nodes)
+    }
+
+    /// The smallest key.
+    fn first(&self) -> Key {
+        self.0.first().copied().unwrap_or(exhausted(0))
+    }
+
+    /// The nodes above the leaf of a head.
+    fn above(&self, index: u32) -> impl Iterator<Item = usize> + use<> {
+        let parent = (self.0.len() + index as usize) / 2;
+        std::iter::successors(Some(parent), |node| Some(node / 2)).take_while(|node| *node > 0)
+    }
+
+    /// The second smallest key, given the head of the smallest: it has lost against that one.
+    fn second(&self, first: u32) -> Key {
+        self.above(first).filter_map(|node| self.0.get(node)).min().copied().unwrap_or(exhausted(0))
+    }
+
+    /// Changes the key of the head that had the smallest.
+    fn replace_first(&mut self, index: u32, key: Key) {
+        let mut winner = key;
+        for node in self.above(index) {
+            if let Some(loser) = self.0.get_mut(node)
+                && *loser < winner
+            {
+                std::mem::swap(loser, &mut winner);
+            }
+        }
+        if let Some(first) = self.0.first_mut() {
+            *first = winner;
         }
     }
 }
