@@ -178,7 +178,7 @@ impl MemoryTrace {
         self.enter(tid, from, name).leave(tid, to)
     }
 
-    /// An event that is not a call; `id` as in [`event_id`].
+    /// An event that is not a call; `id` as in [`crate::event_id`].
     pub fn event(&mut self, tid: Tid, time: u64, id: u64, payload: &[u8]) -> &mut Self {
         self.push(tid, event(Kind::Event, time, id, 0), payload)
     }

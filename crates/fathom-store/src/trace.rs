@@ -153,6 +153,11 @@ pub trait Trace: Sync {
         let _ = id;
         Arc::new([])
     }
+    /// Path of the module that a library call ([`FunctionKind::Plt`]) ends up in, if the trace's symbols tell.
+    fn library_of(&self, id: FunctionId) -> Option<Arc<str>> {
+        let _ = id;
+        None
+    }
     /// The name of an event, e.g. `linux:sched-in`; none when neither the format nor the trace names it.
     fn event_name(&self, id: u64) -> Option<String> {
         event_id::name(id).map(str::to_owned)

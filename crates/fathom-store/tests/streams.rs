@@ -3,8 +3,8 @@
 use fathom_store::directory::{Directory, OpenOptions, find_default};
 use fathom_store::writer::{DirectoryWriter, reduce_map};
 use fathom_store::{
-    ArgSpecs, Batch, Endian, Error, Event, EventOptions, Features, Info, Kind, Merge, MergedBatch,
-    TaskChange, TaskEvents, TaskMessage, Trace, record,
+    ArgSpecs, Batch, Endian, Error, Event, EventOptions, Features, FunctionKind, Info, Kind, Merge,
+    MergedBatch, TaskChange, TaskEvents, TaskMessage, Trace, record,
 };
 use std::fs;
 use std::path::Path;
@@ -196,4 +196,45 @@ fn the_trace_to_read_by_default() {
     make("fathom.data");
     assert_eq!(found(false).unwrap(), base.join("uftrace.data"));
     assert_eq!(found(true).unwrap(), base.join("fathom.data"));
+}
+
+/// Programs in Python have numbers instead of addresses.
+#[test]
+fn numbered_functions() {
+    let records = [
+        record::encode_bytes(10, record::encode(Kind::Entry, 0, 1)),
+        record::encode_bytes(20, record::encode(Kind::Entry, 1, 2)),
+    ];
+    let (dir, _) = trace(&Info::default(), [(7, records.concat())]);
+    let path = dir.path().join("t");
+    let symbols = "# symbols: 2\n# path name: python.fake\n0000000000000001 T __main__\n0000000000000002 P print\n\
+                   0000000000000003 ? __sym_end\n";
+    fs::write(path.join("python.fake.sym"), symbols).unwrap();
+    let trace = Directory::open(&path, OpenOptions::default()).unwrap();
+    let mut resolver = trace.resolver(7);
+    let mut name = |addr| {
+        let function = trace.function(resolver.resolve(10, addr));
+        (function.name.to_string(), function.kind)
+    };
+    assert_eq!(name(1), ("__main__".to_owned(), FunctionKind::User));
+    assert_eq!(name(2), ("print".to_owned(), FunctionKind::Plt));
+    assert_eq!(name(3), ("<3>".to_owned(), FunctionKind::Unknown));
+}
+
+/// Processors' files count only if the header says so.
+#[test]
+fn processors_that_do_not_count() {
+    let switch =
+        [14u32, 24 << 16, 1, 7, 50, 0].iter().flat_map(|word| word.to_ne_bytes()).collect::<Vec<_>>();
+    for (features, want) in [(Features::default(), 1), (Features::PERF_EVENT, 2)] {
+        let info = Info { features: Info::default().features | features, ..Info::default() };
+        let (dir, _) = trace(&info, [(7, call(10, Kind::Entry).to_vec())]);
+        let path = dir.path().join("t");
+        fs::write(path.join("perf-cpu0.dat"), &switch).unwrap();
+        let trace = Directory::open(&path, OpenOptions::default()).unwrap();
+        let all = rest(&mut *trace.events(7, EventOptions::default()).unwrap());
+        assert_eq!(all.len(), want);
+        let no_sched = EventOptions { events: true, sched: false };
+        assert_eq!(rest(&mut *trace.events(7, no_sched).unwrap()).len(), 1);
+    }
 }

@@ -79,7 +79,11 @@ impl AddressSpace {
 
     /// Adds a library that was opened after all that were added before.
     pub(crate) fn open(&mut self, opened: Opened) {
-        self.opened.push(opened);
+        // Programs open and close the same library over and over; it changes nothing.
+        let again = |last: &Opened| last.base == opened.base && last.module == opened.module;
+        if !self.opened.last().is_some_and(again) {
+            self.opened.push(opened);
+        }
     }
 
     /// Puts a module at addresses below all others, for programs whose addresses are numbers of functions.
@@ -171,6 +175,7 @@ rubbish
         assert_eq!(space.mapped(0x4000), None);
         assert_eq!(path(space.mapped(0x8000).unwrap().1), "/lib/l.so");
         space.open(Opened { time: 10, base: 0x20000, module: 0 });
+        space.open(Opened { time: 15, base: 0x20000, module: 0 });
         space.open(Opened { time: 20, base: 0x30000, module: 1 });
         let bases = |t: u64| space.opened(t).map(|o| o.base).collect::<Vec<_>>();
         assert_eq!((bases(9), bases(10), bases(25)), (vec![], vec![0x20000], vec![0x30000, 0x20000]));

@@ -3,6 +3,7 @@
 use super::Budget;
 use crate::{Batch, Endian, Error, Event, Kind, record};
 use std::fs::File;
+use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -212,7 +213,8 @@ impl<'t> DatReader<'t> {
             let bytes = &self.buffer[self.start + record::SIZE..self.end];
             let measured = match kind {
                 Kind::Event => measure_event(bytes, self.endian),
-                _ => self.measure.measure(kind, time, addr, bytes),
+                Kind::Lost => Measure::Damaged("a payload where none can be".to_owned()),
+                Kind::Entry | Kind::Exit => self.measure.measure(kind, time, addr, bytes),
             };
             if measured != Measure::CutOff {
                 return Ok(measured);
@@ -247,7 +249,16 @@ impl<'t> DatReader<'t> {
         if self.buffer.len() < size {
             self.buffer.resize(size, 0);
         }
-        let mut read_at = self.offset + self.end as u64;
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let got = self.read_at(self.offset + self.end as u64, &mut buffer[self.end..size]);
+        self.buffer = buffer;
+        self.end += got?;
+        self.note_place();
+        Ok(self.end - self.start >= need)
+    }
+
+    /// Fills `buffer` from a place in the file on; says how many bytes there were.
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, Error> {
         let opened;
         let file = match &self.file {
             Some(file) => file,
@@ -256,18 +267,16 @@ impl<'t> DatReader<'t> {
                 &opened
             }
         };
-        while self.end < size {
-            let got = file.read_at(&mut self.buffer[self.end..size], read_at);
-            match got.map_err(|e| Error::io(&self.path, "read", e))? {
-                0 => break,
-                n => {
-                    self.end += n;
-                    read_at += n as u64;
-                }
+        let mut got = 0;
+        while got < buffer.len() {
+            match file.read_at(&mut buffer[got..], offset + got as u64) {
+                Ok(0) => break,
+                Ok(n) => got += n,
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) => return Err(Error::io(&self.path, "read", e)),
             }
         }
-        self.note_place();
-        Ok(self.end - self.start >= need)
+        Ok(got)
     }
 
     /// Remembers where the unread part begins, which is always the beginning of a record.
@@ -329,7 +338,7 @@ impl<'t> DatReader<'t> {
 
     /// The offset of a record that no record of that time or later comes before, near to the first such record.
     /// None if the file turns out to have something else than records every 16 bytes.
-    fn bisect(&mut self, time: u64) -> Result<Option<u64>, Error> {
+    fn bisect(&self, time: u64) -> Result<Option<u64>, Error> {
         let (mut low, mut high) = (0, self.len / record::SIZE as u64);
         while high - low > PROBE as u64 {
             let middle = low + (high - low) / 2;
@@ -342,25 +351,13 @@ impl<'t> DatReader<'t> {
         Ok(Some(low * record::SIZE as u64))
     }
 
-    /// The time of the first record with a time, at or after the one of that number.
-    fn probe(&mut self, number: u64) -> Result<Option<u64>, Error> {
-        self.offset = number * record::SIZE as u64;
-        self.start = 0;
-        self.end = 0;
-        let size = PROBE * record::SIZE;
-        self.buffer.resize(self.buffer.len().max(size), 0);
-        let opened;
-        let file = match &self.file {
-            Some(file) => file,
-            None => {
-                opened = File::open(&self.path).map_err(|e| Error::io(&self.path, "open", e))?;
-                &opened
-            }
-        };
-        let got = file.read_at(&mut self.buffer[..size], self.offset);
-        let got = got.map_err(|e| Error::io(&self.path, "read", e))?;
+    /// The time of the first record with a time, at or after the one of that number. None if what is there is not
+    /// a run of records without payloads.
+    fn probe(&self, number: u64) -> Result<Option<u64>, Error> {
+        let mut bytes = [0; PROBE * record::SIZE];
+        let got = self.read_at(number * record::SIZE as u64, &mut bytes)?;
         let mut first = None;
-        for bytes in self.buffer[..got].chunks_exact(record::SIZE) {
+        for bytes in bytes[..got].chunks_exact(record::SIZE) {
             let (time, word) = split(bytes, self.endian);
             if !record::is_valid(word) || word & record::MORE != 0 {
                 return Ok(None);

@@ -1,6 +1,7 @@
 //! Numbers for functions, and the way from an address to one.
 
 use super::Directory;
+use super::address::AddressSpace;
 use super::dat::{Measure, MeasurePayload};
 use super::modules::ModuleIndex;
 use crate::args::{self, ArgSpec, Length, Subject};
@@ -180,6 +181,20 @@ impl Directory {
             }
         }
         self.functions.of_unknown(addr, "[unknown]", FunctionKind::Unknown)
+    }
+
+    /// The module that has the function which a library call calls: the first one that defines its name.
+    pub(crate) fn library_with(&self, id: FunctionId) -> Option<Arc<str>> {
+        let Known { function, symbol: Some((caller, _)) } = self.functions.get(id)? else { return None };
+        if function.kind != FunctionKind::Plt {
+            return None;
+        }
+        let mut others = self.spaces.iter().flat_map(AddressSpace::modules).map(|(_, index)| index);
+        others.find_map(|index| {
+            let module = self.modules.get(index).filter(|_| index != caller)?;
+            let symbol = module.symbols(&self.places, &self.warnings).by_name(&function.raw_name)?;
+            symbol.kind.is_function().then(|| module.id.path.as_str().into())
+        })
     }
 
     /// What is recorded with calls of a function.

@@ -86,8 +86,14 @@ impl Directory {
     /// [`Error::NotATrace`], [`Error::Version`] or [`Error::Damaged`] when the header can't be made sense of.
     pub fn open(dir: &Path, options: OpenOptions) -> Result<Directory, Error> {
         let warnings = Warnings::default();
-        let files = Files::list(dir)?;
+        let mut files = Files::list(dir)?;
         let info = open_info(dir, &warnings)?;
+        if let Some(info) = &info
+            && !info.features.has(Features::PERF_EVENT)
+        {
+            files.perf.clear();
+        }
+        let info = info.unwrap_or_default();
         let messages = open_messages(dir, &warnings)?;
         let exe = info.exe_name.clone().unwrap_or_default();
         let mut cast = tasks::Cast::new(&messages, &exe);
@@ -227,6 +233,10 @@ impl Trace for Directory {
         self.specs_of(id)
     }
 
+    fn library_of(&self, id: FunctionId) -> Option<Arc<str>> {
+        self.library_with(id)
+    }
+
     fn event_name(&self, id: u64) -> Option<String> {
         event_id::name(id).map(str::to_owned).or_else(|| self.event_names.get(&id).cloned())
     }
@@ -307,7 +317,8 @@ impl Files {
     }
 }
 
-fn open_info(dir: &Path, warn: &dyn Warn) -> Result<Info, Error> {
+/// None if there is no header, but the rest of a trace.
+fn open_info(dir: &Path, warn: &dyn Warn) -> Result<Option<Info>, Error> {
     let path = dir.join("info");
     if !path.is_file() {
         if !dir.join("task.txt").is_file() {
@@ -315,13 +326,13 @@ fn open_info(dir: &Path, warn: &dyn Warn) -> Result<Info, Error> {
             return Err(Error::Missing { file: dir.to_path_buf(), what });
         }
         warn.warn(format!("{}: missing, the recording was cut short", path.display()));
-        return Ok(Info::default());
+        return Ok(None);
     }
     let (info, problem) = Info::read_partly(&path)?;
     if let Some(problem) = problem {
         warn.warn(format!("{problem}; what comes after that is not used"));
     }
-    Ok(info)
+    Ok(Some(info))
 }
 
 fn open_messages(dir: &Path, warn: &dyn Warn) -> Result<Vec<TaskMessage>, Error> {
@@ -330,7 +341,7 @@ fn open_messages(dir: &Path, warn: &dyn Warn) -> Result<Vec<TaskMessage>, Error>
         warn.warn(format!("{}: missing, so nothing is known about programs and modules", path.display()));
         return Ok(Vec::new());
     }
-    let text = fs::read(&path).map_err(|e| Error::io(&path, "read", e))?;
+    let text = text::read_whole(&path).map_err(|e| Error::io(&path, "read", e))?;
     if text.is_empty() {
         warn.warn(format!("{}: empty, so nothing is known about programs and modules", path.display()));
     }
@@ -343,7 +354,7 @@ fn open_map(dir: &Path, session: &Session, modules: &mut Modules, warn: &dyn War
         return AddressSpace::default();
     }
     let path = dir.join(format!("sid-{}.map", session.sid));
-    let text = match fs::read(&path) {
+    let text = match text::read_whole(&path) {
         Ok(text) => text,
         Err(e) => {
             warn.warn(format!("{}: cannot read: {e}; functions have no names", path.display()));
@@ -363,7 +374,7 @@ fn open_map(dir: &Path, session: &Session, modules: &mut Modules, warn: &dyn War
 /// Programs in Python have numbers instead of addresses, from 1 on.
 fn add_python(dir: &Path, spaces: &mut [AddressSpace], modules: &mut Modules) {
     const NAME: &str = "python.fake";
-    let Ok(text) = fs::read(dir.join(format!("{NAME}.sym"))) else { return };
+    let Ok(text) = text::read_whole(&dir.join(format!("{NAME}.sym"))) else { return };
     let file = fathom_symbols::symfile::SymFile::parse(&text);
     let size = (file.symbols.len() as u64).next_multiple_of(4096);
     // Its header need not name the file as its path.

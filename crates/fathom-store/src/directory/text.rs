@@ -5,26 +5,32 @@ use crate::External;
 use crate::task_file::parse_time;
 use rustc_hash::FxHashMap;
 use std::fs::File;
-use std::io::{ErrorKind, Read};
+use std::io::{Error, ErrorKind, Read};
 use std::path::Path;
 
-/// These files are written by hand or have a line for each kind of event.
-const LIMIT: u64 = 64 << 20;
+/// Largest text file that is read whole; that of a million forks has some 60 MB.
+const LIMIT: u64 = 1 << 30;
 /// Bytes of a message that are kept.
 const MESSAGE: usize = 1023;
 
+/// Reads a text file whole.
+pub(crate) fn read_whole(path: &Path) -> std::io::Result<Vec<u8>> {
+    let data = path.metadata()?;
+    // A pipe would have to be waited for.
+    if !data.is_file() {
+        return Err(Error::new(ErrorKind::InvalidInput, "not a regular file"));
+    }
+    if data.len() > LIMIT {
+        return Err(Error::new(ErrorKind::FileTooLarge, format!("larger than {} MiB", LIMIT >> 20)));
+    }
+    let mut bytes = Vec::new();
+    File::open(path)?.take(LIMIT).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 /// The text of a file. None if there is no such file; what can't be read is a warning.
 pub(crate) fn read_small(path: &Path, warn: &dyn Warn) -> Option<String> {
-    let read = || -> std::io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        // A pipe would have to be waited for.
-        if !path.metadata()?.is_file() {
-            return Err(ErrorKind::InvalidInput.into());
-        }
-        File::open(path)?.take(LIMIT).read_to_end(&mut bytes)?;
-        Ok(bytes)
-    };
-    match read() {
+    match read_whole(path) {
         Ok(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
         Err(e) if e.kind() == ErrorKind::NotFound => None,
         Err(e) => {
