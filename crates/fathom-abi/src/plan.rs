@@ -38,7 +38,7 @@ pub mod kind {
     pub const LONGJMP: u8 = 3;
     /// A step of exception handling after which frames below the caller are gone: they end now. Not recorded.
     pub const LANDING: u8 = 4;
-    /// dlopen: as `PAIR`, and the recorder is told about the new modules afterwards.
+    /// dlopen: as `CALLER`, and the recorder is told about the new modules afterwards.
     pub const DLOPEN: u8 = 5;
     /// dlclose: the recorder must know the modules of an earlier dlopen before they go.
     pub const DLCLOSE: u8 = 6;
@@ -54,6 +54,9 @@ pub mod kind {
     pub const SPAWN_ENV6: u8 = 11;
     /// execle: the environment follows the argument list's NULL.
     pub const EXECLE: u8 = 12;
+    /// It looks at its return address to know which module calls (dlsym, dlmopen): it returns through
+    /// [`super::Slot::gadget`], or, where the module has none, is treated as `PAIR`.
+    pub const CALLER: u8 = 13;
 }
 
 /// The call is recorded (otherwise the slot is hooked for its `kind` only).
@@ -79,6 +82,8 @@ pub struct Slot {
     pub name: u32,
     /// Offset of its version's name in the strings, `u32::MAX` when it has none.
     pub version: u32,
+    /// Address of a return instruction in the module that no unwind information covers; 0 when there is none.
+    pub gadget: u64,
     /// See [`kind`].
     pub kind: u8,
     /// `SLOT_` bits.
@@ -98,5 +103,5 @@ pub struct Site {
 }
 
 const _: () = assert!(size_of::<Header>() == 24);
-const _: () = assert!(size_of::<Slot>() == 48);
+const _: () = assert!(size_of::<Slot>() == 56);
 const _: () = assert!(size_of::<Site>() == 16);

@@ -81,6 +81,8 @@ pub(crate) struct Known {
     slots: Vec<PltSlot>,
     /// Relative range of `.plt`, where lazily bound slots point at first.
     lazy: Option<(u64, u64)>,
+    /// Relative address of a return instruction outside of all unwind information.
+    gadget: Option<u64>,
     sites: Vec<(u64, [u8; 8])>,
     /// Sites that are too short for a call.
     short_sites: u32,
@@ -133,6 +135,7 @@ impl Plan {
             }
             bytes.extend(slot.name.to_le_bytes());
             bytes.extend(slot.version.to_le_bytes());
+            bytes.extend(slot.gadget.to_le_bytes());
             bytes.extend([slot.kind, slot.flags]);
             bytes.extend(slot.reserved);
         }
@@ -179,6 +182,7 @@ impl Planner {
             let start = s.addr.wrapping_sub(image.link_base());
             (start, start + s.size)
         });
+        known.gadget = bare_return(&image);
         if !self.patch.is_empty() {
             self.read_sites(&image, path, &mut known);
         }
@@ -233,6 +237,17 @@ impl Planner {
     }
 }
 
+/// The return instruction at the end of `.fini` or `.init`: those come from the C library's start files, which have no
+/// unwind information, so that an unwinder that gets there stops.
+fn bare_return(image: &Image) -> Option<u64> {
+    const RET: u8 = 0xc3;
+    [".fini", ".init"].iter().find_map(|name| {
+        let section = image.section(name)?;
+        let at = image.section_data(section)?.iter().rposition(|&c| c == RET)?;
+        Some(section.addr.wrapping_sub(image.link_base()) + at as u64)
+    })
+}
+
 fn add_slot(plan: &mut Plan, module: &Module, known: &Known, slot: &PltSlot, record: bool) {
     let kind = kind_of(&slot.name);
     if !slot.called || is_ours(&slot.name) || (!record && kind == kind::NORMAL) {
@@ -270,6 +285,7 @@ fn add_slot(plan: &mut Plan, module: &Module, known: &Known, slot: &PltSlot, rec
         lazy_to: lazy.1,
         name,
         version,
+        gadget: known.gadget.map_or(0, |at| module.start + at),
         kind,
         flags,
         reserved: [0; 6],
@@ -401,6 +417,7 @@ mod tests {
             lazy_to: 4,
             name,
             version: u32::MAX,
+            gadget: 0,
             kind: kind::PAIR,
             flags: SLOT_RECORD,
             reserved: [0; 6],

@@ -213,9 +213,11 @@ global_asm!(
     to_rust!("fathom_to_slow_entry", "mov rdi, r11\nmov rsi, r10", "{entry}"),
     to_rust!("fathom_to_slow_record", "mov rdi, rcx\nmov rsi, r10", "{record}"),
     to_rust!("fathom_to_slow_exit", "mov rdi, r11", "{exit}"),
+    to_rust!("fathom_to_after", "mov rdi, r11", "{after}"),
     entry = sym crate::slow::slow_entry,
     record = sym crate::slow::slow_record,
     exit = sym crate::slow::slow_exit,
+    after = sym crate::plt::after,
 );
 
 global_asm!(
@@ -280,6 +282,26 @@ global_asm!(
     ".size fathom_return, . - fathom_return",
     threads = sym crate::state::THREADS,
     BUF = const crate::state::BUF_OFFSET,
+);
+
+global_asm!(
+    // Behind a function that was called through a bare return: rsp is where the caller's return address is.
+    ".p2align 4",
+    ".hidden fathom_after",
+    ".globl fathom_after",
+    ".type fathom_after,@function",
+    ".cfi_startproc",
+    "nop",
+    "fathom_after:",
+    "push rax\n.cfi_adjust_cfa_offset 8",
+    "push rdx\n.cfi_adjust_cfa_offset 8",
+    "lea r11, [rsp + 16]",
+    "call fathom_to_after",
+    "pop rdx\n.cfi_adjust_cfa_offset -8",
+    "pop rax\n.cfi_adjust_cfa_offset -8",
+    "ret",
+    ".cfi_endproc",
+    ".size fathom_after, . - fathom_after",
 );
 
 global_asm!(
@@ -357,6 +379,9 @@ global_asm!(
     "movups xmmword ptr [rsp+96], xmm6\nmovups xmmword ptr [rsp+112], xmm7",
     "call {slow}",
     "mov r11, rax",
+    "test rdx, rdx",
+    "jnz 96f",
+    ".cfi_remember_state",
     "movups xmm0, xmmword ptr [rsp]\nmovups xmm1, xmmword ptr [rsp+16]",
     "movups xmm2, xmmword ptr [rsp+32]\nmovups xmm3, xmmword ptr [rsp+48]",
     "movups xmm4, xmmword ptr [rsp+64]\nmovups xmm5, xmmword ptr [rsp+80]",
@@ -365,6 +390,22 @@ global_asm!(
     "pop rdi\npop rsi\npop rdx\npop rcx\npop r8\npop r9\npop r10\npop rax",
     "pop rbp\n.cfi_def_cfa rsp, 16",
     "lea rsp, [rsp + 8]\n.cfi_adjust_cfa_offset -8",
+    "jmp r11",
+    ".cfi_restore_state",
+    // The function wants to be called from the caller's module: it returns to a bare return instruction there, and
+    // that returns to fathom_after, with the stack as the caller expects it.
+    "96: mov qword ptr [rbp - 16], rdx",
+    "movups xmm0, xmmword ptr [rsp]\nmovups xmm1, xmmword ptr [rsp+16]",
+    "movups xmm2, xmmword ptr [rsp+32]\nmovups xmm3, xmmword ptr [rsp+48]",
+    "movups xmm4, xmmword ptr [rsp+64]\nmovups xmm5, xmmword ptr [rsp+80]",
+    "movups xmm6, xmmword ptr [rsp+96]\nmovups xmm7, xmmword ptr [rsp+112]",
+    "lea rsp, [rbp - 64]",
+    "pop rdi\npop rsi\npop rdx\npop rcx\npop r8\npop r9\npop r10\npop rax",
+    "pop rbp\n.cfi_def_cfa rsp, 16",
+    "lea rsp, [rsp + 8]\n.cfi_adjust_cfa_offset -8",
+    "lea rax, [rip + fathom_after]",
+    "push rax\n.cfi_adjust_cfa_offset 8",
+    "push r10\n.cfi_adjust_cfa_offset 8",
     "jmp r11",
     ".cfi_endproc",
     ".size fathom_plt, . - fathom_plt",

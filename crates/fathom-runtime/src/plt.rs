@@ -5,7 +5,7 @@
 
 use crate::init::{Plan, c_string, variable};
 use crate::slow::{self, Busy, block_of};
-use crate::state::PROCESS;
+use crate::state::{CYG, PROCESS};
 use crate::{asm, init, segment, state, sys};
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 use fathom_abi::ENV_DIR;
@@ -23,7 +23,9 @@ pub(crate) struct Function {
     special: u8,
     kind: u8,
     record: u8,
-    reserved: [u8; 13],
+    reserved: [u8; 5],
+    /// See [`Slot::gadget`].
+    gadget: usize,
 }
 
 const _: () = assert!(size_of::<Function>() == 32);
@@ -138,7 +140,8 @@ pub(crate) fn apply(plan: &Plan) -> u32 {
                 special: u8::from(special),
                 kind: slot.kind,
                 record: slot.flags & SLOT_RECORD,
-                reserved: [0; 13],
+                reserved: [0; 5],
+                gadget: slot.gadget as usize,
             });
         }
         if slot.flags & SLOT_READ_ONLY != 0 && !page.open(slot.got as usize) {
@@ -242,19 +245,29 @@ impl Stubs {
 /// The argument registers of a call, in order; changed values take effect.
 pub(crate) type Registers = [usize; 6];
 
-/// A library call that the fast path did not take. Returns where to go on.
-pub(crate) extern "C" fn slow_plt(registers: &mut Registers, index: usize, slot: usize) -> usize {
+/// Where a library call goes on.
+#[repr(C)]
+pub(crate) struct Way {
+    /// The function.
+    target: usize,
+    /// A return instruction to return through; 0 for the plain way.
+    gadget: usize,
+}
+
+/// A library call that the fast path did not take.
+pub(crate) extern "C" fn slow_plt(registers: &mut Registers, index: usize, slot: usize) -> Way {
     // SAFETY: stubs push indexes of filled entries.
     let f = unsafe { &*TABLE.load(Ordering::Acquire).add(index) };
     if matches!(f.kind, kind::EXEC..=kind::EXECLE) {
         pass_environment(f.kind, registers, slot);
     }
-    let Some(block) = block_of(slot) else { return f.target };
+    let plain = Way { target: f.target, gadget: 0 };
+    let Some(block) = block_of(slot) else { return plain };
     // SAFETY: our own thread's block.
     let b = unsafe { &mut *block };
     let Some(_busy) = Busy::enter(unsafe { &*block }) else {
         b.lost += 2 * u64::from(f.record);
-        return f.target;
+        return plain;
     };
     if matches!(f.kind, kind::DLOPEN | kind::DLCLOSE) && b.dlopen != 0 && slot < b.dlopen {
         // A dlopen inside a dlopen, or a dlclose in a constructor: tell what is known up to now.
@@ -267,9 +280,63 @@ pub(crate) extern "C" fn slow_plt(registers: &mut Registers, index: usize, slot:
         }
         kind::NORMAL | kind::DLCLOSE | kind::EXEC..=kind::EXECLE => {}
         kind::LANDING => slow::reap(b, slot),
+        kind::CALLER | kind::DLOPEN if f.gadget != 0 => {
+            if call_back(b, f, slot) {
+                return Way { target: f.target, gadget: f.gadget };
+            }
+        }
         _ => returns_twice(b, f, registers, slot),
     }
-    f.target
+    plain
+}
+
+/// Notes a call that returns to [`after`]. False when there is no room for its frame.
+fn call_back(b: &mut state::Block, f: &Function, slot: usize) -> bool {
+    slow::reap(b, slot);
+    // Eight bytes below the return address is where the address of `fathom_after` will stand.
+    let Some(w) = slow::push(b, (slot - 8) | CYG, AFTER, f.word & !0xff) else { return false };
+    if f.record != 0 {
+        segment::append(b, w);
+    } else {
+        // SAFETY: the frame was just pushed.
+        unsafe { (*b.top).word = 0 };
+    }
+    if f.kind == kind::DLOPEN {
+        b.dlopen = slot;
+        b.dlopen_time = segment::now();
+    }
+    true
+}
+
+/// Stands in a frame where `-finstrument-functions` keeps a function's address.
+const AFTER: usize = 1;
+
+/// A function that was called by [`call_back`] has returned; `slot` is where its caller's return address is.
+pub(crate) extern "C" fn after(slot: usize) {
+    let block = state::current();
+    if block.is_null() {
+        return;
+    }
+    // SAFETY: our own thread's block.
+    let b = unsafe { &mut *block };
+    let Some(_busy) = Busy::enter(unsafe { &*block }) else {
+        b.lost += 1;
+        return;
+    };
+    slow::prepare(b, slot - 8);
+    let mut at = b.top;
+    while at >= b.base {
+        // SAFETY: between base and top.
+        let frame = unsafe { &*at };
+        if frame.slot == (slot - 8) | CYG && frame.orig == AFTER {
+            slow::end(b, at, slot - 8);
+            break;
+        }
+        at = at.wrapping_sub(1);
+    }
+    if b.dlopen != 0 {
+        init::opened(b);
+    }
 }
 
 /// Kinds whose return address must not be touched: the exit is recorded at once.

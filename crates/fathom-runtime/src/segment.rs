@@ -243,6 +243,10 @@ pub(crate) fn inherit(b: &mut Block, exiting: Option<u64>, except_top: bool) {
     while frame < end {
         // SAFETY: between base and top.
         let w = unsafe { (*frame).word };
+        if w == 0 {
+            frame = frame.wrapping_add(1);
+            continue;
+        }
         put(b, Some(time), with_depth(w & !TYPE_MASK, slow::depth_of(b, frame)) | ENTRY);
         frame = frame.wrapping_add(1);
     }

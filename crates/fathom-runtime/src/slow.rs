@@ -114,7 +114,14 @@ pub(crate) fn pop(b: &mut Block) {
     let w = unsafe { (*frame).word };
     unsafe { (&raw mut (*frame).slot).write_volatile(UNFILLED) };
     b.top = frame.wrapping_sub(1);
-    segment::append(b, (w & !TYPE_MASK) | EXIT);
+    exit(b, w);
+}
+
+/// Records the exit that belongs to an entry's word; a frame without one was not recorded.
+fn exit(b: &mut Block, w: u64) {
+    if w != 0 {
+        segment::append(b, (w & !TYPE_MASK) | EXIT);
+    }
 }
 
 /// The function was not called but jumped to from one whose return address is already replaced: both end when the
@@ -186,6 +193,16 @@ fn give_up(b: &mut Block, frame: *mut Frame, slot: usize) -> bool {
         && init::on_own_stack(b, at)
         && init::on_own_stack(b, slot)
         && zombies::keep(b, at, f.orig)
+}
+
+/// Ends a frame and, before it, those above it that will not return.
+pub(crate) fn end(b: &mut Block, at: *mut Frame, slot: usize) {
+    let mut above = b.top;
+    while above > at {
+        give_up_and_remove(b, above, slot);
+        above = above.wrapping_sub(1);
+    }
+    remove(b, at);
 }
 
 /// Takes a frame out if it will not return.
@@ -263,7 +280,7 @@ pub(crate) fn remove(b: &mut Block, at: *mut Frame) {
         core::ptr::copy(at.add(1), at, count);
         (&raw mut (*b.top).slot).write_volatile(UNFILLED);
         b.top = b.top.wrapping_sub(1);
-        segment::append(b, (w & !TYPE_MASK) | EXIT);
+        exit(b, w);
     }
 }
 
