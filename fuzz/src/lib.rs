@@ -1,0 +1,150 @@
+//! What the fuzz targets do with their input. Each takes any bytes and must neither panic nor take memory without bound.
+//!
+//! Not a fuzzer by itself: `fuzz_targets` hands it what the fuzzer makes up, `tests/fuzz_corpus.rs` of the root package
+//! what is in `corpus`.
+
+use fathom_store::args::parse_items;
+use fathom_store::directory::{Directory, OpenOptions, PerfReader};
+use fathom_store::{Batch, Class, Endian, EventOptions, Info, Kind, TaskMessage, Trace};
+use fathom_symbols::dbgfile::DbgFile;
+use fathom_symbols::demangle::{Style, demangle};
+use fathom_symbols::lines::SourceMap;
+use fathom_symbols::symfile::SymFile;
+use fathom_symbols::{Image, maps};
+use std::path::Path;
+
+/// A fuzz target: its name, which is that of its corpus, and what it does.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All targets.
+pub const TARGETS: &[Target] = &[
+    ("arg_spec", arg_spec),
+    ("dbg_file", dbg_file),
+    ("demangling", demangling),
+    ("directory", directory),
+    ("elf_image", elf_image),
+    ("info_file", info_file),
+    ("map_file", map_file),
+    ("perf_file", perf_file),
+    ("sym_file", sym_file),
+    ("task_file", task_file),
+];
+
+/// Argument specs.
+pub fn arg_spec(data: &[u8]) {
+    let _ = parse_items(&String::from_utf8_lossy(data), Class::Bits64);
+}
+
+/// `.dbg` files.
+pub fn dbg_file(data: &[u8]) {
+    let file = DbgFile::parse(data);
+    let mut out = Vec::new();
+    let _ = file.write(&mut out);
+}
+
+/// Mangled names of all languages.
+pub fn demangling(data: &[u8]) {
+    let name = String::from_utf8_lossy(data);
+    for style in [Style::Full, Style::Simple, Style::None] {
+        let _ = demangle(&name, style);
+    }
+}
+
+/// ELF files: headers, symbols, library-call slots, instrumentation, source lines.
+pub fn elf_image(data: &[u8]) {
+    let Ok(image) = Image::parse(data.to_vec()) else { return };
+    let slots = image.plt_slots();
+    let symbols = image.symbols_with(&slots);
+    let _ = (symbols.find(0x1000), symbols.by_name("main"), symbols.iter().count());
+    let _ = (image.instrumentation(), image.build_id(), image.needed(), image.soname());
+    let _ = (image.interpreter(), image.relro(), image.binds_now(), image.code().len());
+    if let Ok(lines) = SourceMap::open(&image) {
+        for address in [0, 0x1000, 0x1139, u64::MAX] {
+            let _ = (lines.function(address), lines.address(address));
+        }
+    }
+}
+
+/// `info` files.
+pub fn info_file(data: &[u8]) {
+    let _ = Info::parse(data, Path::new("info"));
+}
+
+/// Map files and the kernel's own.
+pub fn map_file(data: &[u8]) {
+    for mapping in maps::parse(data) {
+        let _ = format!("{mapping:?}");
+    }
+}
+
+/// `perf-cpuN.dat` files.
+pub fn perf_file(data: &[u8]) {
+    for endian in [Endian::Little, Endian::Big] {
+        let mut reader = PerfReader::new(data, endian);
+        while let Ok(Some(event)) = reader.next_event(Path::new("perf-cpu0.dat")) {
+            let _ = format!("{event:?}");
+        }
+    }
+}
+
+/// `.sym` files.
+pub fn sym_file(data: &[u8]) {
+    let file = SymFile::parse(data);
+    let _ = (file.symbols.find(0x1000), file.symbols.iter().count(), SymFile::parse_module(data));
+}
+
+/// `task.txt`, line by line. What is understood must survive being written and read again.
+pub fn task_file(data: &[u8]) {
+    for line in String::from_utf8_lossy(data).lines() {
+        let Ok(Some(message)) = TaskMessage::parse(line) else { continue };
+        let again = TaskMessage::parse(&message.to_string());
+        assert_eq!(again.as_ref(), Ok(&Some(message)), "{line}");
+    }
+}
+
+/// The files of a good recording; the fuzzer's bytes take the place of one of them.
+const BASE: &[(&str, &[u8])] = &[
+    ("1000.dat", include_bytes!("../base/1000.dat")),
+    ("info", include_bytes!("../base/info")),
+    ("task.txt", include_bytes!("../base/task.txt")),
+    ("sid-0123456789abcdef.map", include_bytes!("../base/sid-0123456789abcdef.map")),
+    ("calls.sym", include_bytes!("../base/calls.sym")),
+    ("default.opts", b""),
+    ("events.txt", b""),
+    ("extern.dat", b""),
+];
+
+/// A whole data directory. The first byte says which file the others are the content of.
+pub fn directory(data: &[u8]) {
+    let Some((which, content)) = data.split_first() else { return };
+    // Not /tmp, where a crash would leave directories behind for ever: the memory file system, where there is one.
+    let memory = Path::new("/dev/shm");
+    let made = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+    let Ok(dir) = made else { return };
+    for (number, (name, bytes)) in BASE.iter().enumerate() {
+        let bytes = if usize::from(*which) % BASE.len() == number { content } else { bytes };
+        if std::fs::write(dir.path().join(name), bytes).is_err() {
+            return;
+        }
+    }
+    let Ok(trace) = Directory::open(dir.path(), OpenOptions::default()) else { return };
+    let mut batch = Batch::default();
+    for task in trace.tasks().iter().take(8) {
+        let mut resolver = trace.resolver(task.tid);
+        let Ok(mut events) = trace.events(task.tid, EventOptions::default()) else { continue };
+        let mut batches = 0;
+        while let Ok(true) = events.next_batch(&mut batch) {
+            for event in &batch.events {
+                let _ = batch.payload(event);
+                if matches!(event.kind, Kind::Entry | Kind::Exit) {
+                    let _ = trace.function(resolver.resolve(event.time, event.addr));
+                }
+            }
+            batches += 1;
+            // Inherited frames may repeat; a file of the fuzzer's size has no more.
+            assert!(batches < 100_000, "the events do not end");
+        }
+        let _ = events.seek(u64::MAX / 2);
+    }
+    let _ = (trace.warnings(), trace.sessions().len(), trace.external().len(), trace.default_options());
+}
