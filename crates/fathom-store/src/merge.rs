@@ -113,12 +113,15 @@ impl<'t> Merge<'t> {
     pub fn next_batch(&mut self, out: &mut MergedBatch) -> Result<bool, Error> {
         out.events.clear();
         out.data.clear();
+        let mut before = None;
         while self.error.is_none() && !out.is_full() {
-            let (_, index) = self.tree.first();
+            let (time, index) = self.tree.first();
             // An exhausted head has an index that none has.
             let Some(head) = self.heads.get_mut(index as usize) else { break };
-            // Until then the head has the turn: there is no use in asking the tree for each event.
-            let until = self.tree.second(index);
+            // A head that wins again may do so many times: until its time passes that of the second, there is no use
+            // in playing. Before that, finding the second would cost as much as playing does.
+            let until = if before == Some(index) { self.tree.second(index) } else { (time, index + 1) };
+            before = Some(index);
             let next = head.take_until(index, until, out);
             let key = key(next, index, &mut self.error);
             self.tree.replace_first(index, key);
