@@ -1,4 +1,17 @@
 //! Numbers from event streams: calls, statistics of functions, call graphs, differences between traces.
 //!
 //! Not for reading traces (`fathom-store`) nor for text (`fathom-view`).
+//!
+//! Everything here is a fold over the events of single tasks: [`calls`] matches entries and exits of a task,
+//! [`statistics`] and [`graph`] add up what comes out of it, [`walk`] does that for many tasks at once.
 #![forbid(unsafe_code)]
+
+pub mod callee;
+pub mod calls;
+pub mod diff;
+pub mod graph;
+pub mod statistics;
+pub mod walk;
+
+pub use callee::{Callee, Role};
+pub use calls::{CallStack, End, Frame, Origin, Visitor};

@@ -9,11 +9,21 @@
 
 mod color;
 mod error;
+mod fields;
+mod graph;
+mod info;
 pub mod layout;
 mod options;
+mod replay;
+mod report;
+mod units;
 
 pub use color::{Color, Paint};
 pub use error::Error;
+pub use graph::graph;
+pub use info::{Extra, info, info_symbols};
 pub use options::{
     Averages, DiffOptions, Format, GraphOptions, InfoOptions, Output, ReplayOptions, ReportOptions,
 };
+pub use replay::replay;
+pub use report::{report, report_diff};
