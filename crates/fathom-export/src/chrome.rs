@@ -3,11 +3,11 @@
 
 use crate::buffer::Buffer;
 use crate::escape;
-use crate::merge::{Item, merged};
-use crate::names::{Name, Names};
 use crate::{Error, Summary};
-use fathom_store::{Event, EventOptions, Kind, Task, Trace, event_id};
+use fathom_analysis::{CallStack, Callee, End, Frame, Origin, Visitor};
+use fathom_store::{Event, EventOptions, FunctionKind, Kind, Merge, MergedBatch, Task, Trace, event_id};
 use std::io::Write;
+use std::rc::Rc;
 
 /// How to write it.
 #[derive(Clone, Debug)]
@@ -22,23 +22,14 @@ pub struct ChromeOptions {
     pub recorded: Option<String>,
 }
 
-/// A task's open frames and the fixed part of its lines.
-struct Lane {
+/// One task: its calls, and the fixed part of its lines.
+struct Lane<'a> {
+    stack: CallStack<'a>,
     /// `"pid":1` or `"pid":1,"tid":2`.
     ids: String,
     tid: i32,
-    stack: Vec<Open>,
-    /// Time of its last event, ns.
-    time: u64,
+    leader: bool,
 }
-
-struct Open {
-    addr: u64,
-    name: Name,
-}
-
-/// Stands for the address of a schedule frame; no code address is as large.
-const SCHEDULE: u64 = u64::MAX;
 
 /// Writes `trace` to `out`.
 ///
@@ -47,23 +38,33 @@ const SCHEDULE: u64 = u64::MAX;
 /// When a task's events can't be read or `out` can't be written.
 pub fn chrome<W: Write>(trace: &dyn Trace, options: &ChromeOptions, out: &mut W) -> Result<Summary, Error> {
     let mut writer = Writer {
-        names: Names::new(trace, options.libcalls, escape::json_text),
+        trace,
+        libcalls: options.libcalls,
+        names: Vec::new(),
         out: Buffer::new(out),
         utc_ns: trace.info().utc_offset.unwrap_or(0).saturating_mul(1_000_000_000),
         first: true,
         summary: Summary::default(),
     };
-    let mut lanes: Vec<Lane> = trace.tasks().iter().map(Lane::new).collect();
+    let mut lanes: Vec<Lane<'_>> = trace.tasks().iter().map(|task| Lane::new(trace, task)).collect();
     writer.out.text("{\"traceEvents\":[\n");
     for task in trace.tasks() {
-        writer.head(task)?;
+        writer.head(task);
+        writer.out.spill()?;
     }
-    merged(trace, options.events, |item| match lanes.get_mut(item.task) {
-        Some(lane) => writer.item(lane, item),
-        None => Ok(()),
-    })?;
+    let mut merge = Merge::new(trace, options.events, |_| true)?;
+    let mut batch = MergedBatch::default();
+    while merge.next_batch(&mut batch)? {
+        for (task, event) in &batch.events {
+            if let Some(lane) = lanes.get_mut(*task as usize) {
+                writer.event(lane, event, batch.payload(event));
+            }
+            writer.out.spill()?;
+        }
+    }
     for lane in &mut lanes {
-        writer.close(lane)?;
+        lane.stack.finish(&mut Pen { writer: &mut writer, ids: &lane.ids });
+        writer.out.spill()?;
     }
     writer.foot(trace, options);
     let summary = writer.summary;
@@ -71,19 +72,31 @@ pub fn chrome<W: Write>(trace: &dyn Trace, options: &ChromeOptions, out: &mut W)
     Ok(summary)
 }
 
-impl Lane {
-    fn new(task: &Task) -> Lane {
-        let ids = if task.tid == task.pid {
+impl<'a> Lane<'a> {
+    fn new(trace: &'a dyn Trace, task: &Task) -> Lane<'a> {
+        let leader = task.tid == task.pid;
+        let ids = if leader {
             format!("\"pid\":{}", task.pid)
         } else {
             format!("\"pid\":{},\"tid\":{}", task.pid, task.tid)
         };
-        Lane { ids, tid: task.tid, stack: Vec::new(), time: 0 }
+        Lane { stack: CallStack::new(trace, trace.resolver(task.tid)), ids, tid: task.tid, leader }
     }
 }
 
+/// A function as it is written.
+#[derive(Clone)]
+struct Name {
+    /// Escaped.
+    text: Rc<[u8]>,
+    hidden: bool,
+}
+
 struct Writer<'a, 'o, W: Write> {
-    names: Names<'a>,
+    trace: &'a dyn Trace,
+    libcalls: bool,
+    /// By [`Callee::index`].
+    names: Vec<Option<Name>>,
     out: Buffer<'o, W>,
     utc_ns: i64,
     first: bool,
@@ -92,109 +105,68 @@ struct Writer<'a, 'o, W: Write> {
 
 impl<W: Write> Writer<'_, '_, W> {
     /// Ends the line before; the comma belongs to the line that follows.
-    fn next_line(&mut self) -> Result<(), Error> {
+    fn next_line(&mut self) {
         if !self.first {
             self.out.text(",\n");
         }
         self.first = false;
-        self.out.spill()?;
-        Ok(())
     }
 
-    fn head(&mut self, task: &Task) -> Result<(), Error> {
+    fn head(&mut self, task: &Task) {
         for what in ["process_name", "thread_name"] {
-            self.name_line(what, &format!("\"pid\":{}", task.tid), task.tid, &task.comm)?;
+            self.name_line(what, &format!("\"pid\":{}", task.tid), task.tid, &task.comm);
         }
-        Ok(())
     }
 
-    fn name_line(&mut self, what: &str, ids: &str, tid: i32, name: &str) -> Result<(), Error> {
-        self.next_line()?;
+    fn name_line(&mut self, what: &str, ids: &str, tid: i32, name: &str) {
+        self.next_line();
         let out = &mut self.out;
         write!(out, "{{\"ts\":0,\"ph\":\"M\",{ids},\"name\":\"{what}\",\"args\":{{\"name\":\"[{tid}] ");
         out.bytes(&escape::json_text(name));
         out.text("\"}}");
-        Ok(())
     }
 
-    fn item(&mut self, lane: &mut Lane, item: Item<'_, '_>) -> Result<(), Error> {
-        let event = *item.event;
-        if event.kind != Kind::Lost {
-            lane.time = event.time;
+    fn event(&mut self, lane: &mut Lane<'_>, event: &Event, payload: &[u8]) {
+        self.summary.lost += u64::from(event.kind == Kind::Lost);
+        let named = event.kind == Kind::Event && event.addr == event_id::TASK_NAME;
+        // What a task does before and after its calls is not part of any.
+        if named && !lane.stack.frames().is_empty() {
+            let name = String::from_utf8_lossy(payload);
+            if lane.leader {
+                self.name_line("process_name", &lane.ids, lane.tid, &name);
+            }
+            self.name_line("thread_name", &lane.ids, lane.tid, &name);
         }
-        match event.kind {
-            Kind::Entry => {
-                let name = self.names.get(item.resolver.resolve(event.time, event.addr));
-                if !name.hidden {
-                    self.line(lane, event.time, b'B', &name)?;
-                }
-                lane.stack.push(Open { addr: event.addr, name });
-                Ok(())
-            }
-            Kind::Exit => {
-                let name = self.names.get(item.resolver.resolve(event.time, event.addr));
-                self.leave(lane, &event, &name)
-            }
-            Kind::Event => self.event(lane, &event, item.payload),
-            Kind::Lost => {
-                self.summary.lost += 1;
-                Ok(())
-            }
-        }
+        lane.stack.feed(event, &mut Pen { writer: self, ids: &lane.ids });
     }
 
-    fn leave(&mut self, lane: &mut Lane, event: &Event, name: &Name) -> Result<(), Error> {
-        // Frames above it that have no exit of their own (longjmp) end with it, so that lines stay paired.
-        if let Some(at) = lane.stack.iter().rposition(|open| open.addr == event.addr) {
-            while lane.stack.len() > at + 1 {
-                self.pop(lane, event.time)?;
-            }
-            lane.stack.pop();
+    fn name(&mut self, callee: Callee) -> Name {
+        let index = callee.index();
+        if let Some(Some(name)) = self.names.get(index) {
+            return name.clone();
         }
-        if name.hidden { Ok(()) } else { self.line(lane, event.time, b'E', name) }
+        let library = callee.function().is_some_and(|id| self.trace.function(id).kind == FunctionKind::Plt);
+        // Whether it waits or was made to wait is no difference to the line.
+        let shown = if callee == Callee::PREEMPTED { Callee::SCHEDULE } else { callee };
+        let text = escape::json_text(&shown.name(self.trace)).into();
+        let name = Name { text, hidden: library && !self.libcalls };
+        if callee != Callee::UNKNOWN {
+            if self.names.len() <= index {
+                self.names.resize(index + 1, None);
+            }
+            if let Some(slot) = self.names.get_mut(index) {
+                *slot = Some(name.clone());
+            }
+        }
+        name
     }
 
-    fn pop(&mut self, lane: &mut Lane, time: u64) -> Result<(), Error> {
-        match lane.stack.pop() {
-            Some(open) if !open.name.hidden => self.line(lane, time, b'E', &open.name),
-            _ => Ok(()),
+    fn line(&mut self, ids: &str, time: u64, phase: &str, callee: Callee) {
+        let name = self.name(callee);
+        if name.hidden {
+            return;
         }
-    }
-
-    /// Scheduling and names of tasks, inside of calls that are shown; what a task does before and after its
-    /// calls is not part of any.
-    fn event(&mut self, lane: &mut Lane, event: &Event, payload: &[u8]) -> Result<(), Error> {
-        let scheduled_out = lane.stack.last().is_some_and(|open| open.addr == SCHEDULE);
-        match event.addr {
-            event_id::SCHED_IN if scheduled_out => self.pop(lane, event.time),
-            _ if lane.stack.iter().all(|open| open.name.hidden) => Ok(()),
-            event_id::SCHED_OUT | event_id::SCHED_OUT_PREEMPTED if !scheduled_out => {
-                let text = if event.addr == event_id::SCHED_OUT {
-                    "linux:schedule"
-                } else {
-                    "linux:schedule (pre-empted)"
-                };
-                let name = Name { text: text.as_bytes().into(), hidden: false };
-                self.line(lane, event.time, b'B', &name)?;
-                lane.stack.push(Open { addr: SCHEDULE, name });
-                Ok(())
-            }
-            event_id::TASK_NAME => {
-                let name = String::from_utf8_lossy(payload);
-                let ids = lane.ids.clone();
-                if ids.contains("tid") {
-                    self.name_line("thread_name", &ids, lane.tid, &name)
-                } else {
-                    self.name_line("process_name", &ids, lane.tid, &name)?;
-                    self.name_line("thread_name", &ids, lane.tid, &name)
-                }
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn line(&mut self, lane: &Lane, time: u64, phase: u8, name: &Name) -> Result<(), Error> {
-        self.next_line()?;
+        self.next_line();
         let out = &mut self.out;
         // A clock offset that leads out of the range belongs to a broken file.
         let time = time.saturating_add_signed(self.utc_ns);
@@ -203,22 +175,12 @@ impl<W: Write> Writer<'_, '_, W> {
         out.text(".");
         out.padded(time % 1000, 3);
         out.text(",\"ph\":\"");
-        out.bytes(&[phase]);
+        out.text(phase);
         out.text("\",");
-        out.text(&lane.ids);
+        out.text(ids);
         out.text(",\"name\":\"");
         out.bytes(&name.text);
         out.text("\"}");
-        Ok(())
-    }
-
-    /// Ends what is open at the end of the recording.
-    fn close(&mut self, lane: &mut Lane) -> Result<(), Error> {
-        let time = lane.time;
-        while !lane.stack.is_empty() {
-            self.pop(lane, time)?;
-        }
-        Ok(())
     }
 
     fn foot(&mut self, trace: &dyn Trace, options: &ChromeOptions) {
@@ -239,3 +201,32 @@ impl<W: Write> Writer<'_, '_, W> {
         out.text("\n} }\n");
     }
 }
+
+/// Writes the calls of one task.
+struct Pen<'p, 'a, 'o, W: Write> {
+    writer: &'p mut Writer<'a, 'o, W>,
+    ids: &'p str,
+}
+
+impl<W: Write> Visitor for Pen<'_, '_, '_, W> {
+    fn enter(&mut self, outer: &[Frame], frame: &Frame) -> u32 {
+        // Off the processor in a call that is not shown, outside of all that are.
+        if frame.callee.is_schedule() && outer.iter().all(|frame| self.writer.name(frame.callee).hidden) {
+            return HIDDEN;
+        }
+        self.writer.line(self.ids, frame.start, "B", frame.callee);
+        0
+    }
+
+    fn leave(&mut self, outer: &[Frame], frame: &Frame, end: u64, how: End) {
+        // The end of a call whose beginning is not in the recording would end the call around it instead.
+        let alone = || outer.iter().all(|frame| frame.origin == Origin::Assumed);
+        let paired = frame.origin != Origin::Assumed || how == End::Returned && alone();
+        if paired && frame.tag != HIDDEN {
+            self.writer.line(self.ids, end, "E", frame.callee);
+        }
+    }
+}
+
+/// Tag of a frame that was not written.
+const HIDDEN: u32 = 1;

@@ -8,6 +8,7 @@
 //! traced program are escaped for the language they end up in.
 #![forbid(unsafe_code)]
 
+mod arg_text;
 mod buffer;
 mod chrome;
 mod diagram;
@@ -15,7 +16,6 @@ mod error;
 mod escape;
 mod event_text;
 mod flame;
-mod merge;
 mod names;
 mod raw;
 #[cfg(test)]

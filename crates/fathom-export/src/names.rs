@@ -1,13 +1,12 @@
 //! Function names, prepared once for each function instead of at each of its calls.
 
 use fathom_store::{FunctionId, FunctionKind, Trace};
-use std::rc::Rc;
+use std::sync::Arc;
 
-/// A function as an export shows it.
+/// A function as it is shown.
 #[derive(Clone, Debug)]
 pub(crate) struct Name {
-    /// Escaped for the export's language.
-    pub(crate) text: Rc<[u8]>,
+    pub(crate) text: Arc<str>,
     /// Whether its calls are left out.
     pub(crate) hidden: bool,
 }
@@ -16,14 +15,13 @@ pub(crate) struct Name {
 pub(crate) struct Names<'a> {
     trace: &'a dyn Trace,
     libcalls: bool,
-    escape: fn(&str) -> Vec<u8>,
     known: Vec<Option<Name>>,
 }
 
 impl<'a> Names<'a> {
     /// `libcalls` is false to leave out calls of library functions.
-    pub(crate) fn new(trace: &'a dyn Trace, libcalls: bool, escape: fn(&str) -> Vec<u8>) -> Self {
-        Names { trace, libcalls, escape, known: Vec::new() }
+    pub(crate) fn new(trace: &'a dyn Trace, libcalls: bool) -> Self {
+        Names { trace, libcalls, known: Vec::new() }
     }
 
     pub(crate) fn get(&mut self, id: FunctionId) -> Name {
@@ -33,7 +31,7 @@ impl<'a> Names<'a> {
         }
         let function = self.trace.function(id);
         let hidden = !self.libcalls && function.kind == FunctionKind::Plt;
-        let name = Name { text: (self.escape)(&function.name).into(), hidden };
+        let name = Name { text: function.name.clone(), hidden };
         if self.known.len() <= index {
             self.known.resize(index + 1, None);
         }

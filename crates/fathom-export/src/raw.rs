@@ -1,11 +1,18 @@
 //! The records as they are stored, task by task.
 
+use crate::arg_text::Values;
 use crate::buffer::Buffer;
 use crate::event_text::event_text;
 use crate::names::Names;
 use crate::{Error, Summary};
-use fathom_store::{Batch, Class, Endian, Event, EventOptions, Features, Info, Kind, Task, Trace, event_id};
-use std::io::Write;
+use fathom_store::directory::PerfReader;
+use fathom_store::{
+    Batch, Class, Endian, Event, EventOptions, Features, FunctionId, Info, Kind, Resolver, Task, Trace, args,
+    event_id,
+};
+use std::fs::File;
+use std::io::{BufReader, Write};
+use std::path::PathBuf;
 
 /// How to write it.
 #[derive(Clone, Debug)]
@@ -20,6 +27,8 @@ pub struct RawOptions {
     pub bytes: bool,
     /// Mark bytes and trouble by colour.
     pub color: bool,
+    /// Files of the kernel's events, one for each processor, which are shown after the tasks' records.
+    pub processors: Vec<PathBuf>,
 }
 
 const FEATURES: [&str; 14] = [
@@ -71,7 +80,7 @@ pub fn raw<W: Write>(trace: &dyn Trace, options: &RawOptions, out: &mut W) -> Re
     let mut writer = Writer {
         trace,
         options,
-        names: Names::new(trace, options.libcalls, |name| name.as_bytes().to_vec()),
+        names: Names::new(trace, options.libcalls),
         out: Buffer::new(out),
         offset: 0,
         time: 0,
@@ -84,7 +93,7 @@ pub fn raw<W: Write>(trace: &dyn Trace, options: &RawOptions, out: &mut W) -> Re
     for task in trace.tasks() {
         writer.task(task)?;
     }
-    writer.perf_events()?;
+    writer.processors()?;
     let summary = writer.summary;
     writer.out.flush()?;
     Ok(summary)
@@ -107,7 +116,7 @@ fn is_perf(event: &Event) -> bool {
     event.kind == Kind::Event && (event_id::SCHED_IN..event_id::USER).contains(&event.addr)
 }
 
-impl<W: Write> Writer<'_, '_, W> {
+impl<'a, W: Write> Writer<'a, '_, W> {
     fn header(&mut self, info: &Info) {
         let line = |out: &mut Buffer<'_, W>, name: &str, value: String| {
             writeln!(out, "uftrace file header: {name:<13} = {value}");
@@ -179,9 +188,13 @@ impl<W: Write> Writer<'_, '_, W> {
                 let payload = batch.payload(event);
                 match event.kind {
                     Kind::Entry | Kind::Exit => {
-                        let name = self.names.get(resolver.resolve(event.time, event.addr));
+                        let id = resolver.resolve(event.time, event.addr);
+                        let name = self.names.get(id);
                         if !name.hidden {
-                            self.call(task.tid, event, &name.text, payload);
+                            self.call(task.tid, event, &name.text);
+                            if event.data_len != 0 && self.options.args {
+                                self.values(task.tid, event, id, payload, &mut resolver);
+                            }
                         }
                     }
                     Kind::Event => self.event(task.tid, event, payload),
@@ -213,22 +226,44 @@ impl<W: Write> Writer<'_, '_, W> {
         writeln!(self.out, "{red}\n{stars}\n* inverted time - data seems broken *\n{stars}\n{plain}");
     }
 
-    fn call(&mut self, tid: i32, event: &Event, name: &[u8], payload: &[u8]) {
+    fn call(&mut self, tid: i32, event: &Event, name: &str) {
         let entry = event.kind == Kind::Entry;
         self.start(tid, event, if entry { "entry" } else { "exit " });
-        self.out.bytes(name);
+        self.out.text(name);
         self.out.text("(");
         self.out.hex(event.addr, 0);
         self.out.text(") depth: ");
         self.out.number(event.depth);
         self.out.text("\n");
         self.record_bytes(event);
-        if event.data_len == 0 || !self.options.args {
-            return;
-        }
+    }
+
+    /// Arguments or the return value.
+    fn values(
+        &mut self,
+        tid: i32,
+        event: &Event,
+        id: FunctionId,
+        payload: &[u8],
+        resolver: &mut Box<dyn Resolver + 'a>,
+    ) {
+        let entry = event.kind == Kind::Entry;
         self.start(tid, event, if entry { "args " } else { "retval" });
         writeln!(self.out, "length = {}", payload.len());
-        self.bytes(payload);
+        let specs = self.trace.arg_specs(id);
+        let mut texts = Values { trace: self.trace, resolver, time: event.time };
+        for (at, value) in args::values(&specs, event.kind, payload, self.trace.info().endian).enumerate() {
+            let text = texts.text(&value);
+            if entry {
+                writeln!(self.out, "  args[{at}] {text}");
+            } else {
+                writeln!(self.out, "  retval {text}");
+            }
+        }
+        // Payloads are padded to 8 bytes, by whatever was there; here by zeros.
+        let mut padded = payload.to_vec();
+        padded.resize(payload.len().next_multiple_of(8), 0);
+        self.bytes(&padded);
     }
 
     fn event(&mut self, tid: i32, event: &Event, payload: &[u8]) {
@@ -259,27 +294,41 @@ impl<W: Write> Writer<'_, '_, W> {
         self.record_bytes(&event);
     }
 
-    /// The kernel's events of all tasks. They are stored by processor; which one it was is not told here.
-    fn perf_events(&mut self) -> Result<(), Error> {
-        if !self.options.events.events || !self.trace.info().features.has(Features::PERF_EVENT) {
+    /// The kernel's events, processor by processor. Those of other tasks are not part of the recording.
+    fn processors(&mut self) -> Result<(), Error> {
+        let info = self.trace.info();
+        if !self.options.events.events || !info.features.has(Features::PERF_EVENT) {
             return Ok(());
         }
-        let mut first = true;
-        for task in self.trace.tasks() {
-            let mut events = self.trace.events(task.tid, self.options.events)?;
-            let mut batch = Batch::default();
-            while events.next_batch(&mut batch)? {
-                for event in batch.events.iter().filter(|event| is_perf(event)) {
-                    if first {
-                        self.out.text("\n");
-                    }
-                    first = false;
-                    self.time = 0;
-                    self.start(task.tid, event, "event");
-                    let name = event_id::name(event.addr).unwrap_or_default();
-                    writeln!(self.out, "{name}({})", event.addr);
-                    self.out.spill()?;
+        for (at, path) in self.options.processors.iter().enumerate() {
+            let Ok(file) = File::open(path) else { continue };
+            let mut reader = PerfReader::new(BufReader::new(file), info.endian);
+            let mut heading = Some(path);
+            self.time = 0;
+            // A damaged file ends where the damage is; the trace has a warning about it.
+            while let Ok(Some(event)) = reader.next_event(path) {
+                let known = self.trace.tasks().binary_search_by_key(&event.tid, |task| task.tid).is_ok();
+                if !known || (!self.options.events.sched && event_id::is_sched(event.id)) {
+                    continue;
                 }
+                if let Some(path) = heading.take() {
+                    self.out.text(if at == 0 { "\n" } else { "" });
+                    let name = path.file_name().unwrap_or_default().to_string_lossy();
+                    writeln!(self.out, "reading {name}");
+                }
+                let record = Event {
+                    time: event.time,
+                    addr: event.id,
+                    data_start: 0,
+                    data_len: 0,
+                    depth: 0,
+                    kind: Kind::Event,
+                    inherited: false,
+                };
+                self.start(event.tid, &record, "event");
+                let name = event_id::name(event.id).unwrap_or_default();
+                writeln!(self.out, "{name}({})", event.id);
+                self.out.spill()?;
             }
         }
         Ok(())

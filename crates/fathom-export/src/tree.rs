@@ -1,21 +1,27 @@
 //! Who called whom, added up over all tasks: what flame graphs and diagrams show.
+//!
+//! Not the call graph of `fathom-analysis`, which is what people read: this one is of the whole recording
+//! instead of each session, keeps times in whole samples, and numbers its nodes in the order of first calls.
 
 use crate::Error;
-use crate::merge::{Item, merged};
-use fathom_store::{EventOptions, FunctionId, FunctionKind, Kind, Trace, event_id};
+use fathom_analysis::walk::fold_tasks;
+use fathom_analysis::{CallStack, Callee, End, Frame, Origin, Visitor};
+use fathom_store::{Batch, EventOptions, FunctionKind, Kind, Task, Trace};
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
 /// A function below a certain chain of callers.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Node {
     pub(crate) name: Arc<str>,
     /// How often it was called there.
     pub(crate) calls: u64,
     /// Time of the calls that ended, ns.
     pub(crate) time: u64,
-    /// Time of the calls from it that ended, each rounded down to whole samples, ns.
+    /// Time of the calls from it that ended, ns; of those that have a node, in whole samples.
     pub(crate) below: u64,
+    /// Time of its first call, ns.
+    first: u64,
     /// Indices of what it called, in the order of the first calls.
     pub(crate) children: Vec<usize>,
 }
@@ -24,7 +30,7 @@ pub(crate) struct Node {
 #[derive(Debug)]
 pub(crate) struct Tree {
     pub(crate) nodes: Vec<Node>,
-    /// How many places there are in the recording where records are missing.
+    /// In how many places of the recording records are missing.
     pub(crate) lost: u64,
 }
 
@@ -39,49 +45,16 @@ pub(crate) struct TreeOptions {
 
 const ROOT: usize = 0;
 
-/// An open call.
-struct Frame {
-    addr: u64,
-    start: u64,
-    /// None when it is left out.
-    node: Option<usize>,
-    /// Made by the parent process, and counted there.
-    inherited: bool,
-}
-
-/// Stands for the address of a schedule frame; no code address is as large.
-const SCHEDULE: u64 = u64::MAX;
-
-struct Builder {
-    tree: Tree,
-    /// From (parent, name) to the child.
-    index: FxHashMap<(usize, u32), usize>,
-    /// One number for each name, so that functions of equal names are one node.
-    names: FxHashMap<Arc<str>, u32>,
-    /// By function id: number of the name; none when left out.
-    functions: Vec<Option<(Arc<str>, u32, bool)>>,
-    sample: u64,
-}
-
-/// Adds up the calls of `trace`. The memory needed is that of the tree.
+/// Adds up the calls of `trace`. The memory needed is that of the tree, for each processor.
 pub(crate) fn tree(trace: &dyn Trace, options: TreeOptions) -> Result<Tree, Error> {
-    let root = Node { name: program(trace).into(), calls: 1, time: 0, below: 0, children: Vec::new() };
-    let mut builder = Builder {
-        tree: Tree { nodes: vec![root], lost: 0 },
-        index: FxHashMap::default(),
-        names: FxHashMap::default(),
-        functions: Vec::new(),
-        sample: options.sample.max(1),
-    };
-    let mut stacks: Vec<Vec<Frame>> = Vec::new();
-    stacks.resize_with(trace.tasks().len(), Vec::new);
-    merged(trace, options.events, |item| {
-        if let Some(stack) = stacks.get_mut(item.task) {
-            builder.item(trace, options, stack, item);
-        }
-        Ok(())
-    })?;
-    Ok(builder.tree)
+    let tasks: Vec<&Task> = trace.tasks().iter().collect();
+    let parts = fold_tasks(&tasks, 0, || Builder::new(trace, options), Builder::task)?;
+    let mut whole = Builder::new(trace, options);
+    for part in parts {
+        whole.lost += part.lost;
+        whole.add(&part, ROOT, ROOT);
+    }
+    Ok(Tree { nodes: numbered(&whole.nodes), lost: whole.lost })
 }
 
 /// File name of the program.
@@ -91,78 +64,82 @@ pub(crate) fn program(trace: &dyn Trace) -> String {
     exe.rsplit('/').next().unwrap_or_default().to_owned()
 }
 
-impl Builder {
-    fn item(&mut self, trace: &dyn Trace, options: TreeOptions, stack: &mut Vec<Frame>, item: Item<'_, '_>) {
-        let event = item.event;
-        match event.kind {
-            Kind::Entry => {
-                let id = item.resolver.resolve(event.time, event.addr);
-                let (name, number, library) = self.function(trace, id);
-                let node = (options.libcalls || !library).then(|| self.child(parent(stack), &name, number));
-                if let (Some(node), false) = (node, event.inherited) {
-                    self.called(node);
-                }
-                let (addr, start) = (event.addr, event.time);
-                stack.push(Frame { addr, start, node, inherited: event.inherited });
+/// A callee that was met before.
+#[derive(Clone, Copy)]
+struct Known {
+    /// Number of the name; functions of equal names are one node.
+    name: u32,
+    hidden: bool,
+}
+
+/// The tree of some of the tasks.
+struct Builder<'t> {
+    trace: &'t dyn Trace,
+    options: TreeOptions,
+    nodes: Vec<Node>,
+    /// From (parent, name) to the child.
+    index: FxHashMap<(usize, u32), usize>,
+    names: FxHashMap<Arc<str>, u32>,
+    /// By [`Callee::index`].
+    callees: Vec<Option<Known>>,
+    lost: u64,
+}
+
+impl<'t> Builder<'t> {
+    fn new(trace: &'t dyn Trace, options: TreeOptions) -> Self {
+        let root =
+            Node { name: program(trace).into(), calls: 1, time: 0, below: 0, first: 0, children: Vec::new() };
+        let options = TreeOptions { sample: options.sample.max(1), ..options };
+        Builder {
+            trace,
+            options,
+            nodes: vec![root],
+            index: FxHashMap::default(),
+            names: FxHashMap::default(),
+            callees: Vec::new(),
+            lost: 0,
+        }
+    }
+
+    fn task(&mut self, task: &Task) -> Result<(), fathom_store::Error> {
+        let mut events = self.trace.events(task.tid, self.options.events)?;
+        let mut stack = CallStack::new(self.trace, self.trace.resolver(task.tid));
+        let mut batch = Batch::default();
+        while events.next_batch(&mut batch)? {
+            for event in &batch.events {
+                self.lost += u64::from(event.kind == Kind::Lost);
+                stack.feed(event, self);
             }
-            Kind::Exit => {
-                if let Some(at) = stack.iter().rposition(|frame| frame.addr == event.addr) {
-                    stack.truncate(at + 1);
-                    self.leave(stack, event.time);
-                }
+        }
+        stack.finish(self);
+        Ok(())
+    }
+
+    /// Adds what is below `from` in `part` to what is below `to` here. Not recursive: programs are, deeply.
+    fn add(&mut self, part: &Builder<'_>, from: usize, to: usize) {
+        let mut pairs = vec![(from, to)];
+        while let Some((from, to)) = pairs.pop() {
+            let Some(source) = part.nodes.get(from) else { continue };
+            if let Some(target) = self.nodes.get_mut(to).filter(|_| from != ROOT) {
+                target.calls += source.calls;
+                target.time = target.time.saturating_add(source.time);
+                target.below = target.below.saturating_add(source.below);
+                target.first = target.first.min(source.first);
             }
-            Kind::Event => self.event(stack, event.addr, event.time),
-            Kind::Lost => self.tree.lost += 1,
-        }
-    }
-
-    /// Schedule events inside of calls count like calls.
-    fn event(&mut self, stack: &mut Vec<Frame>, id: u64, time: u64) {
-        let out = stack.last().is_some_and(|frame| frame.addr == SCHEDULE);
-        match id {
-            event_id::SCHED_IN if out => self.leave(stack, time),
-            event_id::SCHED_OUT | event_id::SCHED_OUT_PREEMPTED
-                if !out && stack.iter().any(|frame| frame.node.is_some()) =>
-            {
-                let name = if id == event_id::SCHED_OUT {
-                    event_id::name(event_id::SCHEDULE)
-                } else {
-                    event_id::name(event_id::SCHEDULE_PREEMPTED)
-                };
-                let name: Arc<str> = name.unwrap_or_default().into();
-                let number = self.number(&name);
-                let node = self.child(parent(stack), &name, number);
-                self.called(node);
-                stack.push(Frame { addr: SCHEDULE, start: time, node: Some(node), inherited: false });
+            for &child in &source.children {
+                let Some(node) = part.nodes.get(child) else { continue };
+                let name = self.number(&node.name);
+                let own = self.child(to, name, &node.name, node.first);
+                pairs.push((child, own));
             }
-            _ => {}
         }
     }
 
-    fn leave(&mut self, stack: &mut Vec<Frame>, time: u64) {
-        let Some(frame) = stack.pop() else { return };
-        let (Some(node), false) = (frame.node, frame.inherited) else { return };
-        let spent = time.saturating_sub(frame.start);
-        let above = parent(stack);
-        if let Some(node) = self.tree.nodes.get_mut(node) {
-            node.time = node.time.saturating_add(spent);
-        }
-        if let Some(above) = self.tree.nodes.get_mut(above) {
-            above.below = above.below.saturating_add(spent - spent % self.sample);
-        }
-    }
-
-    fn called(&mut self, node: usize) {
-        if let Some(node) = self.tree.nodes.get_mut(node) {
-            node.calls += 1;
-        }
-    }
-
-    fn child(&mut self, parent: usize, name: &Arc<str>, number: u32) -> usize {
-        let nodes = &mut self.tree.nodes;
+    fn child(&mut self, parent: usize, number: u32, name: &Arc<str>, first: u64) -> usize {
+        let nodes = &mut self.nodes;
         *self.index.entry((parent, number)).or_insert_with(|| {
             let new = nodes.len();
-            nodes.push(Node { name: name.clone(), calls: 0, time: 0, below: 0, children: Vec::new() });
+            nodes.push(Node { name: name.clone(), calls: 0, time: 0, below: 0, first, children: Vec::new() });
             if let Some(parent) = nodes.get_mut(parent) {
                 parent.children.push(new);
             }
@@ -175,27 +152,91 @@ impl Builder {
         *self.names.entry(name.clone()).or_insert(next)
     }
 
-    fn function(&mut self, trace: &dyn Trace, id: FunctionId) -> (Arc<str>, u32, bool) {
-        let index = id.0 as usize;
-        if let Some(Some(known)) = self.functions.get(index) {
-            return known.clone();
+    fn callee(&mut self, callee: Callee) -> Known {
+        if let Some(Some(known)) = self.callees.get(callee.index()) {
+            return *known;
         }
-        let function = trace.function(id);
-        let number = self.number(&function.name);
-        let known = (function.name, number, function.kind == FunctionKind::Plt);
-        if self.functions.len() <= index {
-            self.functions.resize(index + 1, None);
-        }
-        if let Some(slot) = self.functions.get_mut(index) {
-            *slot = Some(known.clone());
+        let name = callee.name(self.trace);
+        let library = callee.function().is_some_and(|id| self.trace.function(id).kind == FunctionKind::Plt);
+        // Waiting for the processor stays part of the function that wants it.
+        let hidden =
+            library && !self.options.libcalls || matches!(callee, Callee::PREEMPTED | Callee::UNKNOWN);
+        let known = Known { name: self.number(&name), hidden };
+        if callee != Callee::UNKNOWN {
+            if self.callees.len() <= callee.index() {
+                self.callees.resize(callee.index() + 1, None);
+            }
+            if let Some(slot) = self.callees.get_mut(callee.index()) {
+                *slot = Some(known);
+            }
         }
         known
     }
 }
 
-/// The node that a new call belongs below.
-fn parent(stack: &[Frame]) -> usize {
-    stack.iter().rev().find_map(|frame| frame.node).unwrap_or(ROOT)
+impl Visitor for Builder<'_> {
+    fn enter(&mut self, outer: &[Frame], frame: &Frame) -> u32 {
+        let above = outer.last().map_or(0, |frame| frame.tag);
+        let known = self.callee(frame.callee);
+        if known.hidden {
+            return above;
+        }
+        let node = match self.index.get(&(above as usize, known.name)) {
+            Some(node) => *node,
+            None => {
+                let name = frame.callee.name(self.trace);
+                self.child(above as usize, known.name, &name, frame.start)
+            }
+        };
+        if let Some(node) = self.nodes.get_mut(node) {
+            // A call that the parent process made is counted there.
+            node.calls += u64::from(frame.origin == Origin::Called);
+            node.first = node.first.min(frame.start);
+        }
+        u32::try_from(node).unwrap_or(u32::MAX)
+    }
+
+    fn leave(&mut self, outer: &[Frame], frame: &Frame, end: u64, how: End) {
+        let hidden = self.callee(frame.callee).hidden;
+        if frame.origin != Origin::Called || how == End::Open || hidden && frame.callee.is_schedule() {
+            return;
+        }
+        let spent = frame.duration(end);
+        if let Some(node) = self.nodes.get_mut(frame.tag as usize).filter(|_| !hidden) {
+            node.time = node.time.saturating_add(spent);
+        }
+        // The time of a call that is left out is not its caller's own; what is called from it is part of it.
+        let around = outer.iter().rfind(|frame| !frame.callee.is_schedule());
+        if around.is_some_and(|frame| self.callee(frame.callee).hidden) {
+            return;
+        }
+        let above = around.map_or(0, |frame| frame.tag);
+        // Only what has a line of its own is rounded.
+        let spent = if hidden { spent } else { spent - spent % self.options.sample };
+        if let Some(above) = self.nodes.get_mut(above as usize) {
+            above.below = above.below.saturating_add(spent);
+        }
+    }
+}
+
+/// The nodes in the order of their first calls.
+fn numbered(nodes: &[Node]) -> Vec<Node> {
+    let mut order: Vec<usize> = (0..nodes.len()).collect();
+    // Stable: of calls at the same time the caller stays before the callee.
+    order.sort_by_key(|&index| nodes.get(index).map_or(0, |node| node.first));
+    let mut places = vec![0; nodes.len()];
+    for (place, &index) in order.iter().enumerate() {
+        if let Some(slot) = places.get_mut(index) {
+            *slot = place;
+        }
+    }
+    let place = |index: &usize| places.get(*index).copied().unwrap_or(ROOT);
+    let renumber = |node: &Node| {
+        let mut children: Vec<usize> = node.children.iter().map(place).collect();
+        children.sort_unstable();
+        Node { children, ..node.clone() }
+    };
+    order.iter().filter_map(|&index| nodes.get(index)).map(renumber).collect()
 }
 
 /// What [`walk`] meets.
