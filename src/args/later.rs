@@ -1,0 +1,91 @@
+//! Commands and options that are known by name but not there yet: they are refused with the reason, so that
+//! nobody believes they had an effect, and they appear in no help text.
+
+/// An option that is not there yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Later {
+    /// Name without dashes.
+    pub(crate) long: &'static str,
+    /// The letter, where it has one.
+    pub(crate) short: Option<char>,
+    /// Whether it takes a value.
+    pub(crate) value: bool,
+    /// What it belongs to, as in "… come later".
+    pub(crate) part: &'static str,
+}
+
+const fn with(long: &'static str, short: Option<char>, part: &'static str) -> Later {
+    Later { long, short, value: true, part }
+}
+
+const fn flag(long: &'static str, short: Option<char>, part: &'static str) -> Later {
+    Later { long, short, value: false, part }
+}
+
+const FILTERS: &str = "filters and triggers come";
+const ARGS: &str = "arguments and return values come";
+const EVENTS: &str = "events come";
+const KERNEL: &str = "kernel functions and events come";
+const NETWORK: &str = "sending recordings over the network comes";
+const SCRIPTS: &str = "scripts come";
+const LINES: &str = "source lines come";
+const AGENT: &str = "control of a running program comes";
+const PATCHING: &str = "patching of code that was not prepared for it comes";
+const TUNING: &str = "tuning of the recorder comes";
+
+/// Options of the peer that later work brings.
+pub(crate) const OPTIONS: &[Later] = &[
+    with("argument", Some('A'), ARGS),
+    flag("auto-args", Some('a'), ARGS),
+    with("retval", Some('R'), ARGS),
+    with("filter", Some('F'), FILTERS),
+    with("notrace", Some('N'), FILTERS),
+    with("caller-filter", Some('C'), FILTERS),
+    with("hide", Some('H'), FILTERS),
+    with("loc-filter", Some('L'), FILTERS),
+    with("trigger", Some('T'), FILTERS),
+    with("depth", Some('D'), FILTERS),
+    with("time-filter", Some('t'), FILTERS),
+    with("time-range", Some('r'), FILTERS),
+    with("size-filter", Some('Z'), FILTERS),
+    with("tid", None, FILTERS),
+    with("trace", None, FILTERS),
+    flag("disable", None, FILTERS),
+    with("signal", None, FILTERS),
+    with("Event", Some('E'), EVENTS),
+    with("event", None, EVENTS),
+    flag("list-event", None, EVENTS),
+    flag("event-full", None, EVENTS),
+    flag("no-sched-preempt", None, EVENTS),
+    with("watch", Some('W'), EVENTS),
+    flag("kernel", Some('k'), KERNEL),
+    with("kernel-depth", Some('K'), KERNEL),
+    with("kernel-buffer", None, KERNEL),
+    flag("kernel-full", None, KERNEL),
+    flag("kernel-only", None, KERNEL),
+    flag("kernel-skip-out", None, KERNEL),
+    with("host", None, NETWORK),
+    with("port", None, NETWORK),
+    with("run-cmd", None, NETWORK),
+    with("script", Some('S'), SCRIPTS),
+    flag("srcline", None, LINES),
+    flag("no-callsite", None, LINES),
+    flag("agent", Some('g'), AGENT),
+    with("pid", Some('p'), AGENT),
+    with("unpatch", Some('U'), PATCHING),
+    flag("estimate-return", Some('e'), TUNING),
+    with("clock", None, TUNING),
+    flag("keep-pid", None, TUNING),
+    flag("libmcount-single", None, TUNING),
+    with("max-stack", None, TUNING),
+    flag("nop", None, TUNING),
+    with("num-thread", None, TUNING),
+    with("rt-prio", None, TUNING),
+    with("opt-file", None, "option files come"),
+    with("debug-domain", None, "messages by domain come"),
+    flag("system", None, "the state of the current machine comes"),
+];
+
+/// Commands that later work brings, with what they belong to.
+pub(crate) const COMMANDS: &[(&str, &str)] =
+    &[("recv", NETWORK), ("script", SCRIPTS), ("tui", "the text user interface comes")];

@@ -1,0 +1,82 @@
+//! `dump`: records as they are, or for other programs.
+
+use super::Context;
+use crate::args::{Dump, DumpFormat};
+use crate::data;
+use crate::messages::{Failure, exit};
+use crate::progress::Watched;
+use fathom_export::{ChromeOptions, DiagramOptions, FlameOptions, RawOptions, Summary};
+use fathom_store::Trace;
+use fathom_store::directory::Directory;
+
+pub(crate) fn run(args: &Dump, context: &Context) -> Result<u8, Failure> {
+    let dir = data::source(&args.common, context.name)?;
+    let trace = data::open(&dir, data::open_options(&args.load), &context.log)?;
+    let format = format(args);
+    let watched = Watched::new(&trace, context.progress(true));
+    let summary = write(args, format, &trace, &watched, context)?;
+    watched.finish();
+    data::show_warnings(&trace, &context.log);
+    if summary.lost > 0 {
+        context.log.warn(&format!("records are missing in {} places of the recording", summary.lost));
+    }
+    Ok(exit::SUCCESS)
+}
+
+fn format(args: &Dump) -> DumpFormat {
+    match args {
+        Dump { chrome: true, .. } => DumpFormat::Chrome,
+        Dump { flame_graph: true, .. } => DumpFormat::FlameGraph,
+        Dump { graphviz: true, .. } => DumpFormat::Graphviz,
+        Dump { mermaid: true, .. } => DumpFormat::Mermaid,
+        _ => args.format,
+    }
+}
+
+fn write(
+    args: &Dump,
+    format: DumpFormat,
+    trace: &Directory,
+    watched: &Watched<'_>,
+    context: &Context,
+) -> Result<Summary, Failure> {
+    let events = data::events(&args.load);
+    let libcalls = !args.libcall.no_libcall;
+    let version = context.version();
+    let mut out = context.output()?;
+    let result = match format {
+        DumpFormat::Normal => {
+            let options = RawOptions {
+                events,
+                libcalls,
+                args: !args.no_args,
+                bytes: args.common.verbose > 0,
+                color: context.color(false),
+                processors: trace.perf_files().iter().map(|(_, path)| path.clone()).collect(),
+            };
+            fathom_export::raw(watched, &options, &mut out)
+        }
+        DumpFormat::Chrome => {
+            let recorded = trace.info().record_date.clone();
+            let options = ChromeOptions { events, libcalls, version, recorded };
+            fathom_export::chrome(watched, &options, &mut out)
+        }
+        DumpFormat::FlameGraph => {
+            let options = FlameOptions { events, libcalls, sample_time: args.sample_time };
+            fathom_export::flame_graph(watched, &options, &mut out)
+        }
+        DumpFormat::Graphviz => {
+            fathom_export::graphviz(watched, &DiagramOptions { events, libcalls, version }, &mut out)
+        }
+        DumpFormat::Mermaid => {
+            fathom_export::mermaid(watched, &DiagramOptions { events, libcalls, version }, &mut out)
+        }
+    };
+    let doing = || format!("writing the recording in '{}'", trace.path().display());
+    let summary = result.map_err(|error| match error {
+        fathom_export::Error::Trace(error) => Failure::new(exit::UNREADABLE, doing(), error),
+        error => Failure::new(exit::TROUBLE, doing(), error),
+    })?;
+    out.finish().map_err(|error| Failure::new(exit::TROUBLE, doing(), error))?;
+    Ok(summary)
+}

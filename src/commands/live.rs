@@ -1,0 +1,107 @@
+//! `live`: records, shows, and forgets.
+
+use super::{Context, record, replay, report};
+use crate::args::Live;
+use crate::data;
+use crate::messages::{Failure, exit};
+use crate::output;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+/// Where the recording is.
+enum Place {
+    /// It is removed at the end.
+    Temporary(TempDir),
+    /// The user wants it.
+    Kept(PathBuf),
+}
+
+impl Place {
+    fn choose(args: &Live, context: &Context) -> Result<Place, Failure> {
+        if args.record {
+            let named = args.common.data.clone();
+            return Ok(Place::Kept(named.unwrap_or_else(|| data::default_target(context.name))));
+        }
+        let made = tempfile::Builder::new().prefix("fathom-live-").tempdir();
+        made.map(Place::Temporary).map_err(|error| {
+            let doing = format!("making a directory in '{}'", std::env::temp_dir().display());
+            Failure::new(exit::TROUBLE, doing, error).next("set TMPDIR to a directory that can be written to")
+        })
+    }
+
+    /// The data directory; the recorder makes it.
+    fn dir(&self) -> PathBuf {
+        match self {
+            Place::Temporary(dir) => dir.path().join("data"),
+            Place::Kept(dir) => dir.clone(),
+        }
+    }
+}
+
+pub(crate) fn run(args: &Live, context: &Context) -> Result<u8, Failure> {
+    let place = Place::choose(args, context)?;
+    let outcome =
+        record::record(&args.recording, args.no_libcall, &args.program.program, &place.dir(), context)?;
+    if args.recording.time {
+        record::print_times(&outcome)?;
+    }
+    // The recorder has its own way with signals; it is over now.
+    if let Place::Temporary(dir) = &place {
+        clean_up_on_signals(dir.path())?;
+    }
+    let code = record::code(outcome.status);
+    let shown = show(args, &place.dir(), context);
+    if let Place::Temporary(dir) = place {
+        let path = dir.path().display().to_string();
+        if let Err(error) = dir.close() {
+            context.log.warn(&format!("cannot remove '{path}': {error}"));
+        }
+    }
+    match shown {
+        Err(failure) if failure.is_broken_pipe() => Ok(code),
+        // How the program ended is the more important thing to pass on.
+        Err(failure) if code != exit::SUCCESS => {
+            context.log.error(&failure);
+            Ok(code)
+        }
+        Err(failure) => Err(failure),
+        Ok(()) => Ok(code),
+    }
+}
+
+fn show(args: &Live, dir: &Path, context: &Context) -> Result<(), Failure> {
+    let trace = data::open(dir, data::open_options(&args.load), &context.log)?;
+    let written = |error| Failure::new(exit::TROUBLE, "showing the replay", error);
+    let mut out = context.output()?;
+    if args.report {
+        // The peer's words: scripts look for them.
+        out.write_all(b"#\n# uftrace report\n#\n").map_err(written)?;
+        report::brief(&trace, &args.load, args.no_libcall, context, &mut out)?;
+        out.write_all(b"\n#\n# uftrace replay\n#\n").map_err(written)?;
+    }
+    replay::show(&trace, &args.text, &args.load, args.no_libcall, context, &mut out)?;
+    out.finish().map_err(written)?;
+    data::show_warnings(&trace, &context.log);
+    Ok(())
+}
+
+/// Removes the directory when a signal ends the program. Ctrl-C is the pager's where there is one.
+fn clean_up_on_signals(dir: &Path) -> Result<(), Failure> {
+    let dir = dir.to_path_buf();
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])
+        .map_err(|error| Failure::new(exit::TROUBLE, "preparing for signals", error))?;
+    std::thread::spawn(move || {
+        for signal in signals.forever() {
+            if signal == SIGINT && output::paging() {
+                continue;
+            }
+            // Nothing can be done about a failure on the way out.
+            let _ = std::fs::remove_dir_all(&dir);
+            let _ = signal_hook::low_level::emulate_default_handler(signal);
+        }
+    });
+    Ok(())
+}

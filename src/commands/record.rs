@@ -1,0 +1,204 @@
+//! `record`: runs a program and saves its calls.
+
+use super::Context;
+use crate::args::{Match, Record, Recording};
+use crate::data;
+use crate::messages::{Failure, exit};
+use fathom_record::{LibCalls, Losses, Options, Outcome, PatchSpec, Status};
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub(crate) fn run(args: &Record, context: &Context) -> Result<u8, Failure> {
+    let dir = args.common.data.clone().unwrap_or_else(|| data::default_target(context.name));
+    let outcome = record(&args.recording, args.no_libcall, &args.program.program, &dir, context)?;
+    if args.recording.time {
+        print_times(&outcome)?;
+    }
+    Ok(code(outcome.status))
+}
+
+/// Records into `dir` and tells what could not be kept; also the first half of live.
+pub(crate) fn record(
+    args: &Recording,
+    no_libcall: bool,
+    program: &[OsString],
+    dir: &Path,
+    context: &Context,
+) -> Result<Outcome, Failure> {
+    let Some((program, program_args)) = program.split_first() else {
+        return Err(Failure::because(exit::TROUBLE, "recording", "no program is named"));
+    };
+    let doing = || format!("recording '{}'", program.to_string_lossy());
+    let libcalls = match (no_libcall, args.nest_libcall) {
+        (true, _) => LibCalls::None,
+        (false, true) => LibCalls::Nested,
+        (false, false) => LibCalls::Executable,
+    };
+    let options = Options {
+        program: find_program(program),
+        args: program_args.to_vec(),
+        dir: dir.to_path_buf(),
+        cmdline: command_line(),
+        version: context.version().split_once(' ').map(|(_, version)| version.to_owned()).unwrap_or_default(),
+        libcalls,
+        force: args.force || args.nest_libcall,
+        patch: patches(&args.patch),
+        matching: matching(args.pattern),
+        bind_not: args.no_pltbind,
+        randomize: !args.no_randomize_addr,
+        runtime: runtime(args, context)?,
+        segment_size: args.buffer,
+        verbose: context.log.level,
+    };
+    let outcome = fathom_record::record(&options).map_err(|error| failure(error, doing()))?;
+    for text in outcome.notes.iter().cloned().chain(losses(&outcome.losses)) {
+        context.log.warn(&text);
+    }
+    if let Status::Signaled(signal) = outcome.status {
+        let name = signal_hook::low_level::signal_name(signal).unwrap_or("unknown");
+        context.log.warn(&format!("the program was killed by signal {signal} ({name})"));
+    }
+    Ok(outcome)
+}
+
+/// The recorder's messages carry what to do next behind a tab.
+fn failure(error: fathom_record::Error, doing: String) -> Failure {
+    let text = error.to_string();
+    match text.split_once("\n\t") {
+        Some((what, next)) => Failure::because(exit::TROUBLE, doing, what.trim_end_matches('.'))
+            .next(next.replace("\n\t", "\n  ")),
+        None => Failure::new(exit::TROUBLE, doing, error),
+    }
+}
+
+/// The file that the shell would run. What is not found is left to the recorder to complain about.
+fn find_program(name: &std::ffi::OsStr) -> PathBuf {
+    let path = Path::new(name);
+    if path.components().count() != 1 || name.to_string_lossy().contains('/') {
+        return path.to_path_buf();
+    }
+    let places = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
+    let found = std::env::split_paths(&places).map(|dir| dir.join(path)).find(|file| is_executable(file));
+    // A plain name that is nowhere in PATH must not be taken for a file that happens to be here.
+    found.unwrap_or_else(|| path.to_path_buf())
+}
+
+fn is_executable(file: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    file.metadata().is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
+}
+
+/// What was typed, for the header of the recording.
+fn command_line() -> String {
+    let words: Vec<_> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+    words.join(" ")
+}
+
+/// Several patterns may stand in one option, separated by `;`.
+fn patches(given: &[String]) -> Vec<PatchSpec> {
+    let patterns = given.iter().flat_map(|list| list.split(';')).filter(|pattern| !pattern.is_empty());
+    patterns.map(|pattern| PatchSpec { pattern: pattern.to_owned(), unpatch: false }).collect()
+}
+
+fn matching(pattern: Match) -> fathom_record::Match {
+    match pattern {
+        Match::Regex => fathom_record::Match::Regex,
+        Match::Glob => fathom_record::Match::Glob,
+        Match::Simple => fathom_record::Match::Simple,
+    }
+}
+
+/// The runtime to use instead of the built-in one.
+fn runtime(args: &Recording, context: &Context) -> Result<Option<PathBuf>, Failure> {
+    const NAMES: [&str; 2] = ["libfathom-runtime.so", "libfathom_runtime.so"];
+    let inside = |dir: &Path| NAMES.iter().map(|name| dir.join(name)).find(|path| path.is_file());
+    if let Some(path) = &args.runtime {
+        let found =
+            if path.is_dir() { inside(path) } else { Some(path.clone()).filter(|path| path.is_file()) };
+        return found.map(Some).ok_or_else(|| {
+            let doing = format!("looking for the runtime '{}'", path.display());
+            Failure::because(exit::TROUBLE, doing, "there is no such file")
+                .next("leave --runtime out to use the built-in one")
+        });
+    }
+    // Where others have their library there is usually none of ours, which is no reason to fail.
+    let found = args.libmcount_path.as_deref().and_then(inside);
+    if let (None, Some(dir)) = (&found, &args.libmcount_path) {
+        context.log.detail(&format!("no {} in '{}', the built-in runtime is used", NAMES[0], dir.display()));
+    }
+    Ok(found)
+}
+
+/// What was not recorded, in words.
+fn losses(losses: &Losses) -> Vec<String> {
+    let counts = [
+        (losses.records, "records are lost; a larger --buffer may help"),
+        (losses.too_deep, "calls were too deep to be recorded"),
+        (losses.tasks, "threads were not recorded"),
+        (losses.sessions, "program starts were not recorded"),
+        (losses.damaged, "records were damaged, probably by the program itself"),
+    ];
+    counts.iter().filter(|(count, _)| *count > 0).map(|(count, text)| format!("{count} {text}")).collect()
+}
+
+/// The exit code for how the program ended.
+pub(crate) fn code(status: Status) -> u8 {
+    match status {
+        Status::Exited(0) | Status::Stopped => exit::SUCCESS,
+        Status::Exited(_) => exit::TROUBLE,
+        Status::Signaled(_) => exit::KILLED,
+    }
+}
+
+/// What `--time` shows, in the layout of the peer.
+pub(crate) fn print_times(outcome: &Outcome) -> Result<(), Failure> {
+    let text = times(outcome.elapsed, outcome.system, outcome.user);
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(|error| Failure::new(exit::TROUBLE, "writing to the standard output", error))
+}
+
+fn times(elapsed: Duration, system: Duration, user: Duration) -> String {
+    let cpu = |time: Duration| format!("{:6}.{:06}000 sec", time.as_secs(), time.subsec_micros());
+    let elapsed = format!("{}.{:09} sec", elapsed.as_secs(), elapsed.subsec_nanos());
+    format!("elapsed time: {elapsed:>20}\n system time: {}\n   user time: {}\n", cpu(system), cpu(user))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_aligned() {
+        let text = times(Duration::new(0, 5_471_332), Duration::ZERO, Duration::from_micros(5030));
+        insta::assert_snapshot!(text, @r"
+        elapsed time:      0.005471332 sec
+         system time:      0.000000000 sec
+           user time:      0.005030000 sec
+        ");
+    }
+
+    #[test]
+    fn programs_are_looked_for_in_path() {
+        let found = find_program("sh".as_ref());
+        assert!(found.is_absolute() && found.ends_with("sh"), "{found:?}");
+        assert_eq!(find_program("./sh".as_ref()), Path::new("./sh"));
+        assert_eq!(find_program("no-such-program-anywhere".as_ref()), Path::new("no-such-program-anywhere"));
+    }
+
+    #[test]
+    fn exit_codes_follow_the_program() {
+        let codes = [Status::Exited(0), Status::Exited(7), Status::Signaled(9), Status::Stopped].map(code);
+        assert_eq!(codes, [0, 1, 2, 0]);
+    }
+
+    #[test]
+    fn patterns_are_split() {
+        let list = patches(&["a;b".to_owned(), "c@lib".to_owned(), ";".to_owned()]);
+        let list: Vec<_> = list.iter().map(|spec| spec.pattern.as_str()).collect();
+        assert_eq!(list, ["a", "b", "c@lib"]);
+    }
+}

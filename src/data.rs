@@ -1,0 +1,106 @@
+//! Which recording a command reads, and opening it.
+
+use crate::args::{Common, Demangle, Load};
+use crate::messages::{Failure, Log, exit};
+use crate::version::Name;
+use fathom_store::directory::{Directory, OpenOptions, find_default};
+use fathom_store::{EventOptions, Trace};
+use fathom_symbols::demangle::Style;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// Where `record` writes unless told otherwise.
+pub(crate) fn default_target(name: Name) -> PathBuf {
+    PathBuf::from(match name {
+        Name::Fathom => "fathom.data",
+        Name::Uftrace => "uftrace.data",
+    })
+}
+
+/// The directory to read: the one named, or the first there is of the usual ones.
+pub(crate) fn source(common: &Common, name: Name) -> Result<PathBuf, Failure> {
+    if let Some(dir) = &common.data {
+        return Ok(dir.clone());
+    }
+    let found = find_default(Path::new(""), name == Name::Fathom);
+    found
+        .map(|dir| if dir.as_os_str().is_empty() { PathBuf::from(".") } else { dir })
+        .map_err(|error| Failure::new(exit::UNREADABLE, "looking for a recording", error).next(ADVICE))
+}
+
+const ADVICE: &str = "make a recording with `fathom record PROGRAM`, or name one with -d DIR";
+
+/// The words of the directory's `default.opts`, none when it has none.
+pub(crate) fn default_options(dir: &Path) -> Vec<OsString> {
+    /// More than anybody writes by hand.
+    const LIMIT: u64 = 64 * 1024;
+    let mut text = Vec::new();
+    let path = dir.join("default.opts");
+    // A pipe or a device would be waited for.
+    if !path.is_file() {
+        return Vec::new();
+    }
+    match File::open(path).and_then(|file| file.take(LIMIT).read_to_end(&mut text)) {
+        Ok(_) => crate::args::words::split(&text),
+        Err(_) => Vec::new(),
+    }
+}
+
+/// How names are shown.
+pub(crate) fn style(demangle: Demangle) -> Style {
+    match demangle {
+        Demangle::Full => Style::Full,
+        Demangle::Simple => Style::Simple,
+        Demangle::No => Style::None,
+    }
+}
+
+/// Which events are wanted.
+pub(crate) fn events(load: &Load) -> EventOptions {
+    EventOptions { events: !load.no_event, sched: !load.no_event && !load.no_sched }
+}
+
+/// Opens a recording. One whose recorder was killed is finished first.
+pub(crate) fn open(dir: &Path, options: OpenOptions, log: &Log) -> Result<Directory, Failure> {
+    log.detail(&format!("reading the recording in '{}'", dir.display()));
+    let doing = || format!("reading the recording in '{}'", dir.display());
+    match fathom_record::recover(dir) {
+        Ok(None) => {}
+        Ok(Some(recovered)) => {
+            let text =
+                format!("the recording in '{}' was not finished, its recorder was killed", dir.display());
+            show_recovery(&text, &recovered, log);
+        }
+        // What has been written can be read all the same, as on a disk that is read-only.
+        Err(error) => log.warn(&format!("cannot finish the recording in '{}': {error}", dir.display())),
+    }
+    let trace = Directory::open(dir, options)
+        .map_err(|error| Failure::new(exit::UNREADABLE, doing(), error).next(ADVICE))?;
+    if trace.tasks().is_empty() {
+        return Err(Failure::because(exit::UNREADABLE, doing(), "there are no records in it").next(ADVICE));
+    }
+    Ok(trace)
+}
+
+/// The options of [`open`] for commands that show calls.
+pub(crate) fn open_options(load: &Load) -> OpenOptions {
+    OpenOptions { demangle: style(load.demangle), symbol_dir: load.with_syms.clone() }
+}
+
+/// Says what could not be read.
+pub(crate) fn show_warnings(trace: &dyn Trace, log: &Log) {
+    for warning in trace.warnings() {
+        log.warn(&warning);
+    }
+}
+
+fn show_recovery(text: &str, recovered: &fathom_record::Recovered, log: &Log) {
+    let what = match (recovered.buffers, recovered.losses.records) {
+        (true, 0) => "all that was in its buffers is there now".to_owned(),
+        (true, lost) => format!("{lost} records of its buffers are lost"),
+        (false, _) => "its buffers are gone, what had been written is there".to_owned(),
+    };
+    log.warn(&format!("{text}; {what}"));
+}

@@ -1,0 +1,278 @@
+//! From the words of a command line to what is to be done.
+
+use crate::args::words::{Error, Sorted, Vocabulary};
+use crate::args::{Cli, Command, later};
+use crate::messages::{Failure, exit};
+use clap::{CommandFactory, Parser};
+use std::ffi::OsString;
+
+const DOING: &str = "reading the command line";
+
+/// What is to be done.
+#[derive(Debug)]
+pub(crate) enum Request {
+    /// Carry out a command.
+    Run {
+        /// Boxed, as it is large and there is only one.
+        command: Box<Command>,
+        /// What to say first.
+        notes: Vec<String>,
+    },
+    /// Show a text and end with a code.
+    Show { text: clap::builder::StyledStr, code: u8, paged: bool },
+    /// Show the version.
+    Version,
+}
+
+/// The definition of all options, ready for help texts.
+pub(crate) fn definition() -> clap::Command {
+    let mut definition = Cli::command();
+    definition.build();
+    definition
+}
+
+/// Works out what `words` (without the program's own name) ask for. Options of `defaults`, words of an option
+/// file, come before those of the command line, which therefore win.
+pub(crate) fn understand(words: Vec<OsString>, defaults: &[OsString]) -> Result<Request, Failure> {
+    let mut definition = definition();
+    let vocabulary = Vocabulary::new(&definition);
+    let nothing = words.is_empty();
+    let sorted = vocabulary.sort(words).map_err(|error| bad_words(&error))?;
+    let name = sorted.command.clone().unwrap_or_else(|| "live".to_owned());
+    if let Some((command, part)) = later::COMMANDS.iter().find(|(command, _)| *command == name) {
+        let cause = format!("the command '{command}' is not there yet: {part} later");
+        return Err(Failure::because(exit::TROUBLE, DOING, cause).next("`fathom --help` lists the commands"));
+    }
+    if sorted.has("help") {
+        let text = match sorted.command.as_ref().and_then(|name| definition.find_subcommand_mut(name)) {
+            Some(command) => command.render_help(),
+            None => definition.render_help(),
+        };
+        return Ok(Request::Show { text, code: exit::SUCCESS, paged: true });
+    }
+    if sorted.has("version") {
+        return Ok(Request::Version);
+    }
+    if let Some(later) = sorted.later.first() {
+        let cause = format!("--{} is not there yet: {} later", later.long, later.part);
+        let next = format!("leave it out; `fathom {name} --help` lists the options of {name}");
+        return Err(Failure::because(exit::TROUBLE, DOING, cause).next(next));
+    }
+    let no_program = matches!(name.as_str(), "record" | "live") && sorted.rest.is_empty();
+    if sorted.unknown.is_none() && (sorted.has("usage") || no_program) {
+        let code = if sorted.has("usage") || nothing { exit::SUCCESS } else { exit::TROUBLE };
+        return Ok(Request::Show { text: usage(&definition).into(), code, paged: false });
+    }
+    let mut notes = Vec::new();
+    let line = clap_line(&vocabulary, &name, sorted, defaults, &mut notes)?;
+    match Cli::try_parse_from(line) {
+        Ok(cli) => Ok(Request::Run { command: Box::new(cli.command), notes }),
+        Err(error) => Err(bad_line(&error, &name)),
+    }
+}
+
+/// The command line as clap takes it.
+fn clap_line(
+    vocabulary: &Vocabulary,
+    name: &str,
+    sorted: Sorted,
+    defaults: &[OsString],
+    notes: &mut Vec<String>,
+) -> Result<Vec<OsString>, Failure> {
+    let mut line = vec![OsString::from("fathom"), OsString::from(name)];
+    let from_file = vocabulary
+        .sort(defaults.to_vec())
+        .map_err(|error| bad_words(&error).next("correct default.opts in the data directory, or empty it"))?;
+    for later in &from_file.later {
+        notes.push(format!("--{} of default.opts is not there yet: {} later", later.long, later.part));
+    }
+    notes.extend(from_file.unknown.iter().map(|word| {
+        format!("default.opts: there is no option '{}', the rest is left out", word.to_string_lossy())
+    }));
+    let given = from_file.options.iter().map(|option| (option, false));
+    for (option, typed) in given.chain(sorted.options.iter().map(|option| (option, true))) {
+        if vocabulary.belongs(name, &option.long) {
+            line.push(option.word());
+        } else if typed {
+            notes.push(format!("--{} means nothing to {name}", option.long));
+        }
+    }
+    if let Some(unknown) = sorted.unknown {
+        line.push(unknown);
+        return Ok(line);
+    }
+    let wanted = match name {
+        "graph" | "info" => 1,
+        _ if vocabulary.takes_words(name) => usize::MAX,
+        _ => 0,
+    };
+    let ignored = sorted.rest.iter().skip(wanted).map(|word| word.to_string_lossy().into_owned());
+    let ignored = ignored.collect::<Vec<_>>().join(" ");
+    if !ignored.is_empty() {
+        notes.push(format!("{name} has no use for '{ignored}'"));
+    }
+    if wanted > 0 {
+        line.push("--".into());
+        line.extend(sorted.rest.into_iter().take(wanted));
+    }
+    Ok(line)
+}
+
+fn bad_words(error: &Error) -> Failure {
+    Failure::because(exit::TROUBLE, DOING, error)
+        .next("`fathom COMMAND --help` lists the options of a command")
+}
+
+/// What clap has to say, in our form: its first paragraph is what is wrong, tips are what to do.
+fn bad_line(error: &clap::Error, name: &str) -> Failure {
+    let text = error.render().to_string();
+    let mut paragraphs = text.trim().split("\n\n");
+    let first = paragraphs.next().unwrap_or_default();
+    let cause: Vec<&str> = first.trim_start_matches("error: ").lines().map(str::trim).collect();
+    let mut next: Vec<String> = paragraphs
+        .flat_map(str::lines)
+        .filter_map(|line| line.trim().strip_prefix("tip: "))
+        .map(ToOwned::to_owned)
+        .collect();
+    next.push(format!("`fathom {name} --help` lists the options of {name}"));
+    Failure::because(exit::TROUBLE, DOING, cause.join(" ")).next(next.join("\n  "))
+}
+
+/// The commands in short, in the layout of the peer.
+fn usage(definition: &clap::Command) -> String {
+    let about = definition.get_about().map(ToString::to_string).unwrap_or_default();
+    let mut text =
+        format!(" fathom -- {about}\n\n usage: fathom [COMMAND] [OPTION...] [<program>]\n\n COMMAND:\n");
+    for command in definition.get_subcommands().filter(|command| !command.is_hide_set()) {
+        let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+        text.push_str(&format!("   {:<15} {about}\n", command.get_name()));
+    }
+    text.push_str("\n Try `fathom --help' or `man fathom' for more information.\n\n");
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(line: &str) -> Result<Request, Failure> {
+        understand(line.split_whitespace().map(OsString::from).collect(), &[])
+    }
+
+    fn refusal(line: &str) -> String {
+        ask(line).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn later_options_are_refused_by_name() {
+        insta::assert_snapshot!(refusal("record --filter main ./a"), @r"
+        reading the command line: --filter is not there yet: filters and triggers come later
+          leave it out; `fathom record --help` lists the options of record
+        ");
+        insta::assert_snapshot!(refusal("-k ./a"), @r"
+        reading the command line: --kernel is not there yet: kernel functions and events come later
+          leave it out; `fathom live --help` lists the options of live
+        ");
+        insta::assert_snapshot!(refusal("tui -d x"), @r"
+        reading the command line: the command 'tui' is not there yet: the text user interface comes later
+          `fathom --help` lists the commands
+        ");
+    }
+
+    #[test]
+    fn every_later_option_is_refused() {
+        for later in later::OPTIONS {
+            let value = if later.value { " 1" } else { "" };
+            let text = refusal(&format!("--{}{value} ./a", later.long));
+            assert!(text.contains(&format!("--{} is not there yet", later.long)), "{text}");
+            if let Some(short) = later.short {
+                let text = refusal(&format!("-{short}{value} ./a"));
+                assert!(text.contains("is not there yet"), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn mistakes_are_explained() {
+        insta::assert_snapshot!(refusal("--colum-view replay"), @r"
+        reading the command line: unexpected argument '--colum-view' found
+          a similar argument exists: '--column-view'
+          `fathom replay --help` lists the options of replay
+        ");
+        insta::assert_snapshot!(refusal("replay --color=purple"), @r"
+        reading the command line: invalid value 'purple' for '--color <WHEN>' [possible values: yes, no, auto]
+          `fathom replay --help` lists the options of replay
+        ");
+        insta::assert_snapshot!(refusal("record -b 12q ./a"), @r"
+        reading the command line: invalid value '12q' for '--buffer <SIZE>': a size is a number, with k, m or g if wanted, for example 256k, not '12q'
+          `fathom record --help` lists the options of record
+        ");
+        insta::assert_snapshot!(refusal("report --avg-total --avg-self"), @r"
+        reading the command line: the argument '--avg-total' cannot be used with '--avg-self'
+          `fathom report --help` lists the options of report
+        ");
+        insta::assert_snapshot!(refusal("dump --format=html"), @r"
+        reading the command line: invalid value 'html' for '--format <FORMAT>' [possible values: normal, chrome, flame-graph, graphviz, mermaid]
+          `fathom dump --help` lists the options of dump
+        ");
+        insta::assert_snapshot!(refusal("dump -d"), @r"
+        reading the command line: option '-d' needs a value, and none follows
+          `fathom COMMAND --help` lists the options of a command
+        ");
+    }
+
+    #[test]
+    fn without_a_program_the_usage_is_shown() {
+        for (line, want) in
+            [("", 0), ("record", 1), ("live", 1), ("-d x", 1), ("--usage", 0), ("record --usage", 0)]
+        {
+            let Ok(Request::Show { text, code, .. }) = ask(line) else { panic!("{line}") };
+            assert_eq!(code, want, "{line}");
+            assert!(text.to_string().contains("\n   record          "), "{text}");
+        }
+    }
+
+    #[test]
+    fn options_of_other_commands_are_accepted_and_named() {
+        let Ok(Request::Run { notes, .. }) = ask("replay --force --no-pager some words") else { panic!() };
+        assert_eq!(notes, ["--force means nothing to replay", "replay has no use for 'some words'"]);
+    }
+
+    #[test]
+    fn the_program_keeps_its_words() {
+        let Ok(Request::Run { command, .. }) = ask("-v record ./a --data x -- -F") else { panic!() };
+        let Command::Record(record) = *command else { panic!() };
+        assert_eq!(record.program.program, ["./a", "--data", "x", "--", "-F"]);
+        assert_eq!((record.common.verbose, record.common.data), (1, None));
+        let Ok(Request::Run { command, .. }) = ask("./a replay") else { panic!() };
+        let Command::Live(live) = *command else { panic!() };
+        assert_eq!(live.program.program, ["./a", "replay"]);
+    }
+
+    #[test]
+    fn the_last_of_equal_options_wins_and_lists_grow() {
+        let Ok(Request::Run { command, .. }) = ask("report -d a -d b -s call -s total") else { panic!() };
+        let Command::Report(report) = *command else { panic!() };
+        assert_eq!(report.common.data.as_deref(), Some("b".as_ref()));
+        assert_eq!(report.sort, ["call", "total"]);
+    }
+
+    #[test]
+    fn option_files_come_before_the_command_line() {
+        let defaults = ["-t", "1us", "--color=yes", "--column-offset=4"].map(OsString::from);
+        let words = ["replay", "--color=no"].map(OsString::from).to_vec();
+        let Ok(Request::Run { command, notes }) = understand(words, &defaults) else { panic!() };
+        let Command::Replay(replay) = *command else { panic!() };
+        assert_eq!(replay.common.color, crate::args::Color::No);
+        assert_eq!(replay.text.column_offset, 4);
+        assert_eq!(
+            notes,
+            ["--time-filter of default.opts is not there yet: filters and triggers come later"]
+        );
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}
