@@ -91,6 +91,7 @@ fn report() {
     let dir = place("fathom.data");
     insta::assert_snapshot!(shown(dir.path(), "report"));
     insta::assert_snapshot!("report_options", shown(dir.path(), "report -s call -s func -f +self-avg,size"));
+    insta::assert_snapshot!("report_no_libcall", shown(dir.path(), "report --no-libcall"));
     insta::assert_snapshot!("report_task", shown(dir.path(), "report --task"));
     insta::assert_snapshot!("report_diff", shown(dir.path(), "report --diff fathom.data --diff-policy full"));
 }
@@ -100,6 +101,7 @@ fn graph() {
     let dir = place("fathom.data");
     insta::assert_snapshot!(shown(dir.path(), "graph"));
     insta::assert_snapshot!("graph_function", shown(dir.path(), "graph leaf"));
+    insta::assert_snapshot!("graph_no_libcall", shown(dir.path(), "graph --no-libcall -f +self"));
     insta::assert_snapshot!("graph_task", shown(dir.path(), "graph --task"));
 }
 

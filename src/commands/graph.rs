@@ -3,10 +3,8 @@
 use super::{Context, view_failure};
 use crate::args::{Graph, TextFormat};
 use crate::data;
-use crate::libcalls::WithoutLibcalls;
 use crate::messages::{Failure, exit};
 use crate::progress::Watched;
-use fathom_store::Trace;
 use fathom_view::{Format, GraphOptions};
 
 pub(crate) fn run(args: &Graph, context: &Context) -> Result<u8, Failure> {
@@ -16,6 +14,7 @@ pub(crate) fn run(args: &Graph, context: &Context) -> Result<u8, Failure> {
     let options = GraphOptions {
         function: args.function.clone(),
         fields: args.output_fields.clone(),
+        no_libcall: args.libcall.no_libcall,
         task: args.task,
         events: data::events(&args.load),
         output: fathom_view::Output {
@@ -26,9 +25,7 @@ pub(crate) fn run(args: &Graph, context: &Context) -> Result<u8, Failure> {
     };
     let mut out = context.output()?;
     let watched = Watched::new(&trace, context.progress(false));
-    let without = WithoutLibcalls(&watched);
-    let shown: &dyn Trace = if args.libcall.no_libcall { &without } else { &watched };
-    let result = fathom_view::graph(shown, &options, &mut out);
+    let result = fathom_view::graph(&watched, &options, &mut out);
     watched.finish();
     let found = result.map_err(|error| view_failure("graph", error))?;
     if let (false, Some(function)) = (found, &args.function) {

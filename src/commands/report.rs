@@ -3,11 +3,9 @@
 use super::{Context, view_failure};
 use crate::args::{Load, Report, ReportFormat};
 use crate::data;
-use crate::libcalls::WithoutLibcalls;
 use crate::messages::{Failure, exit};
 use crate::output::Output;
 use crate::progress::Watched;
-use fathom_store::Trace;
 use fathom_store::directory::Directory;
 use fathom_view::{Averages, DiffOptions, Format, ReportOptions};
 
@@ -32,7 +30,7 @@ pub(crate) fn run(args: &Report, context: &Context) -> Result<u8, Failure> {
         }
         None => {
             let options = options(args, context);
-            show(&trace, &options, args.libcall.no_libcall, context, &mut out)?;
+            show(&trace, &options, context, &mut out)?;
         }
     }
     out.finish().map_err(|error| Failure::new(exit::TROUBLE, "showing the report", error))?;
@@ -44,14 +42,11 @@ pub(crate) fn run(args: &Report, context: &Context) -> Result<u8, Failure> {
 fn show(
     trace: &Directory,
     options: &ReportOptions,
-    no_libcall: bool,
     context: &Context,
     out: &mut Output,
 ) -> Result<(), Failure> {
     let watched = Watched::new(trace, context.progress(false));
-    let without = WithoutLibcalls(&watched);
-    let shown: &dyn Trace = if no_libcall { &without } else { &watched };
-    let result = fathom_view::report(shown, options, out);
+    let result = fathom_view::report(&watched, options, out);
     watched.finish();
     result.map_err(|error| view_failure("report", error))
 }
@@ -65,8 +60,9 @@ pub(crate) fn brief(
     out: &mut Output,
 ) -> Result<(), Failure> {
     let output = fathom_view::Output { color: context.color(false), format: Format::Normal };
-    let options = ReportOptions { events: data::events(load), output, ..ReportOptions::default() };
-    show(trace, &options, no_libcall, context, out)
+    let options =
+        ReportOptions { events: data::events(load), no_libcall, output, ..ReportOptions::default() };
+    show(trace, &options, context, out)
 }
 
 fn diff(
@@ -79,10 +75,7 @@ fn diff(
 ) -> Result<(), Failure> {
     let (base, trace) =
         (Watched::new(base, context.progress(false)), Watched::new(trace, context.progress(false)));
-    let (base_without, trace_without) = (WithoutLibcalls(&base), WithoutLibcalls(&trace));
-    let shown: (&dyn Trace, &dyn Trace) =
-        if args.libcall.no_libcall { (&base_without, &trace_without) } else { (&base, &trace) };
-    let result = fathom_view::report_diff(shown.0, shown.1, &options(args, context), names, out);
+    let result = fathom_view::report_diff(&base, &trace, &options(args, context), names, out);
     base.finish();
     trace.finish();
     result.map_err(|error| view_failure("comparison", error))
@@ -103,6 +96,7 @@ fn options(args: &Report, context: &Context) -> ReportOptions {
         fields: args.output_fields.clone(),
         averages,
         sort: (!args.sort.is_empty()).then(|| args.sort.join(";")),
+        no_libcall: args.libcall.no_libcall,
         task: args.task,
         events: data::events(&args.load),
         output: fathom_view::Output { color: context.color(format == Format::Html), format },

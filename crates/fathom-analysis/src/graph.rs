@@ -4,6 +4,6 @@ mod build;
 mod tasks;
 mod tree;
 
-pub use build::{Graph, graphs};
+pub use build::{Graph, graphs, graphs_if};
 pub use tasks::{TaskNode, task_graph};
 pub use tree::{Backtrace, Node, NodeId, Tree};

@@ -5,7 +5,7 @@ mod sort;
 use crate::callee::Callee;
 use crate::calls::{End, Frame, Origin, Visitor};
 use crate::walk::{fold_tasks, walk_task};
-use fathom_store::{Error, EventOptions, Task, Tid, Trace};
+use fathom_store::{Error, EventOptions, Function, Task, Tid, Trace};
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
@@ -227,6 +227,20 @@ impl Visitor for Adder {
 ///
 /// Those of reading the trace.
 pub fn functions(trace: &dyn Trace, options: EventOptions, threads: usize) -> Result<Vec<Row>, Error> {
+    functions_if(trace, options, threads, |_| true)
+}
+
+/// Like [`functions`], without those that `keep` says no to. Their time stays theirs: it is not their callers' own.
+///
+/// # Errors
+///
+/// Those of reading the trace.
+pub fn functions_if(
+    trace: &dyn Trace,
+    options: EventOptions,
+    threads: usize,
+    keep: impl Fn(&Function) -> bool,
+) -> Result<Vec<Row>, Error> {
     let tasks: Vec<&Task> = trace.tasks().iter().collect();
     let parts = fold_tasks(&tasks, threads, Adder::default, |adder, task| {
         walk_task(trace, task, options, adder)?;
@@ -234,11 +248,11 @@ pub fn functions(trace: &dyn Trace, options: EventOptions, threads: usize) -> Re
     })?;
     let mut all = Adder::default();
     parts.iter().for_each(|part| all.merge(part));
-    Ok(rows(trace, &all))
+    Ok(rows(trace, &all, keep))
 }
 
 /// Joins functions of the same name.
-fn rows(trace: &dyn Trace, all: &Adder) -> Vec<Row> {
+fn rows(trace: &dyn Trace, all: &Adder, keep: impl Fn(&Function) -> bool) -> Vec<Row> {
     let mut rows: Vec<Row> = Vec::new();
     let mut places: FxHashMap<Arc<str>, usize> = FxHashMap::default();
     for (index, sums) in all.functions.iter().enumerate().filter(|(_, s)| s.calls > 0) {
@@ -246,6 +260,9 @@ fn rows(trace: &dyn Trace, all: &Adder) -> Vec<Row> {
         let (name, size) = match callee.function() {
             Some(id) => {
                 let function = trace.function(id);
+                if !keep(&function) {
+                    continue;
+                }
                 (function.name, function.size)
             }
             None => (callee.name(trace), 0),

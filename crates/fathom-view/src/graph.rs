@@ -7,8 +7,8 @@ use crate::error::Error;
 use crate::fields::{Field, header, select};
 use crate::options::{Format, GraphOptions};
 use crate::units::{blanks, hex_in, number, time};
-use fathom_analysis::graph::{Backtrace, Graph, Node, NodeId, Tree, graphs};
-use fathom_store::{Session, Trace};
+use fathom_analysis::graph::{Backtrace, Graph, Node, NodeId, Tree, graphs_if};
+use fathom_store::{Function, FunctionKind, Session, Trace};
 use std::io::Write;
 
 /// Bytes that are collected before they are written.
@@ -52,7 +52,8 @@ pub fn graph(trace: &dyn Trace, options: &GraphOptions, out: &mut dyn Write) -> 
         return Ok(true);
     }
     let fields = select(&FIELDS, options.fields.as_deref(), |c| c == Column::Total)?;
-    let mut found = graphs(trace, options.events, options.threads)?;
+    let keep = |function: &Function| !(options.no_libcall && function.kind == FunctionKind::Plt);
+    let mut found = graphs_if(trace, options.events, options.threads, keep)?;
     // The latest first, but processes in the order of their ids the other way round: that of the peer.
     let key = |graph: &Graph| trace.sessions().get(graph.session).map(|s| (s.pid, s.start));
     found.sort_by_key(|graph| std::cmp::Reverse(key(graph)));

@@ -83,6 +83,8 @@ pub struct ReportOptions {
     pub averages: Averages,
     /// `-s`: sort keys as typed (comma or semicolon separated), none for the default.
     pub sort: Option<String>,
+    /// `--no-libcall`: no lines for library functions. Their time stays out of their callers' own.
+    pub no_libcall: bool,
     /// `--task`: a line for each task instead of each function. Ignored by [`crate::report_diff()`].
     pub task: bool,
     /// Which events count.
@@ -113,6 +115,8 @@ pub struct GraphOptions {
     pub function: Option<String>,
     /// `-f`: the field list as typed, none for the default fields.
     pub fields: Option<String>,
+    /// `--no-libcall`: no lines for library functions. Their time stays out of their callers' own.
+    pub no_libcall: bool,
     /// `--task`: tasks and who made them instead of functions.
     pub task: bool,
     /// Which events count.

@@ -11,7 +11,7 @@ use crate::options::{Averages, Format, ReportOptions};
 use crate::units::{number_in, right, time};
 use columns::{FIELDS, csv_value, put_value, shown_by_default};
 use fathom_analysis::statistics::{self, Key, Row, TaskKey, TaskRow, parse_keys, sort_rows, sort_tasks};
-use fathom_store::Trace;
+use fathom_store::{Function, FunctionKind, Trace};
 use std::io::Write;
 
 pub use diff::report_diff;
@@ -70,7 +70,8 @@ fn chosen_keys(options: &ReportOptions) -> Result<Vec<Key>, Error> {
 fn function_table(trace: &dyn Trace, options: &ReportOptions, out: &mut Vec<u8>) -> Result<(), Error> {
     let fields = chosen_fields(options)?;
     let keys = chosen_keys(options)?;
-    let mut rows = statistics::functions(trace, options.events, options.threads)?;
+    let keep = |function: &Function| !(options.no_libcall && function.kind == FunctionKind::Plt);
+    let mut rows = statistics::functions_if(trace, options.events, options.threads, keep)?;
     sort_rows(&mut rows, &keys);
     if options.output.format == Format::Csv {
         csv_header(out, &fields, "Function");

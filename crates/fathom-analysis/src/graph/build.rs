@@ -4,7 +4,7 @@ use super::tree::{Counts, NodeId, Tree};
 use crate::callee::{Callee, Role, Roles};
 use crate::calls::{End, Frame, Origin, Visitor};
 use crate::walk::{fold_tasks, walk_task};
-use fathom_store::{Error, EventOptions, Task, Tid, Trace};
+use fathom_store::{Error, EventOptions, Function, Task, Tid, Trace};
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
@@ -23,6 +23,21 @@ pub struct Graph {
 ///
 /// Those of reading the trace.
 pub fn graphs(trace: &dyn Trace, options: EventOptions, threads: usize) -> Result<Vec<Graph>, Error> {
+    graphs_if(trace, options, threads, |_| true)
+}
+
+/// Like [`graphs`], without functions that `keep` says no to. What they call is shown one level up; their time
+/// stays theirs: it is not their callers' own.
+///
+/// # Errors
+///
+/// Those of reading the trace.
+pub fn graphs_if(
+    trace: &dyn Trace,
+    options: EventOptions,
+    threads: usize,
+    keep: impl Fn(&Function) -> bool,
+) -> Result<Vec<Graph>, Error> {
     let mut stacks: FxHashMap<Tid, Vec<Callee>> = FxHashMap::default();
     let mut builders: Vec<Builder> = Vec::new();
     for generation in generations(trace) {
@@ -44,7 +59,7 @@ pub fn graphs(trace: &dyn Trace, options: EventOptions, threads: usize) -> Resul
             builders.push(part);
         }
     }
-    Ok(merge(trace, &builders))
+    Ok(merge(trace, &builders, keep))
 }
 
 /// Tasks by how many forks they are away from the first process.
@@ -279,10 +294,12 @@ impl Visitor for Builder<'_> {
 }
 
 /// Joins forests over callees to trees over names.
-fn merge(trace: &dyn Trace, builders: &[Builder]) -> Vec<Graph> {
+fn merge(trace: &dyn Trace, builders: &[Builder], keep: impl Fn(&Function) -> bool) -> Vec<Graph> {
     let mut graphs: Vec<Option<Graph>> = Vec::new();
     graphs.resize_with(trace.sessions().len(), || None);
-    let mut names: FxHashMap<Callee, Arc<str>> = FxHashMap::default();
+    // None for what is left out.
+    let mut names: FxHashMap<Callee, Option<Arc<str>>> = FxHashMap::default();
+    let shown = |callee: Callee| callee.function().is_none_or(|id| keep(&trace.function(id)));
     // By session, node and name, so that wide nodes don't take quadratic time.
     let mut places: FxHashMap<(usize, NodeId, Arc<str>), NodeId> = FxHashMap::default();
     for builder in builders {
@@ -294,7 +311,15 @@ fn merge(trace: &dyn Trace, builders: &[Builder]) -> Vec<Graph> {
                 let mut at = builder.nodes[from as usize].child;
                 while at != NONE {
                     let raw = &builder.nodes[at as usize];
-                    let name = names.entry(raw.callee).or_insert_with(|| raw.callee.name(trace)).clone();
+                    let name = names
+                        .entry(raw.callee)
+                        .or_insert_with(|| shown(raw.callee).then(|| raw.callee.name(trace)))
+                        .clone();
+                    let Some(name) = name else {
+                        todo.push((at, to));
+                        at = raw.next;
+                        continue;
+                    };
                     let tree = &mut graph.tree;
                     let place = *places
                         .entry((session, to, name))

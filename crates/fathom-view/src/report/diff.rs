@@ -9,7 +9,7 @@ use crate::options::{DiffOptions, Format, ReportOptions};
 use crate::units::{blanks, number_in, right, signed_time, time, tinted};
 use fathom_analysis::diff::{Column, Pair, difference, pairs, percentage, sort_pairs};
 use fathom_analysis::statistics::{self, Key};
-use fathom_store::Trace;
+use fathom_store::{Function, FunctionKind, Trace};
 use std::io::Write;
 
 /// What `--diff-policy` says.
@@ -56,9 +56,10 @@ pub fn report_diff(
         select(&FIELDS, options.fields.as_deref(), |key| shown_by_default(key, options.averages))?;
     fields.retain(|field| unit(field.kind) != Unit::Timestamp);
     let keys = chosen_keys(options)?;
+    let keep = |function: &Function| !(options.no_libcall && function.kind == FunctionKind::Plt);
     let mut pairs = pairs(
-        statistics::functions(base, options.events, options.threads)?,
-        statistics::functions(new, options.events, options.threads)?,
+        statistics::functions_if(base, options.events, options.threads, keep)?,
+        statistics::functions_if(new, options.events, options.threads, keep)?,
     );
     let column = match names.sort_column {
         0 => Column::Base,
