@@ -225,7 +225,8 @@ pub(crate) struct Recording {
 #[derive(Debug, Args)]
 pub(crate) struct Program {
     /// Program to run, and its arguments
-    #[arg(value_name = "PROGRAM", num_args = 0.., trailing_var_arg = true, allow_hyphen_values = true, value_hint = ValueHint::CommandWithArguments)]
+    #[arg(value_name = "PROGRAM",
+        help_heading = "Arguments", num_args = 0.., trailing_var_arg = true, allow_hyphen_values = true, value_hint = ValueHint::CommandWithArguments)]
     pub(crate) program: Vec<OsString>,
 }
 
@@ -399,7 +400,7 @@ pub(crate) struct Graph {
     #[command(flatten)]
     pub(crate) common: Common,
     /// Show only what this function calls, and from where it is called
-    #[arg(value_name = "FUNCTION")]
+    #[arg(value_name = "FUNCTION", help_heading = "Arguments")]
     pub(crate) function: Option<String>,
 }
 
@@ -417,7 +418,7 @@ pub(crate) struct Info {
     #[command(flatten)]
     pub(crate) common: Common,
     /// Program to show the symbols of [default: that of the recording]
-    #[arg(value_name = "PROGRAM", value_hint = ValueHint::ExecutablePath)]
+    #[arg(value_name = "PROGRAM", help_heading = "Arguments", value_hint = ValueHint::ExecutablePath)]
     pub(crate) program: Option<PathBuf>,
 }
 
