@@ -10,6 +10,8 @@ use std::process::Command;
 use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(120);
+/// Columns of a graph's branches that are shown.
+const DEEPEST: usize = 14;
 // A short run with a small tree: what a person can read.
 const SCRIPT: &str =
     "local t = {} for i = 1, 5 do t[i] = ('x'):rep(i) end table.sort(t) print(table.concat(t, ' '))\n";
@@ -31,9 +33,9 @@ pub(crate) fn main() -> Result<bool> {
 
     let mut record = Command::new(&fathom);
     record.args(["record", "-d", "lua.data"]).arg(&lua).arg("demo.lua");
-    show(&dir, &mut record, usize::MAX)?;
+    show(&dir, &mut record, 100)?;
     let mut graph = Command::new(&fathom);
-    graph.args(["graph", "-d", "lua.data", "-D", "7"]);
+    graph.args(["graph", "-d", "lua.data"]);
     show(&dir, &mut graph, 60)?;
     let mut report = Command::new(&fathom);
     report.args(["report", "-d", "lua.data"]);
@@ -55,12 +57,20 @@ fn show(dir: &Path, command: &mut Command, lines: usize) -> Result<()> {
         .collect();
     println!("\n$ {}", words.join(" "));
     let done = run_ok(command, dir, LIMIT)?;
-    let total = done.stdout.lines().count();
-    for line in done.stdout.lines().take(lines) {
+    let readable: Vec<&str> = done.stdout.lines().filter(|line| shallow(line)).collect();
+    for line in readable.iter().take(lines) {
         println!("{line}");
     }
-    if total > lines {
-        println!("... {} more lines", total - lines);
+    let hidden = done.stdout.lines().count() - readable.len().min(lines);
+    if hidden > 0 {
+        println!("... {hidden} more lines: deeper, or further down");
     }
     Ok(())
+}
+
+/// Whether a line is to be shown: all but those of a graph's deeper branches.
+fn shallow(line: &str) -> bool {
+    let Some((_, tree)) = line.split_once(" : ") else { return true };
+    tree.trim_end().len() - tree.trim_start_matches([' ', '|', '+', '-']).len() <= DEEPEST
+        && tree.find('(').unwrap_or_else(|| tree.trim_end().len()) <= DEEPEST
 }
