@@ -110,7 +110,7 @@ pub struct CallStack<'t> {
     lossy: bool,
     /// Frames are not in the order of their depths: there are coroutines.
     scattered: bool,
-    /// Any of the three flags above; the only one that the fast path looks at.
+    /// Any of the four flags above; the only one that the fast path looks at.
     unusual: bool,
     /// Address and level of the frames given up most recently, to notice that they were not dead.
     given_up: [(u64, u32); 8],
@@ -132,7 +132,7 @@ impl<'t> CallStack<'t> {
             sleeping: false,
             lossy: false,
             scattered: false,
-            unusual: false,
+            unusual: true,
             given_up: [(0, u32::MAX); 8],
             given_up_next: 0,
         }
@@ -161,15 +161,24 @@ impl<'t> CallStack<'t> {
     /// Takes the next event.
     #[inline]
     pub fn feed(&mut self, event: &Event, visitor: &mut impl Visitor) {
-        match event.kind {
-            Kind::Entry => self.enter(event, visitor),
-            Kind::Exit => self.exit(event, visitor),
-            Kind::Event => self.event(event, visitor),
-            Kind::Lost => {
-                self.lossy = true;
-                self.unusual = true;
-                self.lost_at = self.last;
-            }
+        // Comparing is faster here than a jump by a table, which is predicted as a whole.
+        if event.kind == Kind::Exit {
+            self.exit(event, visitor);
+        } else if event.kind == Kind::Entry {
+            self.enter(event, visitor);
+        } else {
+            self.other(event, visitor);
+        }
+    }
+
+    #[cold]
+    fn other(&mut self, event: &Event, visitor: &mut impl Visitor) {
+        if event.kind == Kind::Lost {
+            self.lossy = true;
+            self.unusual = true;
+            self.lost_at = self.last;
+        } else {
+            self.event(event, visitor);
         }
     }
 
@@ -185,24 +194,22 @@ impl<'t> CallStack<'t> {
         self.update_unusual();
     }
 
-    #[inline]
-    fn at(&mut self, time: u64) {
-        self.last = time;
-        if self.first.is_none() {
-            self.first = Some(time);
-        }
+    /// The first entry or exit has come.
+    fn begin(&mut self, time: u64) {
+        self.first = Some(time);
+        self.fresh = false;
+        self.update_unusual();
     }
 
     #[inline]
     fn enter(&mut self, event: &Event, visitor: &mut impl Visitor) {
-        self.at(event.time);
+        self.last = event.time;
         let next = self.frames.last().map_or(0, |top| top.level + 1);
         let level = if next & DEPTH_MASK == u32::from(event.depth) && !self.unusual {
             next
         } else {
             self.place(event, visitor)
         };
-        self.fresh = false;
         let callee = self.resolver.resolve(event.time, event.addr).into();
         let origin = if event.inherited { Origin::Inherited } else { Origin::Called };
         let (start, addr) = (event.time, event.addr);
@@ -213,15 +220,17 @@ impl<'t> CallStack<'t> {
 
     #[inline]
     fn exit(&mut self, event: &Event, visitor: &mut impl Visitor) {
-        self.at(event.time);
-        if let Some(top) = self.frames.last()
+        self.last = event.time;
+        if let Some((top, outer)) = self.frames.split_last_mut()
             && top.addr == event.addr
             && top.level & DEPTH_MASK == u32::from(event.depth)
             && !self.unusual
         {
-            let frame = *top;
+            if let Some(caller) = outer.last_mut() {
+                caller.children = caller.children.wrapping_add(top.duration(event.time));
+            }
+            visitor.leave(outer, top, event.time, End::Returned);
             self.frames.pop();
-            self.closed(&frame, event.time, End::Returned, visitor);
             return;
         }
         self.exit_unusual(event, visitor);
@@ -243,7 +252,9 @@ impl<'t> CallStack<'t> {
         self.wake(event.time, End::Abandoned, visitor);
         let depth = u32::from(event.depth) & DEPTH_MASK;
         if self.fresh {
+            self.begin(event.time);
             self.assume_up_to(depth, event.time, visitor);
+            self.recovered();
             return depth;
         }
         if self.lossy {
@@ -327,7 +338,7 @@ impl<'t> CallStack<'t> {
     }
 
     fn update_unusual(&mut self) {
-        self.unusual = self.sleeping || self.lossy || self.scattered;
+        self.unusual = self.fresh || self.sleeping || self.lossy || self.scattered;
     }
 
     #[cold]
@@ -336,7 +347,7 @@ impl<'t> CallStack<'t> {
         let depth = u32::from(event.depth) & DEPTH_MASK;
         if self.fresh {
             self.assume_up_to(depth + 1, event.time, visitor);
-            self.fresh = false;
+            self.begin(event.time);
         }
         let callee = self.resolve(event.time, event.addr);
         let found = self.find(event.addr, callee, depth).or_else(|| self.restore(depth, visitor));
@@ -442,7 +453,7 @@ impl<'t> CallStack<'t> {
             // Outside of functions: the task's start and end, which belong to nobody.
             return;
         }
-        self.at(event.time);
+        self.last = event.time;
         let callee = match event.addr {
             event_id::SCHED_IN => return self.wake(event.time, End::Returned, visitor),
             event_id::SCHED_OUT => Callee::SCHEDULE,

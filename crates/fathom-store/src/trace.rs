@@ -153,6 +153,11 @@ pub trait Trace: Sync {
         let _ = id;
         Arc::new([])
     }
+    /// Definitions of the enumerations that specs name, e.g. `enum hue {RED,BLUE=4}`; earlier ones go first.
+    fn enum_definitions(&self) -> Vec<String> {
+        let specs = self.info().arg_specs.as_ref();
+        specs.map_or_else(Vec::new, |specs| specs.enums.split(';').map(str::to_owned).collect())
+    }
     /// Path of the module that a library call ([`FunctionKind::Plt`]) ends up in, if the trace's symbols tell.
     fn library_of(&self, id: FunctionId) -> Option<Arc<str>> {
         let _ = id;

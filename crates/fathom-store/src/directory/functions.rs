@@ -183,6 +183,16 @@ impl Directory {
         self.functions.of_unknown(addr, "[unknown]", FunctionKind::Unknown)
     }
 
+    /// Enumerations of all modules, and then those that the recorder knows by itself.
+    pub(crate) fn all_enums(&self) -> Vec<String> {
+        let modules = self.spaces.iter().flat_map(AddressSpace::modules);
+        let debug = modules
+            .filter_map(|(_, index)| self.modules.get(index))
+            .flat_map(|module| module.debug(&self.places, &self.warnings).enums.iter().cloned());
+        let built_in = self.info.arg_specs.as_ref().map_or("", |specs| &specs.enums);
+        debug.chain(built_in.split(';').map(str::to_owned)).collect()
+    }
+
     /// The module that has the function which a library call calls: the first one that defines its name.
     pub(crate) fn library_with(&self, id: FunctionId) -> Option<Arc<str>> {
         let Known { function, symbol: Some((caller, _)) } = self.functions.get(id)? else { return None };

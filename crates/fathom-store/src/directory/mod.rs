@@ -233,6 +233,10 @@ impl Trace for Directory {
         self.specs_of(id)
     }
 
+    fn enum_definitions(&self) -> Vec<String> {
+        self.all_enums()
+    }
+
     fn library_of(&self, id: FunctionId) -> Option<Arc<str>> {
         self.library_with(id)
     }

@@ -3,6 +3,7 @@
 use super::event_text::event_text;
 use super::names::Names;
 use super::task::{Shown, TaskReplay};
+use super::values::Values;
 use crate::color::{Color, Paint};
 use crate::error::Error;
 use crate::fields::{Field, header, select};
@@ -73,6 +74,9 @@ pub(super) struct Lines<'t> {
     pub(super) begin: u64,
     /// Number of the line in the flat layout.
     count: u64,
+    values: Values<'t>,
+    /// Arguments of the call that is about to be printed.
+    arguments: Option<String>,
     /// Text of the event that is about to be printed.
     text: Option<String>,
 }
@@ -98,6 +102,8 @@ impl<'t> Lines<'t> {
             previous: None,
             begin: 0,
             count: 0,
+            values: Values::new(trace, Paint::of(options.output)),
+            arguments: None,
             text: None,
         })
     }
@@ -118,7 +124,45 @@ impl<'t> Lines<'t> {
 
     /// Remembers the arguments of a call before its record is gone.
     #[inline]
-    pub(super) fn keep_arguments(&mut self, _task: &TaskReplay, _event: &Event) {}
+    pub(super) fn keep_arguments(&mut self, task: &mut TaskReplay, event: &Event) {
+        self.arguments =
+            if event.data_len == 0 { None } else { self.values_of(task, event, task.top_callee()) };
+    }
+
+    #[cold]
+    fn values_of(&mut self, task: &mut TaskReplay, event: &Event, callee: Callee) -> Option<String> {
+        let resolver = task.values_resolver.get_or_insert_with(|| task.trace.resolver(task.tid));
+        self.values.text(callee, event, task.batch.payload(event), resolver.as_mut())
+    }
+
+    /// The name of a function that is called, and the arguments.
+    #[inline]
+    fn call(&mut self, callee: Callee) {
+        let name = self.names.get(callee);
+        self.out.extend_from_slice(&name.shown);
+        match self.arguments.take() {
+            None => self.out.extend_from_slice(name.brackets),
+            Some(arguments) => {
+                self.out.push(b'(');
+                self.out.extend_from_slice(arguments.as_bytes());
+                self.out.push(b')');
+            }
+        }
+    }
+
+    /// ` = VALUE`, if a return value was recorded.
+    #[inline]
+    fn return_value(&mut self, task: &mut TaskReplay, exit: &Event, callee: Callee) -> bool {
+        if exit.data_len == 0 {
+            return false;
+        }
+        let value = self.values_of(task, exit, callee);
+        if let Some(value) = &value {
+            self.out.extend_from_slice(b" = ");
+            self.out.extend_from_slice(value.as_bytes());
+        }
+        value.is_some()
+    }
 
     /// Remembers what an event says before its record is gone.
     pub(super) fn keep_event(&mut self, task: &TaskReplay, event: &Event) {
@@ -129,9 +173,7 @@ impl<'t> Lines<'t> {
         let depth = task.depth().saturating_sub(1);
         let callee = task.top_callee();
         self.begin_line(task, Cells::of(event, 0, callee), depth);
-        let name = self.names.get(callee);
-        self.out.extend_from_slice(&name.shown);
-        self.out.extend_from_slice(name.brackets);
+        self.call(callee);
         self.out.extend_from_slice(b" {\n");
     }
 
@@ -144,9 +186,8 @@ impl<'t> Lines<'t> {
         depth: usize,
     ) {
         self.begin_line(task, Cells::of(event, exit.time.abs_diff(event.time), callee), depth);
-        let name = self.names.get(callee);
-        self.out.extend_from_slice(&name.shown);
-        self.out.extend_from_slice(name.brackets);
+        self.call(callee);
+        self.return_value(task, exit, callee);
         self.out.extend_from_slice(b";\n");
     }
 
@@ -159,6 +200,9 @@ impl<'t> Lines<'t> {
         };
         self.begin_line(task, cells, shown.depth);
         self.out.push(b'}');
+        if self.return_value(task, event, shown.callee) {
+            self.out.push(b';');
+        }
         if self.comment {
             let name = self.names.get(shown.callee);
             self.out.extend_from_slice(self.paint.on(Color::Gray).as_bytes());

@@ -8,6 +8,7 @@ mod line;
 mod merge;
 mod names;
 mod task;
+mod values;
 
 use crate::color::{HTML_HEAD, HTML_TAIL};
 use crate::error::Error;

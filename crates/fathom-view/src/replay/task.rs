@@ -3,7 +3,7 @@
 use crate::error::Error;
 use crate::units;
 use fathom_analysis::{CallStack, Callee, End, Frame, Origin, Visitor};
-use fathom_store::{Batch, Event, EventOptions, Kind, Task, TaskEvents, Tid, Trace, event_id};
+use fathom_store::{Batch, Event, EventOptions, Kind, Resolver, Task, TaskEvents, Tid, Trace, event_id};
 
 /// A call as a line shows it.
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +65,8 @@ pub(crate) struct TaskReplay<'t> {
     pub(crate) last_time: u64,
     /// Time of the second event of a merged line.
     pub(crate) leaf_end: Option<u64>,
+    /// For pointers among the values; made when there are any.
+    pub(crate) values_resolver: Option<Box<dyn Resolver + 't>>,
     events: Box<dyn TaskEvents + 't>,
     pub(crate) batch: Batch,
     next: usize,
@@ -100,6 +102,7 @@ impl<'t> TaskReplay<'t> {
             shown_at: None,
             last_time: 0,
             leaf_end: None,
+            values_resolver: None,
             events: trace.events(task.tid, options)?,
             batch: Batch::default(),
             next: 0,
