@@ -6,12 +6,12 @@
 mod args;
 mod commands;
 mod data;
-mod libcalls;
 mod messages;
 mod output;
 mod progress;
 mod request;
 mod version;
+mod without;
 
 use args::{Color, Command};
 use commands::Context;

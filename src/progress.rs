@@ -101,6 +101,9 @@ impl Trace for Watched<'_> {
     fn arg_specs(&self, id: FunctionId) -> Arc<[fathom_store::args::ArgSpec]> {
         self.inner.arg_specs(id)
     }
+    fn enum_definitions(&self) -> Vec<String> {
+        self.inner.enum_definitions()
+    }
     fn event_name(&self, id: u64) -> Option<String> {
         self.inner.event_name(id)
     }

@@ -3,11 +3,10 @@
 use super::{Context, view_failure};
 use crate::args::{Load, Replay, Text, TextFormat};
 use crate::data;
-use crate::libcalls::WithoutLibcalls;
 use crate::messages::{Failure, exit};
 use crate::output::Output;
 use crate::progress::Watched;
-use fathom_store::Trace;
+use crate::without::Without;
 use fathom_store::directory::Directory;
 use fathom_view::{Format, ReplayOptions};
 
@@ -31,9 +30,8 @@ pub(crate) fn show(
     out: &mut Output,
 ) -> Result<(), Failure> {
     let watched = Watched::new(trace, context.progress(true));
-    let without = WithoutLibcalls(&watched);
-    let shown: &dyn Trace = if no_libcall { &without } else { &watched };
-    let result = fathom_view::replay(shown, &options(text, load, context), out);
+    let shown = Without { inner: &watched, libcalls: no_libcall, args: text.no_args };
+    let result = fathom_view::replay(&shown, &options(text, load, context), out);
     watched.finish();
     result.map_err(|error| view_failure("replay", error))
 }

@@ -1,4 +1,4 @@
-//! A trace without its library calls (`--no-libcall`).
+//! A trace without its library calls or without arguments (`--no-libcall`, `--no-args`).
 
 use fathom_store::{
     Batch, Error, Event, EventOptions, External, Function, FunctionId, FunctionKind, Info, Kind, Resolver,
@@ -6,47 +6,59 @@ use fathom_store::{
 };
 use std::sync::Arc;
 
-/// Shows what another trace has, but no calls of library functions. What those call themselves (a comparison
-/// for qsort) comes one level further out.
-pub(crate) struct WithoutLibcalls<'t>(pub(crate) &'t dyn Trace);
+/// Shows what another trace has, but not all of it.
+pub(crate) struct Without<'t> {
+    pub(crate) inner: &'t dyn Trace,
+    /// No calls of library functions. What those call themselves (a comparison for qsort) comes one level
+    /// further out.
+    pub(crate) libcalls: bool,
+    /// No arguments and return values.
+    pub(crate) args: bool,
+}
 
-impl Trace for WithoutLibcalls<'_> {
+impl Trace for Without<'_> {
     fn info(&self) -> &Info {
-        self.0.info()
+        self.inner.info()
     }
     fn tasks(&self) -> &[Task] {
-        self.0.tasks()
+        self.inner.tasks()
     }
     fn sessions(&self) -> &[Session] {
-        self.0.sessions()
+        self.inner.sessions()
     }
     fn events(&self, tid: Tid, options: EventOptions) -> Result<Box<dyn TaskEvents + '_>, Error> {
-        let (events, resolver) = (self.0.events(tid, options)?, self.0.resolver(tid));
-        let library = Vec::new();
-        Ok(Box::new(Filtered { trace: self.0, events, resolver, library, hidden: Vec::new() }))
+        let (events, resolver) = (self.inner.events(tid, options)?, self.inner.resolver(tid));
+        if !self.libcalls && !self.args {
+            return Ok(events);
+        }
+        let (library, hidden) = (Vec::new(), Vec::new());
+        Ok(Box::new(Filtered { without: self, events, resolver, library, hidden }))
     }
     fn resolver(&self, tid: Tid) -> Box<dyn Resolver + '_> {
-        self.0.resolver(tid)
+        self.inner.resolver(tid)
     }
     fn function(&self, id: FunctionId) -> Function {
-        self.0.function(id)
+        self.inner.function(id)
+    }
+    fn enum_definitions(&self) -> Vec<String> {
+        self.inner.enum_definitions()
     }
     fn event_name(&self, id: u64) -> Option<String> {
-        self.0.event_name(id)
+        self.inner.event_name(id)
     }
     fn external(&self) -> &[External] {
-        self.0.external()
+        self.inner.external()
     }
     fn arg_specs(&self, id: FunctionId) -> Arc<[fathom_store::args::ArgSpec]> {
-        self.0.arg_specs(id)
+        self.inner.arg_specs(id)
     }
     fn warnings(&self) -> Vec<String> {
-        self.0.warnings()
+        self.inner.warnings()
     }
 }
 
 struct Filtered<'t> {
-    trace: &'t dyn Trace,
+    without: &'t Without<'t>,
     events: Box<dyn TaskEvents + 't>,
     resolver: Box<dyn Resolver + 't>,
     /// By function id: whether it is a library function.
@@ -62,7 +74,7 @@ impl Filtered<'_> {
         if let Some(Some(known)) = self.library.get(index) {
             return *known;
         }
-        let library = self.trace.function(id).kind == FunctionKind::Plt;
+        let library = self.without.inner.function(id).kind == FunctionKind::Plt;
         if self.library.len() <= index {
             self.library.resize(index + 1, None);
         }
@@ -75,6 +87,12 @@ impl Filtered<'_> {
     /// Whether the event stays, and at which depth.
     fn keep(&mut self, event: &mut Event) -> bool {
         if !matches!(event.kind, Kind::Entry | Kind::Exit) {
+            return true;
+        }
+        if self.without.args {
+            event.data_len = 0;
+        }
+        if !self.without.libcalls {
             return true;
         }
         // Calls of the same depth or below are over, however they ended.
@@ -125,7 +143,7 @@ mod tests {
         trace.enter(1, 10, "main").call(1, 20, 30, "strlen@plt");
         trace.enter(1, 40, "qsort@plt").call(1, 50, 60, "compare").leave(1, 70);
         trace.enter(1, 71, "leaf").leave(1, 72).leave(1, 80);
-        let shown = all_events(&WithoutLibcalls(&trace), 1).unwrap();
+        let shown = all_events(&Without { inner: &trace, libcalls: true, args: false }, 1).unwrap();
         let shown: Vec<_> = shown.iter().map(|event| (event.time, event.depth)).collect();
         assert_eq!(shown, [(10, 0), (50, 1), (60, 1), (71, 1), (72, 1), (80, 0)]);
     }
@@ -147,8 +165,17 @@ mod tests {
         trace.push(1, exit, &[]);
         let next = trace.address_of("next");
         trace.push(1, Event { time: 50, addr: next, kind: Kind::Entry, ..exit }, &[]);
-        let shown = all_events(&WithoutLibcalls(&trace), 1).unwrap();
+        let shown = all_events(&Without { inner: &trace, libcalls: true, args: false }, 1).unwrap();
         let shown: Vec<_> = shown.iter().map(|event| (event.time, event.depth)).collect();
         assert_eq!(shown, [(10, 0), (30, 1), (40, 0), (50, 0)]);
+    }
+
+    #[test]
+    fn arguments_are_left_out() {
+        let mut trace = MemoryTrace::new();
+        trace.enter_with(1, 10, "main", &[1; 8]).leave_with(1, 20, &[2; 8]);
+        trace.event(1, 30, 100_011, &[3; 4]);
+        let shown = all_events(&Without { inner: &trace, libcalls: false, args: true }, 1).unwrap();
+        assert_eq!(shown.iter().map(|event| event.data_len).collect::<Vec<_>>(), [0, 0, 4]);
     }
 }
