@@ -9,6 +9,9 @@ use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+/// More output than this is taken for a program that does not stop, bytes.
+const TOO_MUCH: u64 = 1 << 30;
+
 /// What came of a run.
 #[derive(Debug, Clone)]
 pub(crate) struct Finished {
@@ -53,17 +56,22 @@ pub(crate) fn run(command: &mut Command, dir: &Path, limit: Duration) -> Result<
         if let Some(status) = child.try_wait()? {
             break status;
         }
-        if started.elapsed() > limit {
+        let printed = std::fs::metadata(&out).map_or(0, |file| file.len());
+        if started.elapsed() > limit || printed > TOO_MUCH {
             // The whole group, by its id: the program may have left children.
             let group = format!("-{}", child.id());
             let _ = Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status();
             let _ = child.wait();
-            bail!(
-                "{text}: no end after {} s\nstdout: {}\nstderr: {}",
-                limit.as_secs(),
-                tail(&read(&out), 600),
+            let said = if printed > TOO_MUCH { String::new() } else { read(&out) };
+            let message = format!(
+                "{text}: no end after {} s and {printed} bytes of output\nstdout: {}\nstderr: {}",
+                started.elapsed().as_secs(),
+                tail(&said, 600),
                 tail(&read(&err), 600)
             );
+            let _ = std::fs::remove_file(out);
+            let _ = std::fs::remove_file(err);
+            bail!(message);
         }
         std::thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(10));

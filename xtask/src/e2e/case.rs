@@ -31,10 +31,14 @@ pub(crate) struct Case {
     pub(crate) unsteady: bool,
     /// Calls of different stacks are mixed in one task, so that exits come out of order.
     pub(crate) coroutines: bool,
+    /// So deep that a replay, indented, is gigabytes.
+    pub(crate) deep: bool,
     pub(crate) requires: Vec<String>,
     pub(crate) timeout: Duration,
     /// Why the peer's recording of this program is not to be compared with ours.
     pub(crate) peer_records: Option<String>,
+    /// Why the graph of the peer's recording differs from that of ours.
+    pub(crate) peer_graph: Option<String>,
     /// Why the peer's reading of our recording is not to be compared with our own.
     pub(crate) peer_reads: Option<String>,
 }
@@ -116,9 +120,11 @@ fn set(case: &mut Case, key: &str, value: &str) -> Result<()> {
         "OPEN" => case.open.push(words().join(" ")),
         "UNSTEADY" => case.unsteady = yes(value)?,
         "COROUTINES" => case.coroutines = yes(value)?,
+        "DEEP" => case.deep = yes(value)?,
         "REQUIRES" => case.requires = words(),
         "TIMEOUT" => case.timeout = Duration::from_secs(value.parse()?),
         "PEER_RECORDS" => case.peer_records = Some(value.to_owned()),
+        "PEER_GRAPH" => case.peer_graph = Some(value.to_owned()),
         "PEER_READS" => case.peer_reads = Some(value.to_owned()),
         _ => bail!("no such key: {key}"),
     }

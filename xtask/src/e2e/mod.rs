@@ -151,10 +151,8 @@ fn run_all(context: &Context, tests: Vec<Test>) -> Summary {
                 }
                 Outcome::Failed(text) => {
                     summary.failed += 1;
-                    println!("test {} ... FAILED", test.name);
-                    if let Ok(mut failures) = failures.lock() {
-                        failures.push((test.name, text));
-                    }
+                    println!("test {} ... FAILED\n{text}", test.name);
+                    failures.lock().map(|mut failures| failures.push(test.name)).ok();
                 }
             }
         }
@@ -164,8 +162,8 @@ fn run_all(context: &Context, tests: Vec<Test>) -> Summary {
             scope.spawn(work);
         }
     });
-    for (name, text) in failures.into_inner().unwrap_or_default() {
-        println!("\n---- {name} ----\n{text}");
+    for name in failures.into_inner().unwrap_or_default() {
+        println!("failed: {name}");
     }
     let summary = summary.into_inner().unwrap_or_default();
     println!("\nend-to-end: {:.1} s", started.elapsed().as_secs_f64());
