@@ -12,6 +12,8 @@ use fathom_store::{Event, Kind, Resolver, Trace, event_id};
 const DEPTH_MASK: u32 = 1023;
 /// How far down the stack an exit's frame is looked for when frames are in no order.
 const SEARCH: usize = 4096;
+/// How many frames are assumed for one task.
+const MOST_ASSUMED: usize = 1 << 17;
 
 /// How a frame came to be on the stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +112,8 @@ pub struct CallStack<'t> {
     lossy: bool,
     /// Frames are not in the order of their depths: there are coroutines.
     scattered: bool,
+    /// How many frames were assumed so far.
+    assumed: usize,
     /// Any of the four flags above; the only one that the fast path looks at.
     unusual: bool,
     /// Address and level of the frames given up most recently, to notice that they were not dead.
@@ -132,6 +136,7 @@ impl<'t> CallStack<'t> {
             sleeping: false,
             lossy: false,
             scattered: false,
+            assumed: 0,
             unusual: true,
             given_up: [(0, u32::MAX); 8],
             given_up_next: 0,
@@ -204,7 +209,7 @@ impl<'t> CallStack<'t> {
     #[inline]
     fn enter(&mut self, event: &Event, visitor: &mut impl Visitor) {
         self.last = event.time;
-        let next = self.frames.last().map_or(0, |top| top.level + 1);
+        let next = self.frames.last().map_or(0, |top| top.level.wrapping_add(1));
         let level = if next & DEPTH_MASK == u32::from(event.depth) && !self.unusual {
             next
         } else {
@@ -283,19 +288,24 @@ impl<'t> CallStack<'t> {
         let next = match self.frames.last() {
             None => return depth,
             Some(_) if self.scattered => self.frames.len() as u32,
-            Some(top) => top.level + 1,
+            Some(top) => top.level.saturating_add(1),
         };
         if next <= DEPTH_MASK + 1 {
             return depth;
         }
         let back = next.wrapping_sub(depth) & DEPTH_MASK;
-        if back <= 512 { next - back } else { next + (DEPTH_MASK + 1 - back) }
+        if back <= 512 { next - back } else { next.saturating_add(DEPTH_MASK + 1 - back) }
     }
 
     /// Puts assumed frames on the stack until a frame of `level` can follow.
     fn assume_up_to(&mut self, level: u32, start: u64, visitor: &mut impl Visitor) {
-        let from = self.frames.last().map_or(0, |top| top.level + 1);
+        let from = self.frames.last().map_or(0, |top| top.level.saturating_add(1));
         for level in from..level {
+            // A damaged file must not fill the memory with frames that nobody made.
+            if self.assumed >= MOST_ASSUMED {
+                return;
+            }
+            self.assumed += 1;
             let mut frame = Frame {
                 start,
                 children: 0,
@@ -417,7 +427,7 @@ impl<'t> CallStack<'t> {
         }
         let level = self.unwrapped(depth);
         self.give_up_from(level, self.lost_at, visitor);
-        self.assume_up_to(level + 1, self.lost_at, visitor);
+        self.assume_up_to(level.saturating_add(1), self.lost_at, visitor);
         self.frames.len().checked_sub(1)
     }
 

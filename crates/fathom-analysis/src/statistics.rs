@@ -185,7 +185,7 @@ impl TaskSums {
         }
         self.calls += 1;
         let own = self.open.1.saturating_sub(frame.children.wrapping_sub(full)).saturating_sub(cut);
-        self.total += own;
+        self.total = self.total.saturating_add(own);
     }
 }
 
@@ -216,7 +216,7 @@ impl Visitor for Adder {
         self.task.total = self.task.total.wrapping_add(own);
         self.task.last_return = end;
         if frame.callee == Callee::SCHEDULE {
-            self.task.idle += own;
+            self.task.idle = self.task.idle.saturating_add(own);
         }
     }
 }

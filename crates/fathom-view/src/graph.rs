@@ -131,53 +131,48 @@ impl Printer<'_> {
 
     /// All nodes, depth first. `full` is the graph of a whole program, whose root is not a call.
     fn tree(&mut self, tree: &Tree, full: bool) -> Result<(), Error> {
-        let mut todo = vec![Item { id: 0, indent: Vec::new(), branched: false, last: true }];
+        // For each node on the way to the present one that has several children: whether its line goes on. An item
+        // needs only to know how many there are, as those above it don't change before it is printed.
+        let mut indent: Vec<bool> = Vec::new();
+        let mut todo = vec![Item { id: 0, indent: 0, branched: false, last: true }];
         while let Some(item) = todo.pop() {
-            let Some(node) = tree.nodes.get(item.id) else { continue };
+            indent.truncate(item.indent);
+            let Some(node) = tree.nodes.get(item.id) else {
+                self.empty_fields();
+                put_indent(&mut self.out, &indent, false);
+                self.out.push(b'\n');
+                continue;
+            };
             self.fields_of(node, full && item.id == 0);
-            let Item { mut indent, branched, last, .. } = item;
-            put_indent(&mut self.out, &indent, branched);
+            put_indent(&mut self.out, &indent, item.branched);
             self.out.push(b'(');
             number(&mut self.out, node.calls);
             self.out.extend_from_slice(b") ");
             self.out.extend_from_slice(node.name.as_bytes());
             self.out.push(b'\n');
-            let before = indent.clone();
-            // Below the last child of a node its line ends.
-            if branched
-                && last
+            if !item.last {
+                // The line between this node's subtree and its next sibling comes after all below it.
+                todo.push(Item { id: NodeId::MAX, indent: indent.len(), branched: false, last: true });
+            } else if item.branched
                 && let Some(level) = indent.last_mut()
             {
+                // Below the last child of a node its line ends.
                 *level = false;
             }
             let many = node.children.len() > 1;
             if many {
                 indent.push(true);
             }
-            if !last {
-                // The line between this node's subtree and its next sibling comes after all below it.
-                todo.push(Item { id: NodeId::MAX, indent: before, branched: false, last: true });
-            }
             for (index, child) in node.children.iter().enumerate().rev() {
                 let last = index + 1 == node.children.len();
-                todo.push(Item { id: *child, indent: indent.clone(), branched: many, last });
+                todo.push(Item { id: *child, indent: indent.len(), branched: many, last });
             }
             if self.out.len() >= CHUNK {
                 self.to.write_all(&self.out)?;
                 self.out.clear();
             }
-            self.gaps(&mut todo, tree);
         }
         Ok(())
-    }
-
-    /// Prints the lines between siblings that are due.
-    fn gaps(&mut self, todo: &mut Vec<Item>, tree: &Tree) {
-        while let Some(item) = todo.pop_if(|item| item.id >= tree.nodes.len()) {
-            self.empty_fields();
-            put_indent(&mut self.out, &item.indent, false);
-            self.out.push(b'\n');
-        }
     }
 
     fn fields_of(&mut self, node: &Node, root: bool) {
@@ -208,8 +203,8 @@ impl Printer<'_> {
 /// A node to print, or the gap before one.
 struct Item {
     id: NodeId,
-    /// For each node on the way here that has several children: whether its line goes on.
-    indent: Vec<bool>,
+    /// How many nodes on the way here have several children.
+    indent: usize,
     /// Whether its parent has several children.
     branched: bool,
     /// Whether it is the last of them.

@@ -159,10 +159,7 @@ fn process(text: &mut String, info: &Info, trace: &dyn Trace) {
         item(text, "elapsed time", format!("{}.{:09} sec", ns / 1_000_000_000, ns % 1_000_000_000));
     }
     if let Some(usage) = &info.usage {
-        let seconds = |us: u64| {
-            let ms = us.saturating_add(500) / 1000;
-            format!("{}.{:03}", ms / 1000, ms % 1000)
-        };
+        let seconds = |us: u64| format!("{:.3}", us as f64 / 1e6);
         let (system, user) = (seconds(usage.system_us), seconds(usage.user_us));
         item(text, "cpu time", format!("{system} / {user} sec (sys / user)"));
         let (free, forced) = (usage.voluntary, usage.involuntary);

@@ -212,3 +212,35 @@ fn a_closed_pipe_is_told_apart() {
     let error = fathom_view::replay(&toy(), &ReplayOptions::default(), &mut Closed).unwrap_err();
     assert!(error.is_broken_pipe());
 }
+
+use proptest::prelude::*;
+
+proptest! {
+    /// Records in no order, with any depth and payload, make lines and no panic, and each entry makes one.
+    #[test]
+    fn nothing_breaks_a_replay(
+        events in proptest::collection::vec((0u8..5, 0u64..900, 0u64..4, any::<u16>(), 0usize..32), 0..200),
+    ) {
+        let mut trace = MemoryTrace::new();
+        for name in ["main", "longjmp", "swapcontext"] {
+            trace.address_of(name);
+        }
+        for (kind, time, function, depth, len) in &events {
+            let (kind, addr) = match kind {
+                0 => (Kind::Lost, *function),
+                1 => (Kind::Event, [200_001, 200_002, 100_001, 1_000_000][*function as usize]),
+                2 | 3 => (Kind::Entry, 0x40_1000 + 0x10 * function),
+                _ => (Kind::Exit, 0x40_1000 + 0x10 * function),
+            };
+            let depth = depth % 5;
+            let event = Event { time: *time, addr, data_start: 0, data_len: 0, depth, kind, inherited: false };
+            trace.push(1 + i32::from(depth % 2), event, &[0x80; 32][..*len]);
+        }
+        let entries = events.iter().filter(|(kind, ..)| matches!(kind, 2 | 3)).count();
+        let merged = text(|out| fathom_view::replay(&trace, &ReplayOptions::default(), out));
+        let calls = |line: &&str| !line.contains("/*") && (line.ends_with(" {") || line.ends_with(");"));
+        prop_assert_eq!(merged.lines().filter(calls).count(), entries);
+        let flat = ReplayOptions { flat: true, fields: Some("all".into()), ..Default::default() };
+        text(|out| fathom_view::replay(&trace, &flat, out));
+    }
+}

@@ -96,6 +96,8 @@ struct Raw {
 }
 
 const NONE: u32 = u32::MAX;
+/// How much of the stack a forked child is told of.
+const DEEPEST: usize = 1024;
 /// How many children are looked at before the map is asked.
 const LOOK: usize = 6;
 
@@ -244,7 +246,7 @@ impl<'t> Builder<'t> {
                 Callee::UNKNOWN => inherited.get(level).copied().unwrap_or(callee),
                 callee => callee,
             });
-            self.forks.latest.extend(named.filter(|c| !c.is_schedule()).chain([frame.callee]));
+            self.forks.latest.extend(named.filter(|c| !c.is_schedule()).chain([frame.callee]).take(DEEPEST));
         }
     }
 }

@@ -35,7 +35,7 @@ impl Visitor for Idle {
 
     fn leave(&mut self, _outer: &[Frame], frame: &Frame, end: u64, _how: End) {
         if frame.callee == Callee::SCHEDULE || frame.callee == Callee::PREEMPTED {
-            self.0 += frame.duration(end);
+            self.0 = self.0.saturating_add(frame.duration(end));
         }
     }
 }

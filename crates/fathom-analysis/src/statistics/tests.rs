@@ -191,3 +191,53 @@ fn keys() {
     assert_eq!(keys, [Key::Total, Key::OwnAverage, Key::Calls]);
     assert_eq!(parse_keys("bogus", Key::parse).unwrap_err().to_string(), "invalid sort key: bogus");
 }
+
+use proptest::prelude::*;
+
+/// Any event, with few addresses, depths and times, so that they meet.
+fn any_event() -> impl Strategy<Value = Event> {
+    let kind = prop_oneof![
+        4 => Just(Kind::Entry),
+        4 => Just(Kind::Exit),
+        1 => Just(Kind::Lost),
+        1 => Just(Kind::Event),
+    ];
+    let time = prop_oneof![0u64..1000, Just(u64::MAX)];
+    let addr = prop_oneof![Just(0x40_1000), Just(0x40_1010), Just(0x40_1020), 200_000u64..200_009];
+    let depth = prop_oneof![0u16..4, 1020u16..1024, any::<u16>()];
+    (kind, time, addr, depth, any::<bool>()).prop_map(|(kind, time, addr, depth, inherited)| Event {
+        time,
+        addr,
+        data_start: 0,
+        data_len: 0,
+        depth,
+        kind,
+        inherited,
+    })
+}
+
+proptest! {
+    /// Whatever a file says, every entry is a call, and nothing panics.
+    #[test]
+    fn every_entry_is_counted(events in proptest::collection::vec(any_event(), 0..300)) {
+        let mut trace = MemoryTrace::new();
+        for name in ["main", "longjmp", "swapcontext"] {
+            trace.address_of(name);
+        }
+        trace.fork(2, 1, 500);
+        for event in &events {
+            trace.push(1, *event, &[]);
+        }
+        let entries = events.iter().filter(|e| e.kind == Kind::Entry).count() as u64;
+        let rows = functions(&trace, EventOptions::default(), 1).unwrap();
+        let calls: u64 =
+            rows.iter().filter(|r| !r.name.starts_with("linux:")).map(|r| r.calls).sum();
+        prop_assert!(calls >= entries);
+        tasks(&trace, EventOptions::default(), 1).unwrap();
+        let graphs = crate::graph::graphs(&trace, EventOptions::default(), 1).unwrap();
+        let counted: u64 = graphs.iter().flat_map(|g| &g.tree.nodes[1..]).filter(|n| !n.name.starts_with("linux:")).map(|n| n.calls).sum();
+        let called = events.iter().filter(|e| e.kind == Kind::Entry && !e.inherited).count() as u64;
+        prop_assert_eq!(counted, called);
+        crate::graph::task_graph(&trace, EventOptions::default(), 1).unwrap();
+    }
+}

@@ -50,7 +50,8 @@ impl<'t> Values<'t> {
                 break;
             }
         }
-        Some(text)
+        // A payload that no spec tells of has no values.
+        (!text.is_empty()).then_some(text)
     }
 
     fn specs_of(&mut self, callee: Callee) -> Option<Arc<[ArgSpec]>> {
