@@ -3,7 +3,7 @@
 //! ```text
 //!  Header
 //!  [Slot; slots]      function pointers (GOT entries) to replace
-//!  [Site; sites]      5-byte NOPs to turn into calls of the entry hook
+//!  [Site; sites]      function entries to patch
 //!  strings            NUL-terminated
 //! ```
 
@@ -92,16 +92,22 @@ pub struct Slot {
     pub reserved: [u8; 6],
 }
 
-/// One patchable entry.
+/// One function entry that can be patched.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Site {
-    /// Address of the first NOP.
+    /// Address of its first byte.
     pub addr: u64,
     /// The bytes that must stand there, in memory order; zero padded.
     pub expect: [u8; 8],
+    /// How many of them. The function goes on behind them.
+    pub len: u8,
+    /// 1 when they call the entry hook (`-mfentry`), 0 when they are NOPs.
+    pub calls: u8,
+    /// Zero.
+    pub reserved: [u8; 6],
 }
 
 const _: () = assert!(size_of::<Header>() == 24);
 const _: () = assert!(size_of::<Slot>() == 56);
-const _: () = assert!(size_of::<Site>() == 16);
+const _: () = assert!(size_of::<Site>() == 24);

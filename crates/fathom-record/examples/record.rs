@@ -22,6 +22,7 @@ fn main() {
             .into_iter()
             .collect(),
         verbose: 1,
+        runtime: std::env::var_os("RUNTIME").map(Into::into),
         ..Default::default()
     };
     match fathom_record::record(&options) {

@@ -83,7 +83,8 @@ pub(crate) struct Known {
     lazy: Option<(u64, u64)>,
     /// Relative address of a return instruction outside of all unwind information.
     gadget: Option<u64>,
-    sites: Vec<(u64, [u8; 8])>,
+    /// Relative addresses, with what stands there and whether that is a call of the hook.
+    sites: Vec<(u64, Vec<u8>, bool)>,
     /// Sites that are too short for a call.
     short_sites: u32,
 }
@@ -142,6 +143,8 @@ impl Plan {
         for site in &self.sites {
             bytes.extend(site.addr.to_le_bytes());
             bytes.extend(site.expect);
+            bytes.extend([site.len, site.calls]);
+            bytes.extend(site.reserved);
         }
         bytes.extend(&self.strings);
         bytes
@@ -183,9 +186,12 @@ impl Planner {
             (start, start + s.size)
         });
         known.gadget = bare_return(&image);
+        read_calls(&image, &mut known);
         if !self.patch.is_empty() {
             self.read_sites(&image, path, &mut known);
         }
+        known.sites.sort_unstable();
+        known.sites.dedup();
         known
     }
 
@@ -204,13 +210,11 @@ impl Planner {
             }
             let bytes = image.data_at(at, 5).unwrap_or_default();
             if bytes == [0x90; 5] {
-                known.sites.push((at, [0x90, 0x90, 0x90, 0x90, 0x90, 0, 0, 0]));
+                known.sites.push((at, bytes.to_vec(), false));
             } else {
                 known.short_sites += 1;
             }
         }
-        known.sites.sort_unstable();
-        known.sites.dedup();
     }
 
     /// The plan for modules of a process; `exe` is the path of its executable.
@@ -229,11 +233,36 @@ impl Planner {
             for slot in &known.slots {
                 add_slot(&mut plan, module, &known, slot, record);
             }
-            let sites = known.sites.iter();
-            plan.sites.extend(sites.map(|&(at, expect)| Site { addr: module.start + at, expect }));
+            plan.sites.extend(known.sites.iter().map(|(at, bytes, calls)| {
+                let mut expect = [0; 8];
+                expect[..bytes.len()].copy_from_slice(bytes);
+                let (addr, len) = (module.start + at, bytes.len() as u8);
+                Site { addr, expect, len, calls: u8::from(*calls), reserved: [0; 6] }
+            }));
             plan.short_sites += known.short_sites;
         }
         plan
+    }
+}
+
+/// Finds the calls of `__fentry__` at the starts of functions. They work as they are; jumps instead of them keep the
+/// processor's return prediction right.
+fn read_calls(image: &Image, known: &mut Known) {
+    const ENDBR64: [u8; 4] = [0xf3, 0x0f, 0x1e, 0xfa];
+    let Some(hook) = known.slots.iter().find(|slot| slot.name == "__fentry__") else { return };
+    let target = |code: &[u8], end: u64| {
+        let distance = code.last_chunk().map(|d| i32::from_le_bytes(*d));
+        end.wrapping_add_signed(i64::from(distance.unwrap_or_default()))
+    };
+    for symbol in image.symbols().iter().filter(|s| s.kind.is_function()) {
+        let endbr = image.data_at(symbol.addr, 4).is_some_and(|b| b == ENDBR64);
+        let at = symbol.addr + if endbr { 4 } else { 0 };
+        let code = match image.data_at(at, 6) {
+            Some(code) if code.starts_with(&[0xe8]) && target(&code[..5], at + 5) == hook.plt => &code[..5],
+            Some(code) if code.starts_with(&[0xff, 0x15]) && target(code, at + 6) == hook.got => code,
+            _ => continue,
+        };
+        known.sites.push((at, code.to_vec(), true));
     }
 }
 
@@ -422,7 +451,7 @@ mod tests {
             flags: SLOT_RECORD,
             reserved: [0; 6],
         });
-        plan.sites.push(Site { addr: 5, expect: [0x90; 8] });
+        plan.sites.push(Site { addr: 5, expect: [0x90; 8], len: 5, calls: 0, reserved: [0; 6] });
         let bytes = plan.to_bytes();
         assert_eq!(bytes.len(), size_of::<plan::Header>() + size_of::<Slot>() + size_of::<Site>() + 2);
         let slot = size_of::<plan::Header>();

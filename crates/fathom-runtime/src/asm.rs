@@ -14,10 +14,18 @@
 //! - a record is reserved by one unlocked `xadd`, which a handler of the same thread cannot split. The clock is read
 //!   afterwards, so a handler's records may lie behind an older one with a younger time; the recorder repairs that.
 //!
+//! # Two ways in, two ways out
+//!
+//! A compiler's call of `mcount` or `__fentry__` has its return address replaced by that of [`fathom_return`]. The
+//! processor predicts returns from the calls it has seen, so each such return costs a misprediction, about as much
+//! as reading the clock. Where control arrives by a jump instead (patched entries, the PLT), an entry of the *pool*
+//! **calls** the function, and that call's own return address is the replacement: every return is predicted.
+//! The pool is static code, because unwinders find their information by address.
+//!
 //! # Unwinding
 //!
-//! `fathom_return` carries a DWARF expression that finds the original return address in the shadow stacks: see
-//! `docs/unwinding.md`. Nothing is registered and nothing is interposed for it.
+//! The pool and the page behind it carry a DWARF expression that finds the original return address in the shadow
+//! stacks: see `docs/unwinding.md`. Nothing is registered and nothing is interposed for it.
 
 use core::arch::{global_asm, naked_asm};
 
@@ -63,16 +71,17 @@ macro_rules! entry_hook {
             "mov rdx, qword ptr [r11]\n",
             "cmp qword ptr [rax], r11\n",
             "jbe 90f\n",
-            "lea r10, [rip + fathom_return]\n",
-            "cmp rdx, r10\n",
-            "je 90f\n",
+            "lea r10, [rip + fathom_pool]\n",
+            "sub r10, rdx\n",
+            "cmp r10, -{POOL_SIZE}\n",
+            "ja 90f\n",
             "cmp rax, qword ptr [rcx + {LIMIT}]\n",
             "jae 90f\n",
             "add rax, 32\n",
             "mov qword ptr [rcx], rax\n",
             "mov qword ptr [rax + 8], rdx\n",
             "mov rdx, qword ptr [rsp + 40]\n",
-            "lea r10, [rax + rax]\n",
+            "lea r10, [rax + rax - 2 * {BIAS}]\n",
             "shl rdx, 16\n",
             "and r10d, 0xffc0\n",
             "lea r10, [rdx + r10 + 0x28]\n",
@@ -100,7 +109,7 @@ macro_rules! entry_hook {
     };
 }
 
-/// `-pg -mfentry`, and patched sites: called before the function's first instruction.
+/// `-pg -mfentry`: called before the function's first instruction.
 ///
 /// # Safety
 /// For compiler-made calls only.
@@ -109,7 +118,9 @@ macro_rules! entry_hook {
 pub(crate) unsafe extern "C" fn fentry() {
     naked_asm!(
         entry_hook!("lea r11, [rsp + 48]"),
+        POOL_SIZE = const POOL_SIZE,
         LIMIT = const crate::state::LIMIT_OFFSET,
+        BIAS = const crate::state::SHADOW_BIAS,
         BUF = const crate::state::BUF_OFFSET,
     )
 }
@@ -123,7 +134,9 @@ pub(crate) unsafe extern "C" fn fentry() {
 pub(crate) unsafe extern "C" fn mcount() {
     naked_asm!(
         entry_hook!("lea r11, [rbp + 8]"),
+        POOL_SIZE = const POOL_SIZE,
         LIMIT = const crate::state::LIMIT_OFFSET,
+        BIAS = const crate::state::SHADOW_BIAS,
         BUF = const crate::state::BUF_OFFSET,
     )
 }
@@ -137,7 +150,9 @@ pub(crate) unsafe extern "C" fn mcount() {
 pub(crate) unsafe extern "C" fn _mcount() {
     naked_asm!(
         entry_hook!("lea r11, [rbp + 8]"),
+        POOL_SIZE = const POOL_SIZE,
         LIMIT = const crate::state::LIMIT_OFFSET,
+        BIAS = const crate::state::SHADOW_BIAS,
         BUF = const crate::state::BUF_OFFSET,
     )
 }
@@ -217,70 +232,141 @@ global_asm!(
     entry = sym crate::slow::slow_entry,
     record = sym crate::slow::slow_record,
     exit = sym crate::slow::slow_exit,
-    after = sym crate::plt::after,
+    after = sym crate::pool::after,
 );
 
+/// The end of a call: finds the frame, records the exit, puts the original return address back where it was and leaves
+/// by `$leave`. rsp is one word above the slot. `$save` pushes what must not change besides rax and rdx, `$slot` is how
+/// far that leaves rsp below the slot, `$restore` undoes it.
+macro_rules! exit_hook {
+    ($save:literal, $slot:literal, $restore:literal, $leave:literal) => {
+        concat!(
+            "lea rsp, [rsp - 8]\n.cfi_adjust_cfa_offset 8\n",
+            "push rax\n.cfi_adjust_cfa_offset 8\n",
+            "push rdx\n.cfi_adjust_cfa_offset 8\n",
+            $save,
+            "lea r11, [rsp + ",
+            $slot,
+            "]\n",
+            "mov rcx, qword ptr [rip + fathom_tls@gottpoff]\n",
+            "mov rcx, qword ptr fs:[rcx]\n",
+            "test rcx, rcx\n",
+            "jz 92f\n",
+            "mov rax, qword ptr [rcx]\n",
+            "cmp qword ptr [rax], r11\n",
+            "jne 92f\n",
+            "mov rdx, qword ptr [rax + 8]\n",
+            "mov qword ptr [r11], rdx\n",
+            // From here on the return address is where the slot was: RA is at CFA - 9.
+            ".cfi_remember_state\n",
+            ".cfi_escape 0x10, 0x10, 0x02, 0x39, 0x1c\n",
+            "mov r10, qword ptr [rax + 16]\n",
+            "mov qword ptr [rax], 0\n",
+            "sub rax, 32\n",
+            "mov qword ptr [rcx], rax\n",
+            "or r10, 1\n",
+            store_record!("93f"),
+            "81:\n",
+            ".cfi_remember_state\n",
+            $restore,
+            "pop rdx\n.cfi_adjust_cfa_offset -8\n",
+            "pop rax\n.cfi_adjust_cfa_offset -8\n",
+            $leave,
+            "\n.cfi_restore_state\n",
+            "93: call fathom_to_slow_record\n",
+            "jmp 81b\n",
+            ".cfi_restore_state\n",
+            "92: call fathom_to_slow_exit\n",
+            "mov qword ptr [rsp + ",
+            $slot,
+            "], rax\n",
+            "jmp 81b\n",
+        )
+    };
+}
+
+/// Entries of the pool, and bytes of each. Every 128th, at the start of a page, is used for the unwind expression.
+pub(crate) const POOL: usize = 16384;
+/// Entries before this one are for functions whose callers count on nothing but the calling convention: library
+/// functions, and those compiled with `-pg`. The others are for patched functions: a caller that was compiled together
+/// with them may know which registers they leave alone (`-fipa-ra`), and the exit preserves all.
+pub(crate) const POOL_PLAIN: usize = POOL / 2;
+/// See [`POOL`].
+pub(crate) const POOL_ENTRY: usize = 32;
+/// Bytes of the pool with the page of the return code behind it. Addresses in it are never a program's own.
+pub(crate) const POOL_SIZE: usize = POOL * POOL_ENTRY + 4096;
+
 global_asm!(
-    ".p2align 6",
-    // Read by the expression below, relative to the trampoline.
-    ".quad {threads} - fathom_return",
-    ".hidden fathom_return",
-    ".globl fathom_return",
-    ".type fathom_return,@function",
+    ".section .text.fathom_pool, \"ax\", @progbits",
+    ".p2align 12",
+    ".hidden fathom_pool",
+    ".globl fathom_pool",
+    ".type fathom_pool,@function",
     ".cfi_startproc",
-    // CFA = slot + 9: unlike slot or slot + 8 it differs from the callee's and the caller's.
+    // At a return address in here rsp is slot + 8. CFA = slot + 9: unlike slot or slot + 8 it differs from the
+    // callee's and the caller's.
     ".cfi_def_cfa rsp, 1",
     // rsp = CFA - 1
     ".cfi_escape 0x16, 0x07, 0x02, 0x31, 0x1c",
-    // RA = orig of the frame whose slot is CFA - 9, searched from the top of each thread's shadow stack.
-    ".cfi_escape 0x16, 0x10, 0x35, 0x39, 0x1c, 0x12, 0x80, 0x77, 0x06, 0x80, 0x00, 0x22, 0x06, 0x12, 0x28, 0x03, 0x00, 0x2f, 0x24, 0x00, 0x12, 0x06, 0x12, 0x06, 0x15, 0x03, 0x29, 0x28, 0x17, 0x00, 0x12, 0x15, 0x02, 0x23, 0x08, 0x06, 0x2b, 0x28, 0x07, 0x00, 0x13, 0x23, 0x10, 0x06, 0x2f, 0xde, 0xff, 0x08, 0x20, 0x1c, 0x2f, 0xe1, 0xff, 0x23, 0x08, 0x06",
-    // Unwinders look up the address before a return address.
+    // RA = orig of the frame whose slot is CFA - 9, searched from the top of each thread's shadow stack. The list of
+    // threads is found from the first word of the page that the program counter is in.
+    ".cfi_escape 0x16, 0x10, 0x38, 0x39, 0x1c, 0x12, 0x80, 0x00, 0x0b, 0x00, 0xf0, 0x1a, 0x12, 0x06, 0x22, 0x06, 0x12, 0x28, 0x03, 0x00, 0x2f, 0x24, 0x00, 0x12, 0x06, 0x12, 0x06, 0x15, 0x03, 0x29, 0x28, 0x17, 0x00, 0x12, 0x15, 0x02, 0x23, 0x08, 0x06, 0x2b, 0x28, 0x07, 0x00, 0x13, 0x23, 0x10, 0x06, 0x2f, 0xde, 0xff, 0x08, 0x20, 0x1c, 0x2f, 0xe1, 0xff, 0x23, 0x08, 0x06",
+    "fathom_pool:",
+    ".set fathom_index, 0",
+    ".rept {PAGES}",
+    ".quad {threads} - .",
+    ".zero 24",
+    ".set fathom_index, fathom_index + 1",
+    ".rept 127",
+    "99: call fathom_enter",
+    "lea rsp, [rsp + 8]",
+    "call qword ptr [rip + {table} + fathom_index * 32]",
+    ".if fathom_index < {PLAIN}",
+    "jmp fathom_paired_return",
+    ".else",
+    "jmp fathom_careful_return",
+    ".endif",
+    ".p2align 5, 0xcc",
+    ".set fathom_index, fathom_index + 1",
+    ".endr",
+    ".endr",
+    // The page behind the pool.
+    ".quad {threads} - .",
     "nop",
+    ".hidden fathom_return",
+    ".globl fathom_return",
     "fathom_return:",
-    "lea rsp, [rsp - 8]\n.cfi_adjust_cfa_offset 8",
-    "push rax\n.cfi_adjust_cfa_offset 8",
-    "push rcx\n.cfi_adjust_cfa_offset 8",
-    "push rdx\n.cfi_adjust_cfa_offset 8",
-    "push r10\n.cfi_adjust_cfa_offset 8",
-    "push r11\n.cfi_adjust_cfa_offset 8",
-    "lea r11, [rsp + 40]",
-    "mov rcx, qword ptr [rip + fathom_tls@gottpoff]",
-    "mov rcx, qword ptr fs:[rcx]",
-    "test rcx, rcx",
-    "jz 92f",
-    "mov rax, qword ptr [rcx]",
-    "cmp qword ptr [rax], r11",
-    "jne 92f",
-    "mov rdx, qword ptr [rax + 8]",
-    "mov qword ptr [r11], rdx",
-    // From here on the return address is where the slot was: RA is at CFA - 9.
-    ".cfi_remember_state",
-    ".cfi_escape 0x10, 0x10, 0x02, 0x39, 0x1c",
-    "mov r10, qword ptr [rax + 16]",
-    "mov qword ptr [rax], 0",
-    "sub rax, 32",
-    "mov qword ptr [rcx], rax",
-    "or r10, 1",
-    store_record!("93f"),
-    "81:",
-    "pop r11\n.cfi_adjust_cfa_offset -8",
-    "pop r10\n.cfi_adjust_cfa_offset -8",
-    "pop rdx\n.cfi_adjust_cfa_offset -8",
-    "pop rcx\n.cfi_adjust_cfa_offset -8",
-    "pop rax\n.cfi_adjust_cfa_offset -8",
-    "lea rsp, [rsp + 8]\n.cfi_adjust_cfa_offset -8",
     // The word below rsp is safe from signal frames (red zone). A jump, not a return: the processor's return
     // predictor has already been misled once by the replaced address.
-    "jmp qword ptr [rsp - 8]",
-    ".cfi_restore_state",
-    "92: call fathom_to_slow_exit",
-    "mov qword ptr [rsp + 40], rax",
-    "jmp 81b",
-    "93: call fathom_to_slow_record",
-    "jmp 81b",
+    exit_hook!("", "16", "", "lea rsp, [rsp + 8]\n.cfi_adjust_cfa_offset -8\njmp qword ptr [rsp - 8]"),
     ".cfi_endproc",
-    ".size fathom_return, . - fathom_return",
+    ".p2align 6",
+    ".cfi_startproc",
+    ".cfi_def_cfa rsp, 1",
+    ".cfi_escape 0x16, 0x07, 0x02, 0x31, 0x1c",
+    ".cfi_escape 0x16, 0x10, 0x38, 0x39, 0x1c, 0x12, 0x80, 0x00, 0x0b, 0x00, 0xf0, 0x1a, 0x12, 0x06, 0x22, 0x06, 0x12, 0x28, 0x03, 0x00, 0x2f, 0x24, 0x00, 0x12, 0x06, 0x12, 0x06, 0x15, 0x03, 0x29, 0x28, 0x17, 0x00, 0x12, 0x15, 0x02, 0x23, 0x08, 0x06, 0x2b, 0x28, 0x07, 0x00, 0x13, 0x23, 0x10, 0x06, 0x2f, 0xde, 0xff, 0x08, 0x20, 0x1c, 0x2f, 0xe1, 0xff, 0x23, 0x08, 0x06",
+    "fathom_paired_return:",
+    exit_hook!("", "16", "", "ret"),
+    ".cfi_endproc",
+    ".p2align 6",
+    ".cfi_startproc",
+    ".cfi_def_cfa rsp, 1",
+    ".cfi_escape 0x16, 0x07, 0x02, 0x31, 0x1c",
+    ".cfi_escape 0x16, 0x10, 0x38, 0x39, 0x1c, 0x12, 0x80, 0x00, 0x0b, 0x00, 0xf0, 0x1a, 0x12, 0x06, 0x22, 0x06, 0x12, 0x28, 0x03, 0x00, 0x2f, 0x24, 0x00, 0x12, 0x06, 0x12, 0x06, 0x15, 0x03, 0x29, 0x28, 0x17, 0x00, 0x12, 0x15, 0x02, 0x23, 0x08, 0x06, 0x2b, 0x28, 0x07, 0x00, 0x13, 0x23, 0x10, 0x06, 0x2f, 0xde, 0xff, 0x08, 0x20, 0x1c, 0x2f, 0xe1, 0xff, 0x23, 0x08, 0x06",
+    "fathom_careful_return:",
+    exit_hook!(
+        "push rcx\n.cfi_adjust_cfa_offset 8\npush r10\n.cfi_adjust_cfa_offset 8\npush r11\n.cfi_adjust_cfa_offset 8\n",
+        "40",
+        "pop r11\n.cfi_adjust_cfa_offset -8\npop r10\n.cfi_adjust_cfa_offset -8\npop rcx\n.cfi_adjust_cfa_offset -8\n",
+        "ret"
+    ),
+    ".cfi_endproc",
+    ".size fathom_pool, . - fathom_pool",
+    ".text",
+    PAGES = const POOL / 128,
+    PLAIN = const POOL_PLAIN,
     threads = sym crate::state::THREADS,
+    table = sym crate::pool::TABLE,
     BUF = const crate::state::BUF_OFFSET,
 );
 
@@ -305,23 +391,25 @@ global_asm!(
 );
 
 global_asm!(
-    // A GOT entry leads to a stub that pushes the index of the library function and jumps here.
+    // Called by a pool entry: the return address gives the index, the slot is above it.
     ".p2align 6",
-    ".hidden fathom_plt",
-    ".globl fathom_plt",
-    ".type fathom_plt,@function",
-    "fathom_plt:",
+    ".type fathom_enter,@function",
+    "fathom_enter:",
     ".cfi_startproc",
     ".cfi_def_cfa rsp, 16",
     "push rax\n.cfi_adjust_cfa_offset 8",
     "push rcx\n.cfi_adjust_cfa_offset 8",
     "push rdx\n.cfi_adjust_cfa_offset 8",
     "push r10\n.cfi_adjust_cfa_offset 8",
-    "lea r11, [rsp + 40]",
-    "mov rdx, qword ptr [rsp + 32]",
-    "shl rdx, 5",
-    "add rdx, qword ptr [rip + {table}]",
-    "cmp byte ptr [rdx + 16], 0",
+    "push r11\n.cfi_adjust_cfa_offset 8",
+    "lea r11, [rsp + 48]",
+    "lea r10, [rip + fathom_pool]",
+    "mov rdx, qword ptr [rsp + 40]",
+    "sub rdx, r10",
+    "lea rax, [rip + {table}]",
+    // rdx = 32 * index + 5: the function's entry in the table, plus 5.
+    "add rdx, rax",
+    "cmp byte ptr [rdx - 5 + 16], 0",
     "jne 94f",
     "mov rcx, qword ptr [rip + fathom_tls@gottpoff]",
     "mov rcx, qword ptr fs:[rcx]",
@@ -332,94 +420,100 @@ global_asm!(
     "jbe 94f",
     "cmp rax, qword ptr [rcx + {LIMIT}]",
     "jae 94f",
-    "lea r10, [rip + fathom_return]",
-    "cmp qword ptr [r11], r10",
-    "je 94f",
+    "sub r10, qword ptr [r11]",
+    "cmp r10, -{POOL_SIZE}",
+    "ja 94f",
     "mov r10, qword ptr [r11]",
     "add rax, 32",
     "mov qword ptr [rcx], rax",
     "mov qword ptr [rax + 8], r10",
-    "lea r10, [rax + rax]",
+    "lea r10, [rax + rax - 2 * {BIAS}]",
     "and r10d, 0xffc0",
-    "or r10, qword ptr [rdx + 8]",
+    "or r10, qword ptr [rdx - 5 + 8]",
     "mov qword ptr [rax + 16], r10",
     "mov qword ptr [rax], r11",
-    "lea rax, [rip + fathom_return]",
-    "mov qword ptr [r11], rax",
-    "mov r11, qword ptr [rdx]",
     store_record!("95f"),
     "83:",
     ".cfi_remember_state",
+    "pop r11\n.cfi_adjust_cfa_offset -8",
     "pop r10\n.cfi_adjust_cfa_offset -8",
     "pop rdx\n.cfi_adjust_cfa_offset -8",
     "pop rcx\n.cfi_adjust_cfa_offset -8",
     "pop rax\n.cfi_adjust_cfa_offset -8",
-    "lea rsp, [rsp + 8]\n.cfi_adjust_cfa_offset -8",
-    "jmp r11",
+    "ret",
     ".cfi_restore_state",
     "95: call fathom_to_slow_record",
     "jmp 83b",
     // Special functions, first calls, unusual stacks: all six argument registers are in memory for the slow path,
     // which may change them (environment of exec).
-    "94: pop r10\n.cfi_adjust_cfa_offset -8",
+    "94: pop r11\n.cfi_adjust_cfa_offset -8",
+    "pop r10\n.cfi_adjust_cfa_offset -8",
     "pop rdx\n.cfi_adjust_cfa_offset -8",
     "pop rcx\n.cfi_adjust_cfa_offset -8",
     "pop rax\n.cfi_adjust_cfa_offset -8",
     "push rbp\n.cfi_adjust_cfa_offset 8\n.cfi_rel_offset rbp, 0",
     "mov rbp, rsp\n.cfi_def_cfa_register rbp",
-    "push rax\npush r10",
+    "push rax\npush r10\npush r11\npush r11",
     "push r9\npush r8\npush rcx\npush rdx\npush rsi\npush rdi",
     "mov rdi, rsp",
     "mov rsi, qword ptr [rbp + 8]",
     "lea rdx, [rbp + 16]",
-    "sub rsp, 128\nand rsp, -16",
+    "sub rsp, 256\nand rsp, -16",
     "movups xmmword ptr [rsp], xmm0\nmovups xmmword ptr [rsp+16], xmm1",
     "movups xmmword ptr [rsp+32], xmm2\nmovups xmmword ptr [rsp+48], xmm3",
     "movups xmmword ptr [rsp+64], xmm4\nmovups xmmword ptr [rsp+80], xmm5",
     "movups xmmword ptr [rsp+96], xmm6\nmovups xmmword ptr [rsp+112], xmm7",
+    "movups xmmword ptr [rsp+128], xmm8\nmovups xmmword ptr [rsp+144], xmm9",
+    "movups xmmword ptr [rsp+160], xmm10\nmovups xmmword ptr [rsp+176], xmm11",
+    "movups xmmword ptr [rsp+192], xmm12\nmovups xmmword ptr [rsp+208], xmm13",
+    "movups xmmword ptr [rsp+224], xmm14\nmovups xmmword ptr [rsp+240], xmm15",
     "call {slow}",
-    "mov r11, rax",
-    "test rdx, rdx",
-    "jnz 96f",
-    ".cfi_remember_state",
     "movups xmm0, xmmword ptr [rsp]\nmovups xmm1, xmmword ptr [rsp+16]",
     "movups xmm2, xmmword ptr [rsp+32]\nmovups xmm3, xmmword ptr [rsp+48]",
     "movups xmm4, xmmword ptr [rsp+64]\nmovups xmm5, xmmword ptr [rsp+80]",
     "movups xmm6, xmmword ptr [rsp+96]\nmovups xmm7, xmmword ptr [rsp+112]",
-    "lea rsp, [rbp - 64]",
-    "pop rdi\npop rsi\npop rdx\npop rcx\npop r8\npop r9\npop r10\npop rax",
+    "movups xmm8, xmmword ptr [rsp+128]\nmovups xmm9, xmmword ptr [rsp+144]",
+    "movups xmm10, xmmword ptr [rsp+160]\nmovups xmm11, xmmword ptr [rsp+176]",
+    "movups xmm12, xmmword ptr [rsp+192]\nmovups xmm13, xmmword ptr [rsp+208]",
+    "movups xmm14, xmmword ptr [rsp+224]\nmovups xmm15, xmmword ptr [rsp+240]",
+    // rdx says how to go on: 0 plainly to the function in rax, 1 through the pool entry, else by that gadget.
+    "cmp rdx, 1",
+    "je 96f",
+    "mov qword ptr [rbp + 8], rax",
+    "test rdx, rdx",
+    "jz 96f",
+    "mov qword ptr [rbp - 16], rdx",
+    "lea rsp, [rbp - 80]",
+    "pop rdi\npop rsi\npop rdx\npop rcx\npop r8\npop r9\npop r11\npop r11\npop r10\npop rax",
+    ".cfi_remember_state",
     "pop rbp\n.cfi_def_cfa rsp, 16",
-    "lea rsp, [rsp + 8]\n.cfi_adjust_cfa_offset -8",
-    "jmp r11",
-    ".cfi_restore_state",
+    "pop r11\n.cfi_adjust_cfa_offset -8",
     // The function wants to be called from the caller's module: it returns to a bare return instruction there, and
     // that returns to fathom_after, with the stack as the caller expects it.
-    "96: mov qword ptr [rbp - 16], rdx",
-    "movups xmm0, xmmword ptr [rsp]\nmovups xmm1, xmmword ptr [rsp+16]",
-    "movups xmm2, xmmword ptr [rsp+32]\nmovups xmm3, xmmword ptr [rsp+48]",
-    "movups xmm4, xmmword ptr [rsp+64]\nmovups xmm5, xmmword ptr [rsp+80]",
-    "movups xmm6, xmmword ptr [rsp+96]\nmovups xmm7, xmmword ptr [rsp+112]",
-    "lea rsp, [rbp - 64]",
-    "pop rdi\npop rsi\npop rdx\npop rcx\npop r8\npop r9\npop r10\npop rax",
-    "pop rbp\n.cfi_def_cfa rsp, 16",
-    "lea rsp, [rsp + 8]\n.cfi_adjust_cfa_offset -8",
     "lea rax, [rip + fathom_after]",
     "push rax\n.cfi_adjust_cfa_offset 8",
     "push r10\n.cfi_adjust_cfa_offset 8",
     "jmp r11",
+    ".cfi_restore_state",
+    "96: lea rsp, [rbp - 80]",
+    "pop rdi\npop rsi\npop rdx\npop rcx\npop r8\npop r9\npop r11\npop r11\npop r10\npop rax",
+    "pop rbp\n.cfi_def_cfa rsp, 16",
+    "ret",
     ".cfi_endproc",
-    ".size fathom_plt, . - fathom_plt",
-    table = sym crate::plt::TABLE,
-    slow = sym crate::plt::slow_plt,
+    ".size fathom_enter, . - fathom_enter",
+    table = sym crate::pool::TABLE,
+    slow = sym crate::pool::slow_call,
+    POOL_SIZE = const POOL_SIZE,
     LIMIT = const crate::state::LIMIT_OFFSET,
+    BIAS = const crate::state::SHADOW_BIAS,
     BUF = const crate::state::BUF_OFFSET,
 );
 
 unsafe extern "C" {
-    /// The return trampoline. Only its address is used.
+    /// The return trampoline of replaced return addresses. Only its address is used.
     pub(crate) fn fathom_return();
-    /// The PLT hook. Only its address is used.
-    pub(crate) fn fathom_plt();
+    /// The pool. Only its address is used.
+    pub(crate) fn fathom_pool();
 }
 
 // The compiler calls these whatever the code says. libc's would do, but use vector registers that the hooks have
@@ -442,4 +536,10 @@ global_asm!(
 #[inline]
 pub(crate) fn return_address() -> usize {
     fathom_return as *const () as usize
+}
+
+/// Whether an address is one that stands in a slot for the original.
+#[inline]
+pub(crate) fn is_ours(address: usize) -> bool {
+    address.wrapping_sub(fathom_pool as *const () as usize) < POOL_SIZE
 }

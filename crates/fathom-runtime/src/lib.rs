@@ -19,6 +19,8 @@ mod patch;
 #[cfg(fathom_preload)]
 mod plt;
 #[cfg(fathom_preload)]
+mod pool;
+#[cfg(fathom_preload)]
 mod segment;
 #[cfg(fathom_preload)]
 mod slow;

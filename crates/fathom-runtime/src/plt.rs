@@ -1,41 +1,13 @@
-//! Library calls: GOT entries lead to stubs, stubs to the hook, the hook to the function.
-//!
-//! What is special about a function (returns twice, starts a process, ends frames) comes from the plan as a
-//! [`kind`]; no name is compared here.
+//! Library calls: GOT entries are made to lead to pool entries; and the environment that started programs need.
 
 use crate::init::{Plan, c_string, variable};
-use crate::slow::{self, Busy, block_of};
-use crate::state::{CYG, PROCESS};
-use crate::{asm, init, segment, state, sys};
-use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+use crate::pool::{self, Function, Registers};
+use crate::state::PROCESS;
+use crate::{init, sys};
+use core::sync::atomic::{AtomicUsize, Ordering};
 use fathom_abi::ENV_DIR;
 use fathom_abi::plan::{SLOT_LAZY, SLOT_READ_ONLY, SLOT_RECORD, Slot, kind};
-use fathom_abi::record::{ADDR_SHIFT, EXIT, MAGIC, TYPE_MASK};
-
-/// One hooked function. The first three fields are known to the assembly.
-#[repr(C)]
-pub(crate) struct Function {
-    /// Where the call goes.
-    target: usize,
-    /// Record word without depth.
-    word: u64,
-    /// 0: the fast path may handle it.
-    special: u8,
-    kind: u8,
-    record: u8,
-    reserved: [u8; 5],
-    /// See [`Slot::gadget`].
-    gadget: usize,
-}
-
-const _: () = assert!(size_of::<Function>() == 32);
-
-/// Functions that a process can hook. Two megabytes of address space.
-const CAPACITY: usize = 1 << 16;
-
-/// The functions, by the index that their stub pushes.
-pub(crate) static TABLE: AtomicPtr<Function> = AtomicPtr::new(core::ptr::null_mut());
-static COUNT: AtomicU32 = AtomicU32::new(0);
+use fathom_abi::record::{ADDR_SHIFT, MAGIC};
 
 /// What libc and the loader give us.
 static DLSYM: AtomicUsize = AtomicUsize::new(0);
@@ -111,30 +83,12 @@ pub(crate) fn find_libc() {
 
 /// Hooks the slots of a plan. Returns how many could not be.
 pub(crate) fn apply(plan: &Plan) -> u32 {
-    if plan.slots.is_empty() {
-        return 0;
-    }
-    if TABLE.load(Ordering::Relaxed).is_null() {
-        match sys::map(CAPACITY * size_of::<Function>(), sys::MAP_NORESERVE) {
-            Some(table) => TABLE.store(table.cast(), Ordering::Release),
-            None => return plan.slots.len() as u32,
-        }
-    }
-    let first = COUNT.load(Ordering::Relaxed) as usize;
-    let room = CAPACITY - first;
-    let slots = &plan.slots[..plan.slots.len().min(room)];
-    let Some(stubs) = Stubs::make(first, slots.len()) else { return plan.slots.len() as u32 };
-    let mut failed = (plan.slots.len() - slots.len()) as u32;
+    let mut failed = 0;
     let mut page = Page::none();
-    for (i, slot) in slots.iter().enumerate() {
-        let Some(target) = target_of(slot, plan.strings) else {
-            failed += 1;
-            continue;
-        };
-        let special = slot.kind != kind::NORMAL || slot.flags & SLOT_RECORD == 0;
-        // SAFETY: the table has room for `first + i`, and no stub leads there yet.
-        unsafe {
-            TABLE.load(Ordering::Relaxed).add(first + i).write(Function {
+    for slot in plan.slots {
+        let hooked = target_of(slot, plan.strings).and_then(|target| {
+            let special = slot.kind != kind::NORMAL || slot.flags & SLOT_RECORD == 0;
+            let function = Function {
                 target,
                 word: (slot.addr << ADDR_SHIFT) | MAGIC,
                 special: u8::from(special),
@@ -142,17 +96,18 @@ pub(crate) fn apply(plan: &Plan) -> u32 {
                 record: slot.flags & SLOT_RECORD,
                 reserved: [0; 5],
                 gadget: slot.gadget as usize,
-            });
-        }
-        if slot.flags & SLOT_READ_ONLY != 0 && !page.open(slot.got as usize) {
+            };
+            pool::add(function, false)
+        });
+        let Some(entry) = hooked.filter(|_| slot.flags & SLOT_READ_ONLY == 0 || page.open(slot.got as usize))
+        else {
             failed += 1;
             continue;
-        }
+        };
         // SAFETY: the recorder has found a GOT entry here, writable or made so.
-        unsafe { (*(slot.got as *const AtomicUsize)).store(stubs.address(i), Ordering::Release) };
+        unsafe { (*(slot.got as *const AtomicUsize)).store(entry, Ordering::Release) };
     }
     page.close();
-    COUNT.store((first + slots.len()) as u32, Ordering::Relaxed);
     failed
 }
 
@@ -212,168 +167,6 @@ pub(crate) fn protect(at: usize, len: usize, prot: usize) -> bool {
     unsafe { sys::call(sys::MPROTECT, [at, len, prot, 0, 0, 0]) == 0 }
 }
 
-/// Code that pushes an index and jumps to the hook, for a run of indexes.
-struct Stubs(usize);
-
-impl Stubs {
-    const SIZE: usize = 16;
-
-    fn make(first: usize, count: usize) -> Option<Stubs> {
-        let len = (16 + count * Self::SIZE).next_multiple_of(4096);
-        let at = sys::map(len, 0)? as usize;
-        // SAFETY: our own fresh memory. The first word is the hook's address, which each stub jumps through.
-        unsafe {
-            (at as *mut usize).write(asm::fathom_plt as *const () as usize);
-            for i in 0..count {
-                let stub = at + 16 + i * Self::SIZE;
-                let mut code = [0xccu8; Self::SIZE];
-                code[0] = 0x68; // push imm32
-                code[1..5].copy_from_slice(&((first + i) as u32).to_le_bytes());
-                code[5..7].copy_from_slice(&[0xff, 0x25]); // jmp [rip + disp32]
-                code[7..11].copy_from_slice(&((at as isize - (stub + 11) as isize) as i32).to_le_bytes());
-                (stub as *mut [u8; Self::SIZE]).write(code);
-            }
-        }
-        protect(at, len, sys::PROT_READ | sys::PROT_EXEC).then_some(Stubs(at + 16))
-    }
-
-    fn address(&self, i: usize) -> usize {
-        self.0 + i * Self::SIZE
-    }
-}
-
-/// The argument registers of a call, in order; changed values take effect.
-pub(crate) type Registers = [usize; 6];
-
-/// Where a library call goes on.
-#[repr(C)]
-pub(crate) struct Way {
-    /// The function.
-    target: usize,
-    /// A return instruction to return through; 0 for the plain way.
-    gadget: usize,
-}
-
-/// A library call that the fast path did not take.
-pub(crate) extern "C" fn slow_plt(registers: &mut Registers, index: usize, slot: usize) -> Way {
-    // SAFETY: stubs push indexes of filled entries.
-    let f = unsafe { &*TABLE.load(Ordering::Acquire).add(index) };
-    if matches!(f.kind, kind::EXEC..=kind::EXECLE) {
-        pass_environment(f.kind, registers, slot);
-    }
-    let plain = Way { target: f.target, gadget: 0 };
-    let Some(block) = block_of(slot) else { return plain };
-    // SAFETY: our own thread's block.
-    let b = unsafe { &mut *block };
-    let Some(_busy) = Busy::enter(unsafe { &*block }) else {
-        b.lost += 2 * u64::from(f.record);
-        return plain;
-    };
-    if matches!(f.kind, kind::DLOPEN | kind::DLCLOSE) && b.dlopen != 0 && slot < b.dlopen {
-        // A dlopen inside a dlopen, or a dlclose in a constructor: tell what is known up to now.
-        init::opened(b);
-    }
-    slow::prepare(b, slot);
-    match f.kind {
-        kind::NORMAL | kind::DLCLOSE | kind::EXEC..=kind::EXECLE if f.record != 0 => {
-            slow::enter(b, slot, f.word & !0xff)
-        }
-        kind::NORMAL | kind::DLCLOSE | kind::EXEC..=kind::EXECLE => {}
-        kind::LANDING => slow::reap(b, slot),
-        kind::CALLER | kind::DLOPEN if f.gadget != 0 => {
-            if call_back(b, f, slot) {
-                return Way { target: f.target, gadget: f.gadget };
-            }
-        }
-        _ => returns_twice(b, f, registers, slot),
-    }
-    plain
-}
-
-/// Notes a call that returns to [`after`]. False when there is no room for its frame.
-fn call_back(b: &mut state::Block, f: &Function, slot: usize) -> bool {
-    slow::reap(b, slot);
-    // Eight bytes below the return address is where the address of `fathom_after` will stand.
-    let Some(w) = slow::push(b, (slot - 8) | CYG, AFTER, f.word & !0xff) else { return false };
-    if f.record != 0 {
-        segment::append(b, w);
-    } else {
-        // SAFETY: the frame was just pushed.
-        unsafe { (*b.top).word = 0 };
-    }
-    if f.kind == kind::DLOPEN {
-        b.dlopen = slot;
-        b.dlopen_time = segment::now();
-    }
-    true
-}
-
-/// Stands in a frame where `-finstrument-functions` keeps a function's address.
-const AFTER: usize = 1;
-
-/// A function that was called by [`call_back`] has returned; `slot` is where its caller's return address is.
-pub(crate) extern "C" fn after(slot: usize) {
-    let block = state::current();
-    if block.is_null() {
-        return;
-    }
-    // SAFETY: our own thread's block.
-    let b = unsafe { &mut *block };
-    let Some(_busy) = Busy::enter(unsafe { &*block }) else {
-        b.lost += 1;
-        return;
-    };
-    slow::prepare(b, slot - 8);
-    let mut at = b.top;
-    while at >= b.base {
-        // SAFETY: between base and top.
-        let frame = unsafe { &*at };
-        if frame.slot == (slot - 8) | CYG && frame.orig == AFTER {
-            slow::end(b, at, slot - 8);
-            break;
-        }
-        at = at.wrapping_sub(1);
-    }
-    if b.dlopen != 0 {
-        init::opened(b);
-    }
-}
-
-/// Kinds whose return address must not be touched: the exit is recorded at once.
-fn returns_twice(b: &mut state::Block, f: &Function, registers: &Registers, slot: usize) {
-    slow::reap(b, slot);
-    if f.record != 0 {
-        let frame = b.top.wrapping_add(1);
-        let w = slow::with_depth(f.word, slow::depth_of(b, frame));
-        segment::append(b, w);
-        segment::append(b, (w & !TYPE_MASK) | EXIT);
-    }
-    match f.kind {
-        kind::VFORK => segment::begin_vfork(b),
-        kind::CONTEXT => b.contexts = true,
-        kind::LONGJMP => {
-            if let Some(to) = jump_target(registers[0]) {
-                slow::unwind_to(b, to);
-            }
-        }
-        kind::DLOPEN => {
-            b.dlopen = slot;
-            b.dlopen_time = segment::now();
-            b.limit = core::ptr::null_mut();
-        }
-        _ => {}
-    }
-}
-
-/// The stack pointer in glibc's `jmp_buf`: word 6, rotated and mixed with the thread's pointer guard.
-fn jump_target(buffer: usize) -> Option<usize> {
-    let mangled = sys::peek(buffer + 6 * 8)?;
-    let guard: usize;
-    // SAFETY: glibc keeps the pointer guard at fs:0x30.
-    unsafe { core::arch::asm!("mov {}, qword ptr fs:[0x30]", out(reg) guard, options(nostack, readonly)) };
-    Some(mangled.rotate_right(0x11) ^ guard)
-}
-
 /// Our two variables as the constructor found them, each with its NUL.
 struct Environment {
     preload: init::Text<4096>,
@@ -403,7 +196,7 @@ pub(crate) fn keep_environment(envp: *const *const u8) {
 }
 
 /// Makes sure that the program about to be started will be traced too.
-fn pass_environment(kind: u8, registers: &mut Registers, slot: usize) {
+pub(crate) fn pass_environment(kind: u8, registers: &mut Registers, slot: usize) {
     match kind {
         kind::EXEC => {
             let environ = ENVIRON.load(Ordering::Relaxed) as *mut usize;

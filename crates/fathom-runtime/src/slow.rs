@@ -3,7 +3,7 @@
 //! Entered from the assembly with all registers saved. May be interrupted by signal handlers, whose hooks run on
 //! the same block; `Busy` keeps those out of the slow paths (they then run unhooked and are counted).
 
-use crate::asm::return_address;
+use crate::asm::{is_ours, return_address};
 use crate::segment;
 use crate::state::{self, BITS, Block, CHAINED, CYG, Frame, PROCESS, UNFILLED};
 use crate::{init, sys, zombies};
@@ -64,24 +64,25 @@ pub(crate) extern "C" fn slow_entry(slot: usize, addr: usize) {
         return;
     };
     prepare(b, slot);
-    enter(b, slot, (addr as u64) << ADDR_SHIFT);
+    if enter(b, slot, (addr as u64) << ADDR_SHIFT) {
+        // SAFETY: the slot is the function's own; the frame that leads back is in place.
+        unsafe { (slot as *mut usize).write(return_address()) };
+    }
 }
 
-/// Pushes a frame for a function, replaces its return address and records the entry. `addr_bits` is the record
-/// word without depth and type.
-pub(crate) fn enter(b: &mut Block, slot: usize, addr_bits: u64) {
+/// Pushes a frame for a function and records the entry. True when the return address is now to be replaced.
+/// `addr_bits` is the record word without depth and type.
+pub(crate) fn enter(b: &mut Block, slot: usize, addr_bits: u64) -> bool {
     // SAFETY: the slot holds the return address of the function that is being entered.
     let orig = unsafe { (slot as *const usize).read() };
-    if orig == return_address() {
+    if is_ours(orig) {
         tail_call(b, slot, addr_bits);
-        return;
+        return false;
     }
     reap(b, slot);
-    if let Some(w) = push(b, slot, orig, addr_bits) {
-        // SAFETY: as above; the frame that leads back is in place.
-        unsafe { (slot as *mut usize).write(return_address()) };
-        segment::append(b, w);
-    }
+    let Some(w) = push(b, slot, orig, addr_bits) else { return false };
+    segment::append(b, w);
+    true
 }
 
 /// Pushes a frame; its entry word, or `None` when the shadow stack is full (counted).
@@ -183,8 +184,11 @@ fn give_up(b: &mut Block, frame: *mut Frame, slot: usize) -> bool {
     if at == slot {
         return true;
     }
-    if sys::peek(at) != Some(return_address()) {
-        return true;
+    match sys::peek(at) {
+        Some(value) if is_ours(value) => {}
+        // Not replaced yet: a hook between pushing its frame and replacing the address has been interrupted.
+        Some(value) if value == f.orig => return false,
+        _ => return true,
     }
     // The replaced address still stands there. On the thread's own stack, memory below the running code is free,
     // so it is a remainder, unless the program runs several stacks inside that stack: hence the zombie.

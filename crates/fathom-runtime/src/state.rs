@@ -31,12 +31,17 @@ pub(crate) const BITS: usize = 7;
 
 /// Bytes of a shadow stack: half a million frames, more than an 8 MiB stack can hold. Reserved, not committed.
 const SHADOW: usize = 16 << 20;
-/// Alignment of frame 0, so that a frame's address gives its depth (ten bits of it).
+/// Frame 0 is this far behind a multiple of [`SHADOW_ALIGN`], so that a frame's address gives its depth (ten bits of
+/// it), and outer frames do not agree in the low twelve bits with the first blocks (see [`BUF_OFFSET`]).
+pub(crate) const SHADOW_BIAS: usize = 2048 + 256;
 const SHADOW_ALIGN: usize = 32 << 10;
 /// Blocks in a chunk.
 const BLOCKS: usize = 256;
-/// Bytes from a block to its [`Buffer`].
-pub(crate) const BUF_OFFSET: usize = 1 << 16;
+/// Bytes of the blocks of a chunk, and of their buffers behind them.
+const HALF: usize = 1 << 16;
+/// Bytes from a block to its [`Buffer`]. Not a multiple of 4096: the processor takes a load for one of a store's
+/// address when they agree in the low twelve bits, which costs a third of a call pair.
+pub(crate) const BUF_OFFSET: usize = HALF + 128;
 /// Offset of `limit` in a block.
 pub(crate) const LIMIT_OFFSET: usize = 24;
 
@@ -114,7 +119,7 @@ const _: () = assert!(size_of::<Block>() == 256);
 const _: () = assert!(core::mem::offset_of!(Block, base) == 8);
 const _: () = assert!(core::mem::offset_of!(Block, next) == 16);
 const _: () = assert!(core::mem::offset_of!(Block, limit) == LIMIT_OFFSET);
-const _: () = assert!(BLOCKS * size_of::<Block>() == BUF_OFFSET);
+const _: () = assert!(BLOCKS * size_of::<Block>() == HALF);
 
 impl Block {
     /// The block's write position.
@@ -310,10 +315,10 @@ fn fresh_block() -> Option<*mut Block> {
     static NEXT: AtomicPtr<Block> = AtomicPtr::new(core::ptr::null_mut());
     static LEFT: AtomicUsize = AtomicUsize::new(0);
     if LEFT.load(Ordering::Relaxed) == 0 {
-        let chunk = sys::map(2 * BUF_OFFSET, 0)?;
+        let chunk = sys::map(2 * HALF, 0)?;
         // SAFETY: the second half is ours and private. The recorder refuses kernels that do not know the advice.
         unsafe {
-            sys::call(sys::MADVISE, [chunk as usize + BUF_OFFSET, BUF_OFFSET, sys::MADV_WIPEONFORK, 0, 0, 0]);
+            sys::call(sys::MADVISE, [chunk as usize + HALF, HALF, sys::MADV_WIPEONFORK, 0, 0, 0]);
         }
         NEXT.store(chunk.cast(), Ordering::Relaxed);
         LEFT.store(BLOCKS, Ordering::Relaxed);
@@ -342,7 +347,7 @@ fn give_shadow(block: &mut Block) -> bool {
             None => return false,
         }
     };
-    let base = (memory + SHADOW_ALIGN).next_multiple_of(SHADOW_ALIGN) as *mut Frame;
+    let base = ((memory + SHADOW_ALIGN).next_multiple_of(SHADOW_ALIGN) + SHADOW_BIAS) as *mut Frame;
     let sentinel = base.wrapping_sub(1);
     // SAFETY: the sentinel lies in the alignment gap in front of the base.
     unsafe { (*sentinel).slot = usize::MAX };

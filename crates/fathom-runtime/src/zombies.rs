@@ -3,7 +3,7 @@
 //! If such a frame returns after all (several stacks inside one, which cannot be told from a longjmp), the
 //! program goes on where it should; only its exit has been recorded too early.
 
-use crate::asm::return_address;
+use crate::asm::is_ours;
 use crate::state::{Block, Zombie};
 use crate::sys;
 
@@ -55,7 +55,7 @@ pub(crate) fn keep(b: &mut Block, slot: usize, orig: usize) -> bool {
 /// Drops what has been overwritten since. Rebuilds the table in place, so that probing chains stay whole.
 fn drop_dead(table: &mut [Zombie]) {
     for i in 0..SIZE {
-        if table[i].slot != 0 && sys::peek(table[i].slot) != Some(return_address()) {
+        if table[i].slot != 0 && !sys::peek(table[i].slot).is_some_and(is_ours) {
             table[i] = Zombie { slot: 0, orig: 0 };
         }
     }
