@@ -57,7 +57,9 @@ fn show(dir: &Path, command: &mut Command, lines: usize) -> Result<()> {
         .collect();
     println!("\n$ {}", words.join(" "));
     let done = run_ok(command, dir, LIMIT)?;
-    let readable: Vec<&str> = done.stdout.lines().filter(|line| shallow(line)).collect();
+    let mut readable: Vec<&str> = done.stdout.lines().filter(|line| shallow(line)).collect();
+    // Of the separators that deeper branches leave behind one is enough.
+    readable.dedup_by(|later, line| separator(later) && separator(line));
     for line in readable.iter().take(lines) {
         println!("{line}");
     }
@@ -66,6 +68,11 @@ fn show(dir: &Path, command: &mut Command, lines: usize) -> Result<()> {
         println!("... {hidden} more lines: deeper, or further down");
     }
     Ok(())
+}
+
+/// Whether a line only separates two branches of a graph.
+fn separator(line: &str) -> bool {
+    line.contains(" : ") && line.chars().all(|c| " :|".contains(c))
 }
 
 /// Whether a line is to be shown: all but those of a graph's deeper branches.
