@@ -114,7 +114,7 @@ extern "C" fn slow_enter(function: usize, slot: usize) {
     let Some(block) = block_of(slot) else { return };
     // SAFETY: our own thread's block.
     let b = unsafe { &mut *block };
-    let Some(_busy) = Busy::enter(unsafe { &*block }) else {
+    let Some(_busy) = Busy::enter(block) else {
         b.lost += 1;
         return;
     };
@@ -133,7 +133,7 @@ extern "C" fn slow_exit(function: usize, near: usize) {
     }
     // SAFETY: our own thread's block.
     let b = unsafe { &mut *block };
-    let Some(_busy) = Busy::enter(unsafe { &*block }) else {
+    let Some(_busy) = Busy::enter(block) else {
         b.lost += 1;
         return;
     };

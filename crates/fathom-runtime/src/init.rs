@@ -93,7 +93,10 @@ extern "C" fn constructor(_argc: i32, _argv: *const *const u8, envp: *const *con
     while let Some(entry) = unsafe { (!(*at).is_null()).then(|| c_string(*at)) } {
         if let Some(value) = variable(entry, ENV_DIR.as_bytes()) {
             // SAFETY: no other thread exists yet.
-            let stored = unsafe { (*(&raw mut DIR)).push(value) };
+            let stored = unsafe {
+                let dir = &raw mut DIR;
+                (*dir).push(value)
+            };
             if stored {
                 plt::keep_environment(envp);
                 start();

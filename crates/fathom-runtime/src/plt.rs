@@ -179,7 +179,7 @@ static mut ENVIRONMENT: Environment = Environment { preload: init::Text::new(), 
 pub(crate) fn keep_environment(envp: *const *const u8) {
     // SAFETY: the constructor runs alone; `envp` is the process's environment.
     unsafe {
-        let kept = &mut *(&raw mut ENVIRONMENT);
+        let kept = &raw mut ENVIRONMENT;
         for i in 0.. {
             let entry = *envp.add(i);
             if entry.is_null() {
@@ -187,9 +187,9 @@ pub(crate) fn keep_environment(envp: *const *const u8) {
             }
             let entry = c_string(entry);
             if variable(entry, b"LD_PRELOAD").is_some() {
-                kept.preload.push(entry);
+                (*kept).preload.push(entry);
             } else if variable(entry, ENV_DIR.as_bytes()).is_some() {
-                kept.dir.push(entry);
+                (*kept).dir.push(entry);
             }
         }
     }
@@ -242,7 +242,10 @@ fn replace(envp: &mut usize) {
 fn with_ours(envp: usize) -> Option<usize> {
     let envp = envp as *const *const u8;
     // SAFETY: written by the constructor only.
-    let kept = unsafe { &*(&raw const ENVIRONMENT) };
+    let kept: &Environment = unsafe {
+        let kept = &raw const ENVIRONMENT;
+        &*kept
+    };
     let (mut count, mut has_dir, mut theirs) = (0, false, None);
     // SAFETY: the program passes it to exec: an array of strings that ends with null, or null.
     unsafe {

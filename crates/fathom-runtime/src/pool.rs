@@ -94,7 +94,7 @@ pub(crate) extern "C" fn slow_call(registers: &mut Registers, from: usize, slot:
     let Some(block) = block_of(slot) else { return plain };
     // SAFETY: our own thread's block.
     let b = unsafe { &mut *block };
-    let Some(_busy) = Busy::enter(unsafe { &*block }) else {
+    let Some(_busy) = Busy::enter(block) else {
         b.lost += 2 * u64::from(f.record);
         return plain;
     };
@@ -150,7 +150,7 @@ pub(crate) extern "C" fn after(slot: usize) {
     }
     // SAFETY: our own thread's block.
     let b = unsafe { &mut *block };
-    let Some(_busy) = Busy::enter(unsafe { &*block }) else {
+    let Some(_busy) = Busy::enter(block) else {
         b.lost += 1;
         return;
     };

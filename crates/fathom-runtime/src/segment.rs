@@ -115,6 +115,12 @@ pub(crate) fn append(b: &mut Block, w: u64) {
     put(b, None, w);
 }
 
+/// Writes a record with the time of the task's start.
+pub(crate) fn append_at_start(b: &mut Block, w: u64) {
+    let time = if b.task == NONE { None } else { Some(task(b.task).start.load(Ordering::Relaxed)) };
+    put(b, time, w);
+}
+
 /// Writes a record. Reserves first and reads the clock afterwards, as the fast path does.
 fn put(b: &mut Block, time: Option<u64>, w: u64) {
     let at = match reserve(b) {

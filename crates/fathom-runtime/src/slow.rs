@@ -7,33 +7,36 @@ use crate::asm::{is_ours, return_address};
 use crate::segment;
 use crate::state::{self, BITS, Block, CHAINED, CYG, Frame, PROCESS, UNFILLED};
 use crate::{init, sys, zombies};
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicUsize, Ordering};
 use fathom_abi::record::{ADDR_SHIFT, DEPTH_MASK, ENTRY, EXIT, TYPE_MASK, word};
 
 /// Marks that this thread is in a slow path.
-pub(crate) struct Busy<'a>(&'a Block);
+pub(crate) struct Busy(*const AtomicUsize);
 
-impl<'a> Busy<'a> {
-    /// `None` when a slow path of this thread has been interrupted by the code that calls now.
-    pub(crate) fn enter(block: &'a Block) -> Option<Busy<'a>> {
+impl Busy {
+    /// For this thread's block. `None` when a slow path of this thread has been interrupted by the code that calls now.
+    pub(crate) fn enter(block: *mut Block) -> Option<Busy> {
         /// How far above an interrupted slow path a handler's frames are looked for. Beyond, the slow path has been
         /// left by a longjmp.
         const NEAR: usize = 256 << 10;
+        // SAFETY: blocks are never unmapped, and this field is only used as an atomic.
+        let mark = unsafe { &(*block).busy };
         let here = stack_pointer();
-        let busy = block.busy.load(Ordering::Relaxed);
+        let busy = mark.load(Ordering::Relaxed);
         // Deeper than the marked slow path: interrupted. Higher on the same stack: it was abandoned. On another
         // stack (an alternate signal stack) we cannot know and take it as interrupted.
         if busy != 0 && !(here > busy && here - busy < NEAR) {
             return None;
         }
-        block.busy.store(here, Ordering::Relaxed);
-        Some(Busy(block))
+        mark.store(here, Ordering::Relaxed);
+        Some(Busy(mark))
     }
 }
 
-impl Drop for Busy<'_> {
+impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.busy.store(0, Ordering::Relaxed);
+        // SAFETY: as in `enter`.
+        unsafe { (*self.0).store(0, Ordering::Relaxed) };
     }
 }
 
@@ -59,7 +62,7 @@ pub(crate) extern "C" fn slow_entry(slot: usize, addr: usize) {
     let Some(block) = block_of(slot) else { return };
     // SAFETY: our own thread's block; hooks that interrupt us keep out by `Busy`.
     let b = unsafe { &mut *block };
-    let Some(_busy) = Busy::enter(unsafe { &*block }) else {
+    let Some(_busy) = Busy::enter(block) else {
         b.lost += 2;
         return;
     };
@@ -112,8 +115,10 @@ pub(crate) fn depth_of(b: &Block, frame: *mut Frame) -> u64 {
 pub(crate) fn pop(b: &mut Block) {
     let frame = b.top;
     // SAFETY: callers have checked that the stack is not empty.
-    let w = unsafe { (*frame).word };
-    unsafe { (&raw mut (*frame).slot).write_volatile(UNFILLED) };
+    let w = unsafe {
+        (&raw mut (*frame).slot).write_volatile(UNFILLED);
+        (*frame).word
+    };
     b.top = frame.wrapping_sub(1);
     exit(b, w);
 }
@@ -146,9 +151,11 @@ fn tail_call(b: &mut Block, slot: usize, addr_bits: u64) {
     if at == b.top {
         let below = at.wrapping_sub(CHAIN_LIMIT);
         // SAFETY: `at` is a frame; `below` is one if it is not below the base.
-        let looping = b.top >= b.real_limit
-            || (below >= b.base && unsafe { (*below).slot & !BITS == slot && (*below).slot & CYG == 0 });
-        if looping && unsafe { (*at).slot } & CHAINED != 0 {
+        let (chained, long) = unsafe {
+            let same = below >= b.base && (*below).slot & !BITS == slot && (*below).slot & CYG == 0;
+            ((*at).slot & CHAINED != 0, same)
+        };
+        if chained && (long || b.top >= b.real_limit) {
             pop(b);
         }
     }
@@ -224,7 +231,7 @@ pub(crate) extern "C" fn slow_exit(slot: usize) -> usize {
     }
     // SAFETY: our own thread's block.
     let b = unsafe { &mut *block };
-    let busy = Busy::enter(unsafe { &*block });
+    let busy = Busy::enter(block);
     if busy.is_some() {
         prepare(b, slot);
     }
@@ -245,6 +252,7 @@ pub(crate) extern "C" fn slow_exit(slot: usize) -> usize {
     let orig = unsafe { (*at).orig };
     loop {
         // A chain of tail calls ends together, innermost first.
+        // SAFETY: a live frame.
         let chained = unsafe { (*at).slot } & CHAINED != 0;
         remove(b, at);
         if !chained {
@@ -292,26 +300,31 @@ pub(crate) fn remove(b: &mut Block, at: *mut Frame) {
 pub(crate) extern "C" fn slow_record(block: *mut Block, w: u64) {
     // SAFETY: the hook's own thread's block.
     let b = unsafe { &mut *block };
-    let Some(_busy) = Busy::enter(unsafe { &*block }) else {
+    let Some(_busy) = Busy::enter(block) else {
         b.lost += 1;
         return;
     };
-    if !b.vfork.active
-        && b.buffer().end.load(Ordering::Relaxed) == 0
-        && PROCESS.pid.load(Ordering::Relaxed) != sys::getpid()
-    {
+    if !b.vfork.active && has_forked(b) {
         init::forked(b, Some(w));
+        if w & TYPE_MASK == EXIT {
+            // The return of the fork itself, for all that can be known.
+            segment::append_at_start(b, w);
+            return;
+        }
     }
     segment::append(b, w);
+}
+
+/// Whether this is a forked child that has not recorded anything yet.
+fn has_forked(b: &Block) -> bool {
+    b.buffer().end.load(Ordering::Relaxed) == 0 && PROCESS.pid.load(Ordering::Relaxed) != sys::getpid()
 }
 
 /// Things to notice before any slow entry or exit: a forked child, the end of a vfork, modules of a dlopen.
 pub(crate) fn prepare(b: &mut Block, slot: usize) {
     if b.vfork.active {
         segment::vfork_returned(b);
-    } else if b.buffer().end.load(Ordering::Relaxed) == 0
-        && PROCESS.pid.load(Ordering::Relaxed) != sys::getpid()
-    {
+    } else if has_forked(b) {
         init::forked(b, None);
     }
     if b.dlopen != 0 && slot >= b.dlopen {

@@ -54,9 +54,9 @@ pub(crate) fn keep(b: &mut Block, slot: usize, orig: usize) -> bool {
 
 /// Drops what has been overwritten since. Rebuilds the table in place, so that probing chains stay whole.
 fn drop_dead(table: &mut [Zombie]) {
-    for i in 0..SIZE {
-        if table[i].slot != 0 && !sys::peek(table[i].slot).is_some_and(is_ours) {
-            table[i] = Zombie { slot: 0, orig: 0 };
+    for zombie in table.iter_mut() {
+        if zombie.slot != 0 && !sys::peek(zombie.slot).is_some_and(is_ours) {
+            *zombie = Zombie { slot: 0, orig: 0 };
         }
     }
     for i in 0..SIZE {
