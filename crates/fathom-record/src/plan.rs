@@ -85,7 +85,7 @@ pub(crate) struct Known {
     gadget: Option<u64>,
     /// Relative addresses, with what stands there and whether that is a call of the hook.
     sites: Vec<(u64, Vec<u8>, bool)>,
-    /// Sites that are too short for a call.
+    /// Sites without room for a call.
     short_sites: u32,
 }
 
@@ -98,7 +98,7 @@ pub(crate) struct Plan {
     names: HashMap<String, u32>,
     /// Library functions that are called through a pointer that the program also uses as data.
     pub(crate) ambiguous: u32,
-    /// Patchable functions with too few NOPs.
+    /// Patchable functions without room for a call.
     pub(crate) short_sites: u32,
 }
 
@@ -110,6 +110,11 @@ impl Plan {
     /// Numbers of slots and sites.
     pub(crate) fn len(&self) -> (usize, usize) {
         (self.slots.len(), self.sites.len())
+    }
+
+    /// How many functions are traced only because they are patched.
+    pub(crate) fn patched(&self) -> usize {
+        self.sites.iter().filter(|site| site.calls == 0).count()
     }
 
     fn string(&mut self, text: &str) -> u32 {
@@ -208,11 +213,11 @@ impl Planner {
             if !self.patch.matches(symbol.name, &module) {
                 continue;
             }
-            let bytes = image.data_at(at, 5).unwrap_or_default();
-            if bytes == [0x90; 5] {
-                known.sites.push((at, bytes.to_vec(), false));
-            } else {
-                known.short_sites += 1;
+            // The area may end where its section does, so fewer bytes will do.
+            let bytes = (CALL..=MAX_SITE).rev().find_map(|len| image.data_at(at, len as u64));
+            match bytes.and_then(patchable) {
+                Some(area) => known.sites.push((at, area.to_vec(), false)),
+                None => known.short_sites += 1,
             }
         }
     }
@@ -264,6 +269,46 @@ fn read_calls(image: &Image, known: &mut Known) {
         };
         known.sites.push((at, code.to_vec(), true));
     }
+}
+
+/// Length of a call with a 32-bit distance, which has to fit into a site.
+const CALL: usize = 5;
+/// How much of a site the runtime can compare and skip.
+const MAX_SITE: usize = 8;
+
+/// The whole NOPs at the start of `code` that make room for a call: five of one byte from gcc, one long NOP from clang.
+fn patchable(code: &[u8]) -> Option<&[u8]> {
+    let mut len = 0;
+    while len < CALL {
+        len += nop(code.get(len..)?)?;
+    }
+    code.get(..len)
+}
+
+/// Length of the NOP at the start of `code`: `90` or `0f 1f /0`, with prefixes that do not make another instruction of
+/// it (Intel's manual, volume 2, NOP and table 2-2 for the lengths of operands).
+fn nop(code: &[u8]) -> Option<usize> {
+    // Operand and address size, cs, ds, es, ss, fs, gs. With f3 it would be pause.
+    const PREFIXES: [u8; 8] = [0x66, 0x67, 0x2e, 0x3e, 0x26, 0x36, 0x64, 0x65];
+    let prefixes = code.iter().take_while(|b| PREFIXES.contains(b)).count();
+    let len = match code.get(prefixes..)? {
+        [0x90, ..] => 1,
+        [0x0f, 0x1f, operand, rest @ ..] if operand & 0o070 == 0 => {
+            let (mode, base) = (operand >> 6, operand & 7);
+            // An index byte follows; its own base may stand for a distance of four bytes.
+            let index = if mode != 3 && base == 4 { Some(rest.first()? & 7) } else { None };
+            let distance = match mode {
+                0 if index.unwrap_or(base) == 5 => 4,
+                1 => 1,
+                2 => 4,
+                _ => 0,
+            };
+            3 + usize::from(index.is_some()) + distance
+        }
+        _ => return None,
+    };
+    let len = prefixes + len;
+    (len <= code.len()).then_some(len)
 }
 
 /// The return instruction at the end of `.fini` or `.init`: those come from the C library's start files, which have no
@@ -431,6 +476,57 @@ mod tests {
         }
         for name in ["/lib/libcrypto.so.3", "/lib/libmagic.so.1", "/bin/cat"] {
             assert!(!is_core_library(Path::new(name)), "{name}");
+        }
+    }
+
+    #[test]
+    fn nops_with_room_for_a_call() {
+        // As objdump reads them.
+        let areas: [&[u8]; 12] = [
+            &[0x90; 5],
+            &[0x0f, 0x1f, 0x44, 0x00, 0x08],
+            &[0x0f, 0x1f, 0x44, 0x00, 0x00],
+            &[0x67, 0x0f, 0x1f, 0x04, 0x00],
+            &[0x66, 0x0f, 0x1f, 0x04, 0x00],
+            &[0x66, 0x0f, 0x1f, 0x40, 0x00],
+            &[0x66, 0x66, 0x66, 0x66, 0x90],
+            &[0x90, 0x0f, 0x1f, 0x40, 0x00],
+            &[0x66, 0x0f, 0x1f, 0x44, 0x00, 0x08],
+            &[0x0f, 0x1f, 0x80, 0x00, 0x02, 0x00, 0x00],
+            &[0x0f, 0x1f, 0x84, 0x00, 0x00, 0x02, 0x00, 0x00],
+            &[0x0f, 0x1f, 0x04, 0x05, 0x00, 0x00, 0x00, 0x00],
+        ];
+        for area in areas {
+            assert_eq!(patchable(area), Some(area), "{area:x?}");
+            let push_rbp = [area, &[0x55]].concat();
+            assert_eq!(patchable(&push_rbp), Some(area), "{area:x?}");
+            assert_eq!(patchable(&area[..area.len() - 1]), None, "{area:x?} cut off");
+        }
+        // More one-byte NOPs than needed stay where they are.
+        assert_eq!(patchable(&[0x90; 8]), Some(&[0x90; 5][..]));
+    }
+
+    #[test]
+    fn other_code_is_not_patched() {
+        let code: [&[u8]; 9] = [
+            &[],
+            &[0x90, 0x90, 0x90, 0x55, 0x48, 0x89, 0xe5],
+            // pause
+            &[0xf3, 0x90, 0x90, 0x90, 0x90, 0x90],
+            // xchg r8, rax
+            &[0x41, 0x90, 0x90, 0x90, 0x90, 0x90],
+            // endbr64
+            &[0xf3, 0x0f, 0x1e, 0xfa, 0x90],
+            // 0f 1f /1 is reserved
+            &[0x0f, 0x1f, 0x4c, 0x00, 0x08],
+            // lea
+            &[0x3e, 0x8d, 0x74, 0x26, 0x00],
+            // ten bytes: what follows the first five would be left
+            &[0x66, 0x2e, 0x0f, 0x1f, 0x84, 0x00, 0x00, 0x02],
+            &[0x66, 0x66, 0x66, 0x66, 0x66],
+        ];
+        for code in code {
+            assert_eq!(patchable(code), None, "{code:x?}");
         }
     }
 

@@ -57,6 +57,13 @@ pub fn record(options: &Options) -> Result<Outcome, Error> {
     let ran = ran?;
 
     let mut notes = ran.notes(&arena, tsc);
+    if ran.answers.patched == 0 && ran.answers.sessions > 0 && options.patch.iter().any(|spec| !spec.unpatch)
+    {
+        let found = if ran.answers.short_sites > 0 { "big enough" } else { "that the patterns match" };
+        notes.push(format!(
+            "-P patched no function: the program has none {found} built with -fpatchable-function-entry=5"
+        ));
+    }
     finish::write_symbols(&writer, &ran.answers, &mut notes)?;
     let header = Header {
         answers: &ran.answers,
@@ -189,7 +196,7 @@ impl Ran {
         );
         note(
             u64::from(self.answers.short_sites),
-            "{} functions have fewer than 5 NOPs at their entry and are not patched",
+            "{} functions have no room for a call in the NOPs at their entry and are not patched",
         );
         let failed: u32 =
             (0..arena.sessions()).map(|i| arena.session(i).failed.load(Ordering::Relaxed)).sum();

@@ -25,9 +25,11 @@ pub(crate) struct Answers {
     pub(crate) slots: usize,
     /// See `slots`.
     pub(crate) sites: usize,
+    /// Those of the sites that were NOPs.
+    pub(crate) patched: usize,
     /// Library functions left alone because their pointers are data too.
     pub(crate) ambiguous: u32,
-    /// Patchable functions with too few NOPs.
+    /// Patchable functions without room for a call.
     pub(crate) short_sites: u32,
     /// Every module that was mapped, for the symbol files.
     pub(crate) modules: BTreeSet<PathBuf>,
@@ -125,6 +127,7 @@ impl<'r> Sessions<'r> {
         let (slots, sites) = plan.len();
         self.answers.slots += slots;
         self.answers.sites += sites;
+        self.answers.patched += plan.patched();
         if !plan.is_empty() {
             let path = self.arena.dir().join(format!("plan-{index}-{generation}"));
             match write_readable(&path, &plan.to_bytes()) {
