@@ -169,6 +169,9 @@ pub const SEGMENT_FREE: u32 = 0;
 pub const SEGMENT_ACTIVE: u32 = 1;
 /// Its thread has left it.
 pub const SEGMENT_FULL: u32 = 2;
+/// Drained although a place in it is empty: a hook has been interrupted before it stored its record, and may still do
+/// so. Not used again before the task has ended.
+pub const SEGMENT_RETIRED: u32 = 3;
 
 /// State of one segment.
 #[repr(C, align(64))]

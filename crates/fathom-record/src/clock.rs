@@ -143,7 +143,7 @@ impl Clock {
 
     /// A converter that remembers its place. Readings should ascend; any order is correct.
     pub(crate) fn converter(&self) -> Converter<'_> {
-        Converter { clock: self, segment: (0, 0), base: 0, scale: 0 }
+        Converter { clock: self, segment: (0, 0), origin: 0, base: 0, scale: 0 }
     }
 
     /// One reading in ns.
@@ -158,6 +158,8 @@ pub(crate) struct Converter<'c> {
     clock: &'c Clock,
     /// Raw readings that the current scale is for.
     segment: (u64, u64),
+    /// Raw reading that is `base` ns.
+    origin: u64,
     base: u64,
     /// ns per tick, 32 fractional bits.
     scale: u64,
@@ -173,7 +175,7 @@ impl Converter<'_> {
         if raw < self.segment.0 || raw >= self.segment.1 {
             self.find(raw);
         }
-        let ticks = raw.wrapping_sub(self.segment.0);
+        let ticks = raw.wrapping_sub(self.origin);
         if (ticks as i64) < 0 {
             // Before the first anchor.
             let back = (u128::from(ticks.wrapping_neg()) * u128::from(self.scale)) >> 32;
@@ -189,16 +191,17 @@ impl Converter<'_> {
             (0 | 1, _) => {
                 // No rate yet: the reading is next to the only anchor.
                 let a = anchors.first().copied().unwrap_or(Anchor { raw, ns: 0 });
-                (self.segment, self.base, self.scale) = ((a.raw, u64::MAX), a.ns, 1 << 31);
+                (self.segment, self.origin, self.base, self.scale) = ((0, u64::MAX), a.raw, a.ns, 1 << 31);
                 return;
             }
             (_, 0) => (anchors[0], anchors[1]),
             (n, i) if i == n => (anchors[n - 2], anchors[n - 1]),
             (_, i) => (anchors[i - 1], anchors[i]),
         };
+        let start = if after == 0 { 0 } else { a.raw };
         let end = if after == anchors.len() { u64::MAX } else { b.raw };
-        self.segment = (a.raw, end);
-        self.base = a.ns;
+        self.segment = (start, end);
+        (self.origin, self.base) = (a.raw, a.ns);
         self.scale = ((u128::from(b.ns - a.ns) << 32) / u128::from(b.raw - a.raw)) as u64;
     }
 }

@@ -2,9 +2,9 @@
 
 use crate::arena::Arena;
 use crate::clock::Clock;
-use crate::{Error, sys};
+use crate::{Error, order, sys};
 use fathom_abi::arena::{self as abi};
-use fathom_abi::record::{LOST, MAGIC, TYPE_MASK};
+use fathom_abi::record::{ADDR_SHIFT, LOST, MAGIC, TYPE_MASK};
 use fathom_store::writer::DirectoryWriter;
 use fathom_store::{TaskChange, TaskMessage};
 use rustc_hash::FxHashMap;
@@ -38,6 +38,8 @@ struct Tracked {
     pid: i32,
     session: u32,
     next: u32,
+    /// Depth of its next entry, where it is known.
+    depth: Option<u64>,
     announced: bool,
     /// It will not write again; what is left of it can be drained to the end.
     ended: bool,
@@ -55,8 +57,12 @@ pub(crate) struct Drainer<'r> {
     last_serial: u64,
     checked: Option<Instant>,
     pub(crate) losses: Losses,
-    records: Vec<(u64, u64)>,
-    bytes: Vec<u8>,
+    /// The segment at hand: time and word of each record.
+    words: Vec<u64>,
+    /// FULL segments with an empty place, and since when.
+    incomplete: FxHashMap<u32, Instant>,
+    /// Segments that can't be used again before their task has ended, by its serial.
+    retired: Vec<(u64, u32)>,
     /// The recorder is dead or gone: no segment goes back to the program.
     recycle: bool,
 }
@@ -71,8 +77,9 @@ impl<'r> Drainer<'r> {
             last_serial: 0,
             checked: None,
             losses: Losses::default(),
-            records: Vec::new(),
-            bytes: Vec::new(),
+            words: Vec::new(),
+            incomplete: FxHashMap::default(),
+            retired: Vec::new(),
             recycle: true,
         }
     }
@@ -135,7 +142,7 @@ impl<'r> Drainer<'r> {
         for index in 0..self.arena.pool() {
             let segment = self.arena.segment(index);
             let state = segment.state.load(Ordering::Acquire);
-            if state == abi::SEGMENT_FREE {
+            if state == abi::SEGMENT_FREE || state == abi::SEGMENT_RETIRED {
                 continue;
             }
             let serial = segment.serial.load(Ordering::Relaxed);
@@ -190,8 +197,17 @@ impl<'r> Drainer<'r> {
             }
             let flags = task.flags.load(Ordering::Relaxed);
             let announced = flags & abi::TASK_ANNOUNCED != 0;
-            let tracked =
-                Tracked { slot, tid, pid, session, next: 0, announced, ended: false, settled: false };
+            let tracked = Tracked {
+                slot,
+                tid,
+                pid,
+                session,
+                next: 0,
+                depth: None,
+                announced,
+                ended: false,
+                settled: false,
+            };
             self.tasks.insert(serial, tracked);
         }
         if session >= self.arena.sessions()
@@ -235,68 +251,92 @@ impl<'r> Drainer<'r> {
         if !task.announced || (sequence != task.next && !task.settled) || (!full && !task.settled) {
             return Ok(false);
         }
-        let holes = self.arena.read_segment(index, &mut self.records);
-        let capacity = self.arena.header().segment_size as usize / 16;
+        self.arena.copy_segment(index, &mut self.words);
         let closed = self.arena.task(task.slot).state.load(Ordering::Acquire) == abi::TASK_CLOSED;
-        if !task.settled && !closed && self.records.len() < capacity {
-            // A hook that was interrupted by a signal handler has still to store its record.
-            return Ok(false);
+        let (tid, settled) = (task.tid, task.settled);
+        let as_it_is = settled || closed || self.waited_enough(index);
+        let Some(count) = used(&self.words, as_it_is) else { return Ok(false) };
+        let waited = self.incomplete.remove(&index).is_some();
+        self.words.truncate(2 * count);
+        if let Some(task) = self.tasks.get_mut(&serial) {
+            task.next = sequence + 1;
+            order::repair(self.words.as_chunks_mut::<2>().0, &mut task.depth);
         }
-        let tid = task.tid;
-        task.next = sequence + 1;
-        self.losses.records += holes as u64;
-        let damaged = self.convert();
-        self.losses.damaged += damaged;
+        self.convert();
         let segment = self.arena.segment(index);
+        let size = self.arena.header().segment_size;
         if self.recycle || segment.drained.load(Ordering::Relaxed) == 0 {
             self.store(tid)?;
-            segment.drained.store(self.arena.header().segment_size, Ordering::Release);
+            segment.drained.store(size, Ordering::Release);
         }
-        if self.recycle {
-            self.arena.recycle(index, self.arena.header().segment_size as usize);
-        } else {
+        if !self.recycle {
             segment.state.store(abi::SEGMENT_FREE, Ordering::Relaxed);
+        } else if waited && !settled {
+            segment.state.store(abi::SEGMENT_RETIRED, Ordering::Relaxed);
+            self.retired.push((serial, index));
+        } else {
+            self.arena.recycle(index, if full { size as usize } else { 16 * count });
         }
         Ok(true)
     }
 
-    /// Appends the converted records to the task's file. After a crash the last segment may be there already.
-    fn store(&mut self, tid: i32) -> Result<(), Error> {
-        if !self.recycle {
-            self.writer.truncate_repeated(tid, &self.bytes)?;
-        }
-        Ok(self.writer.append(tid, &self.bytes)?)
+    /// Whether a full segment with an empty place has had its time. The place belongs to a hook that was interrupted
+    /// by a signal handler; when the handler never returns, the thread must not wait for its segments for ever.
+    fn waited_enough(&mut self, index: u32) -> bool {
+        const PATIENCE: Duration = Duration::from_millis(300);
+        let complete = self.words.chunks_exact(2).all(|r| r[1] != 0);
+        !complete && self.incomplete.entry(index).or_insert_with(Instant::now).elapsed() > PATIENCE
     }
 
-    /// Converts `records` to the bytes of the trace and returns how many make no sense.
-    fn convert(&mut self) -> u64 {
-        // A handler that interrupted a hook after it had reserved its place has older times behind a younger one.
-        let mut earliest = u64::MAX;
-        for (time, word) in self.records.iter_mut().rev() {
-            if *word & TYPE_MASK != LOST {
-                earliest = earliest.min(*time);
-                *time = earliest;
-            }
+    /// Appends the converted records to the task's file. After a crash the last segment may be there already.
+    fn store(&mut self, tid: i32) -> Result<(), Error> {
+        let bytes = sys::bytes_of(&self.words);
+        if !self.recycle {
+            self.writer.truncate_repeated(tid, bytes)?;
         }
+        Ok(self.writer.append(tid, bytes)?)
+    }
+
+    /// Converts the records at hand to those of the trace, in place.
+    fn convert(&mut self) {
         let clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
         let mut converter = clock.converter();
-        let mut damaged = 0;
-        self.bytes.clear();
-        self.bytes.reserve(self.records.len() * 16);
-        for &(raw, word) in &self.records {
-            if word & (7 << 3) != MAGIC {
+        // A handler that interrupted a hook after it had reserved its place has older times behind a younger one: no
+        // record is later than its successor.
+        let mut earliest = u64::MAX;
+        let (mut damaged, mut lost) = (0u64, 0u64);
+        for record in self.words.as_chunks_mut::<2>().0.iter_mut().rev() {
+            let [time, word] = record;
+            if *word & ORDINARY_MASK == MAGIC {
+                earliest = earliest.min(*time);
+                *time = converter.convert(earliest);
+            } else if *word & (ORDINARY_MASK | TYPE_MASK) == MAGIC | LOST {
+                lost += *word >> ADDR_SHIFT;
+                *time = 0;
+            } else if *word == 0 {
+                lost += 1;
+            } else {
                 damaged += 1;
-                continue;
+                *word = 0;
             }
-            let lost = word & TYPE_MASK == LOST;
-            if lost {
-                self.losses.records += word >> fathom_abi::record::ADDR_SHIFT;
-            }
-            let time = if lost { 0 } else { converter.convert(raw) };
-            self.bytes.extend_from_slice(&time.to_ne_bytes());
-            self.bytes.extend_from_slice(&word.to_ne_bytes());
         }
-        damaged
+        self.losses.records += lost;
+        self.losses.damaged += damaged;
+        if lost + damaged > 0 {
+            self.drop_empty();
+        }
+    }
+
+    /// Closes up over places without a record.
+    fn drop_empty(&mut self) {
+        let mut kept = 0;
+        for at in (0..self.words.len()).step_by(2) {
+            if self.words[at + 1] != 0 {
+                self.words.copy_within(at..at + 2, kept);
+                kept += 2;
+            }
+        }
+        self.words.truncate(kept);
     }
 
     /// Lets go of tasks that have ended and have nothing left.
@@ -312,6 +352,9 @@ impl<'r> Drainer<'r> {
                 self.losses.records += lost;
             }
             self.losses.too_deep += slot.too_deep.load(Ordering::Relaxed);
+            for (_, index) in self.retired.extract_if(.., |(of, _)| *of == serial) {
+                self.arena.recycle(index, self.arena.header().segment_size as usize);
+            }
             if self.recycle && slot.serial.load(Ordering::Relaxed) == serial {
                 self.arena.free_task(task.slot);
             }
@@ -355,6 +398,19 @@ impl<'r> Drainer<'r> {
     }
 }
 
+/// Entries and exits have the magic and not this bit of the type.
+const ORDINARY_MASK: u64 = (7 << 3) | 2;
+
+/// How many records (with empty places between them) a segment holds. `None` when places are empty and that will not
+/// do.
+fn used(words: &[u64], incomplete: bool) -> Option<usize> {
+    let records = words.as_chunks::<2>().0;
+    if !incomplete {
+        return records.iter().all(|r| r[1] != 0).then_some(records.len());
+    }
+    Some(records.iter().rposition(|r| r[1] != 0).map_or(0, |last| last + 1))
+}
+
 /// Whether a process has ended and only waits for its parent to notice.
 fn is_zombie(pid: i32) -> bool {
     let Ok(stat) = std::fs::read(format!("/proc/{pid}/stat")) else { return true };
@@ -366,6 +422,14 @@ fn is_zombie(pid: i32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn segments_end_at_their_last_record() {
+        assert_eq!(used(&[1, 9, 2, 9], false), Some(2));
+        assert_eq!(used(&[1, 9, 0, 0], false), None);
+        assert_eq!(used(&[1, 9, 0, 0, 3, 9, 0, 0], true), Some(3));
+        assert_eq!(used(&[0, 0], true), Some(0));
+    }
 
     #[test]
     fn zombies() {

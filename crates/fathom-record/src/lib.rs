@@ -11,6 +11,7 @@ mod drain;
 mod error;
 mod finish;
 mod host;
+mod order;
 mod patterns;
 mod plan;
 mod recover;

@@ -60,10 +60,13 @@ impl Shared {
         unsafe { self.base.as_ptr().add(offset).cast::<T>().write(value) }
     }
 
-    /// Copies words out. The writer stores the time of a record before its word, and readers look at words first.
-    pub(crate) fn word(&self, offset: usize) -> u64 {
-        use std::sync::atomic::{AtomicU64, Ordering};
-        self.at::<AtomicU64>(offset).load(Ordering::Acquire)
+    /// Copies words out. Nobody writes them any more; should somebody misbehave, the copy has some value or other.
+    pub(crate) fn copy(&self, offset: usize, to: &mut [u64]) {
+        assert!(offset.is_multiple_of(8) && offset + size_of_val(to) <= self.len);
+        // SAFETY: inside the mapping and aligned; plain words.
+        unsafe {
+            std::ptr::copy_nonoverlapping(self.base.as_ptr().add(offset).cast(), to.as_mut_ptr(), to.len());
+        }
     }
 
     /// Zeroes bytes that nobody writes any more.
@@ -92,6 +95,12 @@ pub(crate) fn without_randomization(command: &mut Command) {
             Ok(())
         });
     }
+}
+
+/// Words as bytes.
+pub(crate) fn bytes_of(words: &[u64]) -> &[u8] {
+    // SAFETY: any word is eight bytes.
+    unsafe { std::slice::from_raw_parts(words.as_ptr().cast(), size_of_val(words)) }
 }
 
 /// What `wait4` tells about a child.

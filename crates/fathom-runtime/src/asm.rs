@@ -30,7 +30,8 @@
 use core::arch::{global_asm, naked_asm};
 
 /// Reads the clock and stores the record. In: rcx = block, r10 = word. Out: rax, rcx, rdx are gone. Jumps to
-/// `$slow` with rcx = block, r10 = word when the segment is full or this thread has none.
+/// `$slow` with rcx = block, r10 = word, rax = the place that was not there, when the segment is full or this thread has
+/// none.
 macro_rules! store_record {
     ($slow:literal) => {
         concat!(
@@ -226,7 +227,7 @@ global_asm!(
 
 global_asm!(
     to_rust!("fathom_to_slow_entry", "mov rdi, r11\nmov rsi, r10", "{entry}"),
-    to_rust!("fathom_to_slow_record", "mov rdi, rcx\nmov rsi, r10", "{record}"),
+    to_rust!("fathom_to_slow_record", "mov rdi, rcx\nmov rsi, r10\nmov rdx, rax", "{record}"),
     to_rust!("fathom_to_slow_exit", "mov rdi, r11", "{exit}"),
     to_rust!("fathom_to_after", "mov rdi, r11", "{after}"),
     entry = sym crate::slow::slow_entry,

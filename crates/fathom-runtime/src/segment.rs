@@ -121,59 +121,86 @@ pub(crate) fn append_at_start(b: &mut Block, w: u64) {
     put(b, time, w);
 }
 
+/// Writes a record whose hook has found no room at `place`, after all that its handlers have done since.
+pub(crate) fn append_late(b: &mut Block, w: u64, place: usize) {
+    if b.careful || b.vfork.active {
+        append(b, w);
+    } else if b.kept_count > 0 {
+        // A handler has taken the next segment and kept our place in it, in front of its own records.
+        b.kept_count -= 1;
+        write(b.kept + b.kept_count * SIZE, now(), w);
+    } else {
+        match refill(b, place) {
+            Some(at) => write(at, now(), w),
+            None => lose(b),
+        }
+    }
+}
+
 /// Writes a record. Reserves first and reads the clock afterwards, as the fast path does.
 fn put(b: &mut Block, time: Option<u64>, w: u64) {
-    let at = match reserve(b) {
-        Some(at) => at,
-        None if refill(b) => match reserve(b) {
-            Some(at) => at,
-            None => return,
-        },
-        None => {
-            b.lost += 1;
-            if b.task != NONE {
-                task(b.task).lost.fetch_add(1, Ordering::Relaxed);
-                b.lost -= 1;
-            }
-            return;
-        }
-    };
-    let time = time.unwrap_or_else(now);
-    // SAFETY: `at` is sixteen bytes of our segment that nobody else will write. The word goes last: it says that
-    // the record is there.
+    let at = reserve(b).or_else(|place| {
+        let _quiet = sys::NoSignals::begin();
+        refill(b, place).ok_or(())
+    });
+    match at {
+        Ok(at) => write(at, time.unwrap_or_else(now), w),
+        Err(()) => lose(b),
+    }
+}
+
+/// Stores a record at a place that is ours alone. The word goes last: it says that the record is there.
+fn write(at: usize, time: u64, w: u64) {
+    // SAFETY: sixteen bytes of our segment.
     unsafe {
         (at as *mut u64).write_volatile(time);
         (*((at + 8) as *const AtomicU64)).store(w, Ordering::Release);
     }
 }
 
-/// The place of the next record in the current segment.
-fn reserve(b: &mut Block) -> Option<usize> {
-    if b.careful {
-        let at = b.cursor;
-        if at + SIZE > b.end {
-            return None;
-        }
-        b.cursor += SIZE;
-        return Some(at);
+/// Counts a record that has no place.
+fn lose(b: &mut Block) {
+    if b.task == NONE {
+        b.lost += 1;
+    } else {
+        task(b.task).lost.fetch_add(1, Ordering::Relaxed);
     }
-    let buffer = b.buffer();
-    let at = buffer.cursor.fetch_add(SIZE, Ordering::Relaxed);
-    (at + SIZE <= buffer.end.load(Ordering::Relaxed)).then_some(at)
 }
 
-/// Leaves the full segment and takes another. False when there is none and waiting for one is pointless.
-fn refill(b: &mut Block) -> bool {
-    if b.task == NONE {
-        return false;
-    }
+/// The place of the next record in the current segment, or where it would be behind the end.
+fn reserve(b: &mut Block) -> Result<usize, usize> {
+    let (at, end) = if b.careful {
+        let at = b.cursor;
+        b.cursor += SIZE;
+        (at, b.end)
+    } else {
+        let buffer = b.buffer();
+        (buffer.cursor.fetch_add(SIZE, Ordering::Relaxed), buffer.end.load(Ordering::Relaxed))
+    };
+    if at + SIZE <= end { Ok(at) } else { Err(at) }
+}
+
+/// Leaves the full segment, takes another and returns the first free place in it. `None` when there is none and
+/// waiting for one is pointless. `place` is what [`reserve`] has returned: each hook that found the segment full has
+/// moved it on, so it tells how many others are still on their way to here, below us on the stack; places for them
+/// come first.
+fn refill(b: &mut Block, place: usize) -> Option<usize> {
+    /// Handlers that interrupt handlers in these few instructions. More is nonsense.
+    const MOST_KEPT: usize = 16;
     let h = header();
+    let end = if b.careful { b.end } else { b.buffer().end.load(Ordering::Relaxed) };
+    let kept = place.saturating_sub(end) / SIZE;
+    let kept = if b.careful || kept > MOST_KEPT { 0 } else { kept };
     if b.segment != NONE {
         segment(b.segment).state.store(arena::SEGMENT_FULL, Ordering::Release);
         b.segment = NONE;
     }
-    let Some(index) = take(&h.free_segments.0, h.segment_count, |i| &segment(i).next).or_else(wait) else {
-        return false;
+    let taken = if b.task == NONE { None } else { take_segment(h) };
+    let Some(index) = taken else {
+        // The places count from here again.
+        b.buffer().cursor.store(end, Ordering::Relaxed);
+        b.cursor = b.end;
+        return None;
     };
     let s = segment(index);
     let size = h.segment_size as usize;
@@ -190,22 +217,25 @@ fn refill(b: &mut Block) -> bool {
     }
     b.sequence += 1;
     b.segment = index;
+    let mut at = start;
+    if b.lost > 0 {
+        write(at, now(), word(LOST, 0, core::mem::take(&mut b.lost)));
+        at += SIZE;
+    }
+    (b.kept, b.kept_count) = (at, kept);
+    at += kept * SIZE;
     if b.careful {
-        (b.cursor, b.end) = (start, start + size);
+        (b.cursor, b.end) = (at + SIZE, start + size);
     } else {
         let buffer = b.buffer();
-        // A handler in between finds the segment full and is counted as lost.
-        buffer.end.store(0, Ordering::Relaxed);
-        core::sync::atomic::compiler_fence(Ordering::SeqCst);
-        buffer.cursor.store(start, Ordering::Relaxed);
-        core::sync::atomic::compiler_fence(Ordering::SeqCst);
+        buffer.cursor.store(at + SIZE, Ordering::Relaxed);
         buffer.end.store(start + size, Ordering::Relaxed);
     }
-    if b.lost > 0 {
-        let lost = core::mem::take(&mut b.lost);
-        put(b, None, word(LOST, 0, lost));
-    }
-    true
+    Some(at)
+}
+
+fn take_segment(h: &Header) -> Option<u32> {
+    take(&h.free_segments.0, h.segment_count, |i| &segment(i).next).or_else(wait)
 }
 
 /// Waits for the recorder to free a segment. Gives up when the recorder shows no life for three seconds.
@@ -327,7 +357,9 @@ pub(crate) fn adopt(b: &mut Block, parent: i32) {
     b.segment = NONE;
     b.sequence = 0;
     b.lost = 0;
+    b.kept_count = 0;
     b.buffer().end.store(0, Ordering::Relaxed);
+    b.buffer().cursor.store(0, Ordering::Relaxed);
     b.careful = header().clock != arena::CLOCK_TSC;
     (b.cursor, b.end) = (0, 0);
     b.task = new_task(b.tid, sys::getpid(), Some(parent));

@@ -8,7 +8,7 @@ use crate::segment;
 use crate::state::{self, BITS, Block, CHAINED, CYG, Frame, PROCESS, UNFILLED};
 use crate::{init, sys, zombies};
 use core::sync::atomic::{AtomicUsize, Ordering};
-use fathom_abi::record::{ADDR_SHIFT, DEPTH_MASK, ENTRY, EXIT, TYPE_MASK, word};
+use fathom_abi::record::{ADDR_SHIFT, DEPTH_MASK, ENTRY, EXIT, SIZE, TYPE_MASK, word};
 
 /// Marks that this thread is in a slow path.
 pub(crate) struct Busy(*const AtomicUsize);
@@ -296,12 +296,16 @@ pub(crate) fn remove(b: &mut Block, at: *mut Frame) {
     }
 }
 
-/// A record that found its segment full, or no segment.
-pub(crate) extern "C" fn slow_record(block: *mut Block, w: u64) {
+/// A record that found its segment full, or no segment. `place` is where it would have been.
+pub(crate) extern "C" fn slow_record(block: *mut Block, w: u64, place: usize) {
+    // From here to the new segment no handler may run hooks; those before are known by the places they have taken.
+    let _quiet = sys::NoSignals::begin();
     // SAFETY: the hook's own thread's block.
     let b = unsafe { &mut *block };
     let Some(_busy) = Busy::enter(block) else {
         b.lost += 1;
+        // Nobody shall keep this place.
+        b.buffer().cursor.fetch_sub(SIZE, Ordering::Relaxed);
         return;
     };
     if !b.vfork.active && has_forked(b) {
@@ -309,10 +313,12 @@ pub(crate) extern "C" fn slow_record(block: *mut Block, w: u64) {
         if w & TYPE_MASK == EXIT {
             // The return of the fork itself, for all that can be known.
             segment::append_at_start(b, w);
-            return;
+        } else {
+            segment::append(b, w);
         }
+        return;
     }
-    segment::append(b, w);
+    segment::append_late(b, w, place);
 }
 
 /// Whether this is a forked child that has not recorded anything yet.

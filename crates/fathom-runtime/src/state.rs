@@ -79,6 +79,10 @@ pub(crate) struct Block {
     pub(crate) dlopen_time: u64,
     /// Frames that were given up but could still return: hash table of [`Zombie`], null until needed.
     pub(crate) zombies: *mut Zombie,
+    /// Places of the current segment that are kept for hooks which this thread's signal handlers have interrupted
+    /// after they had found the segment before it full: address of the first, and how many.
+    pub(crate) kept: usize,
+    pub(crate) kept_count: usize,
     /// Every record takes the slow path, and the write position is here instead of in the [`Buffer`].
     pub(crate) careful: bool,
     pub(crate) cursor: usize,
@@ -280,8 +284,10 @@ pub(crate) fn take_block(tid: i32, pid: i32, near: usize) -> Option<*mut Block> 
     block.dlopen = 0;
     block.vfork.active = false;
     block.careful = false;
+    block.kept_count = 0;
     (block.cursor, block.end) = (0, 0);
     block.buffer().end.store(0, Ordering::Relaxed);
+    block.buffer().cursor.store(0, Ordering::Relaxed);
     block.used.store(true, Ordering::Release);
     Some(free)
 }

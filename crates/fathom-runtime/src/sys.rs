@@ -9,6 +9,7 @@ pub(crate) const CLOSE: usize = 3;
 pub(crate) const MMAP: usize = 9;
 pub(crate) const MPROTECT: usize = 10;
 pub(crate) const MUNMAP: usize = 11;
+pub(crate) const RT_SIGPROCMASK: usize = 14;
 pub(crate) const SCHED_YIELD: usize = 24;
 pub(crate) const MADVISE: usize = 28;
 pub(crate) const NANOSLEEP: usize = 35;
@@ -113,6 +114,34 @@ pub(crate) fn getpid() -> i32 {
 pub(crate) fn gettid() -> i32 {
     // SAFETY: no arguments.
     unsafe { call(GETTID, [0; 6]) as i32 }
+}
+
+/// Signals are held back from this thread while it lives.
+pub(crate) struct NoSignals(u64);
+
+impl NoSignals {
+    const SETMASK: usize = 2;
+
+    pub(crate) fn begin() -> NoSignals {
+        let (all, mut old) = (u64::MAX, 0u64);
+        // SAFETY: both sets are eight bytes, as the last argument says.
+        unsafe {
+            call(
+                RT_SIGPROCMASK,
+                [Self::SETMASK, &raw const all as usize, &raw mut old as usize, size_of::<u64>(), 0, 0],
+            );
+        }
+        NoSignals(old)
+    }
+}
+
+impl Drop for NoSignals {
+    fn drop(&mut self) {
+        // SAFETY: as above.
+        unsafe {
+            call(RT_SIGPROCMASK, [Self::SETMASK, &raw const self.0 as usize, 0, size_of::<u64>(), 0, 0])
+        };
+    }
 }
 
 /// Whether a thread of this process is gone.

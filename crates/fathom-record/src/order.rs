@@ -1,0 +1,149 @@
+//! Puts records back in order that a signal handler has got in between.
+//!
+//! A hook first changes the shadow stack and then reserves the place of its record. A handler that runs between the
+//! two records its calls in front of the hook's own record, at the depth that the hook has made. The times tell nothing
+//! (the hook reads the clock last), but the depths do: an entry one deeper than possible has its caller's entry behind
+//! the handler's records, an entry one less deep than possible has the exit behind them.
+
+use fathom_abi::record::{DEPTH_MASK, DEPTH_SHIFT, EXIT, LOST, MAGIC, TYPE_MASK};
+
+const DEPTHS: u64 = DEPTH_MASK >> DEPTH_SHIFT;
+/// Records of entries and exits have the magic and not this bit of the type.
+const ORDINARY_MASK: u64 = (7 << 3) | LOST;
+
+fn depth(word: u64) -> u64 {
+    (word & DEPTH_MASK) >> DEPTH_SHIFT
+}
+
+/// Reorders records (time, word); `next` is the depth that the next entry of the task has, as far as it is known.
+pub(crate) fn repair(records: &mut [[u64; 2]], next: &mut Option<u64>) {
+    let mut expected = next.unwrap_or(u64::MAX);
+    let mut at = 0;
+    while at < records.len() {
+        let word = records[at][1];
+        let d = depth(word);
+        if word & ORDINARY_MASK != MAGIC {
+            expected = u64::MAX;
+        } else if word & EXIT != 0 {
+            expected = d;
+        } else {
+            if d != expected && expected != u64::MAX && late(records, at, expected) {
+                continue;
+            }
+            expected = (d + 1) & DEPTHS;
+        }
+        at += 1;
+    }
+    *next = (expected != u64::MAX).then_some(expected);
+}
+
+/// If the entry at `at` belongs to a handler that came in between, moves the late record in front of it.
+#[cold]
+fn late(records: &mut [[u64; 2]], at: usize, expected: u64) -> bool {
+    let d = depth(records[at][1]);
+    let (kind, wanted) = if d == (expected + 1) & DEPTHS {
+        (0, expected)
+    } else if (d + 1) & DEPTHS == expected {
+        (EXIT, d)
+    } else {
+        return false;
+    };
+    // The handler's calls, one or more whole ones at this depth.
+    let mut open = 0u64;
+    for i in at..records.len() {
+        let word = records[i][1];
+        if word & ORDINARY_MASK != MAGIC {
+            return false;
+        }
+        let is_exit = word & TYPE_MASK == EXIT;
+        if open == 0 && i > at && depth(word) == wanted && word & TYPE_MASK == kind {
+            records[at..=i].rotate_right(1);
+            return true;
+        }
+        if !is_exit {
+            if open == 0 && depth(word) != d {
+                return false;
+            }
+            open += 1;
+        } else if open == 0 {
+            return false;
+        } else {
+            open -= 1;
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fathom_abi::record::{ENTRY, word};
+    use proptest::prelude::*;
+
+    /// `>f` enters function f, `<f` leaves it, at the given depth.
+    fn records(text: &str) -> Vec<[u64; 2]> {
+        text.split_whitespace()
+            .map(|r| {
+                let (kind, rest) = r.split_at(1);
+                let (name, depth) = rest.split_at(1);
+                let kind = if kind == ">" { ENTRY } else { EXIT };
+                [0, word(kind, depth.parse().unwrap(), u64::from(name.as_bytes()[0]))]
+            })
+            .collect()
+    }
+
+    fn check(before: &str, after: &str) {
+        let mut got = records(before);
+        repair(&mut got, &mut Some(0));
+        assert_eq!(got, records(after), "{before}");
+    }
+
+    #[test]
+    fn an_entry_behind_a_handler() {
+        check(">m0 >h2 <h2 >f1 <f1 <m0", ">m0 >f1 >h2 <h2 <f1 <m0");
+        check(">m0 >h2 >i3 <i3 <h2 >h2 <h2 >f1 <f1 <m0", ">m0 >f1 >h2 >i3 <i3 <h2 >h2 <h2 <f1 <m0");
+    }
+
+    #[test]
+    fn an_exit_behind_a_handler() {
+        check(">m0 >f1 >h1 <h1 <f1 <m0", ">m0 >f1 <f1 >h1 <h1 <m0");
+    }
+
+    #[test]
+    fn what_is_in_order_or_cannot_be_explained_stays() {
+        for text in [">m0 >f1 <f1 >g1 <g1 <m0", ">m0 >h2 <h2 <m0", ">m0 >h5 <h5 <m0", ">m0 >h2"] {
+            check(text, text);
+        }
+    }
+
+    #[test]
+    fn the_depth_is_known_across_segments() {
+        let mut next = Some(0);
+        repair(&mut records(">m0"), &mut next);
+        assert_eq!(next, Some(1));
+        let mut got = records(">h2 <h2 >f1");
+        repair(&mut got, &mut next);
+        assert_eq!(got, records(">f1 >h2 <h2"));
+    }
+
+    proptest! {
+        /// Any well-nested run of calls stays as it is.
+        #[test]
+        fn nested_calls_stay(steps in proptest::collection::vec(any::<bool>(), 0..200)) {
+            let mut depth = 0;
+            let mut all = Vec::new();
+            for enter in steps {
+                if enter {
+                    all.push([0, word(ENTRY, depth, 7)]);
+                    depth += 1;
+                } else if depth > 0 {
+                    depth -= 1;
+                    all.push([0, word(EXIT, depth, 7)]);
+                }
+            }
+            let mut got = all.clone();
+            repair(&mut got, &mut Some(0));
+            prop_assert_eq!(got, all);
+        }
+    }
+}
