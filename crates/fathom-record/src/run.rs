@@ -59,10 +59,11 @@ pub fn record(options: &Options) -> Result<Outcome, Error> {
     let mut notes = ran.notes(&arena, tsc);
     if ran.answers.patched == 0 && ran.answers.sessions > 0 && options.patch.iter().any(|spec| !spec.unpatch)
     {
-        let found = if ran.answers.short_sites > 0 { "big enough" } else { "that the patterns match" };
-        notes.push(format!(
-            "-P patched no function: the program has none {found} built with -fpatchable-function-entry=5"
-        ));
+        let why = match ran.answers.short_sites {
+            0 => "no function that the patterns match was built with -fpatchable-function-entry=5",
+            _ => "none that the patterns match has room for a call at its entry",
+        };
+        notes.push(format!("-P patched nothing: {why}"));
     }
     finish::write_symbols(&writer, &ran.answers, &mut notes)?;
     let header = Header {
