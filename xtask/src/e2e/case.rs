@@ -37,7 +37,7 @@ pub(crate) struct Case {
     pub(crate) timeout: Duration,
     /// Why the peer's recording of this program is not to be compared with ours.
     pub(crate) peer_records: Option<String>,
-    /// Why the graph of the peer's recording differs from that of ours.
+    /// Why the peer's graph of its own recording is not to be compared with ours.
     pub(crate) peer_graph: Option<String>,
     /// Why the peer's reading of our recording is not to be compared with our own.
     pub(crate) peer_reads: Option<String>,

@@ -262,12 +262,11 @@ impl Visitor for Builder<'_> {
             self.note_fork(outer, frame);
         }
         let id = self.child(parent, frame.callee);
-        if frame.origin == Origin::Called {
-            let node = &mut self.nodes[id as usize];
-            node.counts.calls += 1;
-            if frame.start < node.counts.first {
-                (node.counts.first, node.addr) = (frame.start, frame.addr);
-            }
+        // What a forked child took over counts for the child too, as in the statistics.
+        let node = &mut self.nodes[id as usize];
+        node.counts.calls += 1;
+        if frame.start < node.counts.first {
+            (node.counts.first, node.addr) = (frame.start, frame.addr);
         }
         id
     }
@@ -286,9 +285,11 @@ impl Visitor for Builder<'_> {
 
     #[inline]
     fn leave(&mut self, _outer: &[Frame], frame: &Frame, end: u64, _how: End) {
-        // Calls that another process made have been counted there.
-        if frame.origin == Origin::Called {
-            let counts = &mut self.nodes[frame.tag as usize].counts;
+        let node = &mut self.nodes[frame.tag as usize];
+        // Nobody counts the call of an assumed frame here, but the time that the task spent in it belongs to it. Its
+        // node may be its caller's, when nobody knew what it was.
+        if frame.origin != Origin::Assumed || node.callee == frame.callee {
+            let counts = &mut node.counts;
             counts.total = counts.total.wrapping_add(frame.duration(end));
             counts.own = counts.own.wrapping_add(frame.own(end));
         }
