@@ -91,6 +91,25 @@ fn raw(trace: &mut MemoryTrace, kind: Kind, time: u64, name: &str, depth: u16) {
 }
 
 #[test]
+fn indentation_ends_at_1024_levels() {
+    let mut trace = MemoryTrace::new();
+    for level in 0..3000 {
+        raw(&mut trace, Kind::Entry, 100 + level, "dive", level as u16 & 1023);
+    }
+    for level in (0..3000).rev() {
+        raw(&mut trace, Kind::Exit, 10_000 - level, "dive", level as u16 & 1023);
+    }
+    let none = ReplayOptions { fields: Some("none".to_owned()), ..Default::default() };
+    let shown = text(|out| fathom_view::replay(&trace, &none, out));
+    let found = shown.lines().map(|line| (line.len() - line.trim_start_matches(' ').len()) / 2);
+    // The innermost call is one line.
+    let expected = (0..3000).chain((0..2999).rev()).map(|level: usize| level.min(1024));
+    let wrong = found.clone().zip(expected).enumerate().find(|(_, (found, expected))| found != expected);
+    assert_eq!(wrong, None, "line, levels found, levels expected");
+    assert_eq!(found.count(), 5999);
+}
+
+#[test]
 fn longjmp() {
     use Kind::{Entry, Exit};
     let mut trace = MemoryTrace::new();

@@ -31,7 +31,7 @@ pub(crate) struct Case {
     pub(crate) unsteady: bool,
     /// Calls of different stacks are mixed in one task, so that exits come out of order.
     pub(crate) coroutines: bool,
-    /// So deep that a replay, indented, is gigabytes.
+    /// So deep that a replay, indented, is hundreds of megabytes.
     pub(crate) deep: bool,
     pub(crate) requires: Vec<String>,
     pub(crate) timeout: Duration,

@@ -43,6 +43,10 @@ static FIELDS: [Field<Column>; 8] = [
     field("module", "     MODULE NAME", Column::Module),
 ];
 
+/// Levels that are indented for; deeper calls stand below each other. The size of a replay would otherwise grow with the
+/// square of the depth: 100,000 levels of recursion are 20 GB of blanks. The peer records no deeper than this.
+const DEEPEST: usize = 1024;
+
 /// What the columns of a line show.
 #[derive(Clone, Copy)]
 struct Cells {
@@ -340,7 +344,7 @@ impl<'t> Lines<'t> {
             });
             number * offset as usize
         });
-        blanks(&mut self.out, 2 * (depth + column));
+        blanks(&mut self.out, 2 * (depth.min(DEEPEST) + column));
     }
 
     #[inline]
