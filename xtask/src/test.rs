@@ -1,6 +1,6 @@
 //! `cargo xtask test`: everything that can be tested here, summed up in one line.
 
-use crate::paths::{cargo, which};
+use crate::paths::{cargo, target, which};
 use crate::{e2e, fuzz, setup};
 use anyhow::{Context, Result, bail};
 use std::io::{BufRead, BufReader};
@@ -29,6 +29,11 @@ pub(crate) fn main(args: &[String]) -> Result<bool> {
 
     let mut sum = e2e::Summary::default();
     let (mut passed, mut failed) = cargo_tests()?;
+    match runtime_lints()? {
+        Some(true) => passed += 1,
+        Some(false) => failed += 1,
+        None => sum.skipped.push(("lints of the runtime".to_owned(), "clippy is not installed".to_owned())),
+    }
     let end_to_end = e2e::all(tier == Tier::Full)?;
     passed += end_to_end.passed;
     failed += end_to_end.failed;
@@ -62,6 +67,26 @@ fn cargo_tests() -> Result<(u64, u64)> {
     sums.0 += doc.0;
     sums.1 += doc.1;
     Ok(sums)
+}
+
+/// Clippy of the runtime as it is in the traced program: as an ordinary crate, which is what the workspace sees of it,
+/// it is empty. None where there is no clippy.
+fn runtime_lints() -> Result<Option<bool>> {
+    let mut version = cargo();
+    version.args(["clippy", "--version"]).stdout(Stdio::null()).stderr(Stdio::null());
+    if !version.status().context("cannot run cargo")?.success() {
+        return Ok(None);
+    }
+    let mut command = cargo();
+    command.args(["clippy", "--quiet", "--locked", "--package", "fathom-runtime", "--lib", "--target-dir"]);
+    command.arg(target().join("runtime-clippy")).args(["--", "-D", "warnings"]);
+    command.env_remove("CARGO_ENCODED_RUSTFLAGS").env("RUSTFLAGS", "--cfg fathom_preload");
+    // It has a panic handler of its own and no unwinder.
+    command.env("CARGO_PROFILE_DEV_PANIC", "abort");
+    println!("running clippy of the runtime");
+    let passed = command.status().context("cannot run cargo clippy")?.success();
+    println!("test lints of the runtime ... {}", if passed { "ok" } else { "FAILED" });
+    Ok(Some(passed))
 }
 
 /// Runs a test command of cargo, shows its output and sums up what it says. A command that fails without a failed
