@@ -18,13 +18,14 @@
 //!
 //! A compiler's call of `mcount` or `__fentry__` has its return address replaced by that of [`fathom_return`]. The
 //! processor predicts returns from the calls it has seen, so each such return costs a misprediction, about as much
-//! as reading the clock. Where control arrives by a jump instead (patched entries, the PLT), an entry of the *pool*
-//! **calls** the function, and that call's own return address is the replacement: every return is predicted.
-//! The pool is static code, because unwinders find their information by address.
+//! as reading the clock. Where control arrives by a jump instead (patched entries, the PLT), the hook **calls** the
+//! function, and that call's own return address is the replacement: every return is predicted. There is one such call
+//! for all functions, in static code, because unwinders find their information by address; its target is predicted
+//! from the jumps before it, which are different ones for each function.
 //!
 //! # Unwinding
 //!
-//! The pool and the page behind it carry a DWARF expression that finds the original return address in the shadow
+//! The page of return code carries a DWARF expression that finds the original return address in the shadow
 //! stacks: see `docs/unwinding.md`. Nothing is registered and nothing is interposed for it.
 
 use core::arch::{global_asm, naked_asm};
@@ -72,9 +73,9 @@ macro_rules! entry_hook {
             "mov rdx, qword ptr [r11]\n",
             "cmp qword ptr [rax], r11\n",
             "jbe 90f\n",
-            "lea r10, [rip + fathom_pool]\n",
+            "lea r10, [rip + fathom_returns]\n",
             "sub r10, rdx\n",
-            "cmp r10, -{POOL_SIZE}\n",
+            "cmp r10, -{RETURNS}\n",
             "ja 90f\n",
             "cmp rax, qword ptr [rcx + {LIMIT}]\n",
             "jae 90f\n",
@@ -119,7 +120,7 @@ macro_rules! entry_hook {
 pub(crate) unsafe extern "C" fn fentry() {
     naked_asm!(
         entry_hook!("lea r11, [rsp + 48]"),
-        POOL_SIZE = const POOL_SIZE,
+        RETURNS = const RETURNS,
         LIMIT = const crate::state::LIMIT_OFFSET,
         BIAS = const crate::state::SHADOW_BIAS,
         BUF = const crate::state::BUF_OFFSET,
@@ -135,7 +136,7 @@ pub(crate) unsafe extern "C" fn fentry() {
 pub(crate) unsafe extern "C" fn mcount() {
     naked_asm!(
         entry_hook!("lea r11, [rbp + 8]"),
-        POOL_SIZE = const POOL_SIZE,
+        RETURNS = const RETURNS,
         LIMIT = const crate::state::LIMIT_OFFSET,
         BIAS = const crate::state::SHADOW_BIAS,
         BUF = const crate::state::BUF_OFFSET,
@@ -151,7 +152,7 @@ pub(crate) unsafe extern "C" fn mcount() {
 pub(crate) unsafe extern "C" fn _mcount() {
     naked_asm!(
         entry_hook!("lea r11, [rbp + 8]"),
-        POOL_SIZE = const POOL_SIZE,
+        RETURNS = const RETURNS,
         LIMIT = const crate::state::LIMIT_OFFSET,
         BIAS = const crate::state::SHADOW_BIAS,
         BUF = const crate::state::BUF_OFFSET,
@@ -233,7 +234,7 @@ global_asm!(
     entry = sym crate::slow::slow_entry,
     record = sym crate::slow::slow_record,
     exit = sym crate::slow::slow_exit,
-    after = sym crate::pool::after,
+    after = sym crate::calls::after,
 );
 
 /// The end of a call: finds the frame, records the exit, puts the original return address back where it was and leaves
@@ -286,88 +287,163 @@ macro_rules! exit_hook {
     };
 }
 
-/// Entries of the pool, and bytes of each. Every 128th, at the start of a page, is used for the unwind expression.
-pub(crate) const POOL: usize = 16384;
-/// Entries before this one are for functions whose callers count on nothing but the calling convention: library
-/// functions, and those compiled with `-pg`. The others are for patched functions: a caller that was compiled together
-/// with them may know which registers they leave alone (`-fipa-ra`), and the exit preserves all.
-pub(crate) const POOL_PLAIN: usize = POOL / 2;
-/// See [`POOL`].
-pub(crate) const POOL_ENTRY: usize = 32;
-/// Bytes of the pool with the page of the return code behind it. Addresses in it are never a program's own.
-pub(crate) const POOL_SIZE: usize = POOL * POOL_ENTRY + 4096;
+/// Bytes of the page of return code. Addresses in it are never a program's own.
+pub(crate) const RETURNS: usize = 4096;
+
+/// Unwind rules where rsp is slot + 8 and the return address is in the shadow stack. See `docs/unwinding.md`.
+macro_rules! return_rules {
+    () => {
+        concat!(
+            // CFA = slot + 9: unlike slot or slot + 8 it differs from the callee's and the caller's.
+            ".cfi_def_cfa rsp, 1\n",
+            // rsp = CFA - 1
+            ".cfi_escape 0x16, 0x07, 0x02, 0x31, 0x1c\n",
+            // RA = orig of the frame whose slot is CFA - 9, searched from the top of each thread's shadow stack. The
+            // list of threads is found from the first word of the page that the program counter is in.
+            ".cfi_escape 0x16, 0x10, 0x38, 0x39, 0x1c, 0x12, 0x80, 0x00, 0x0b, 0x00, 0xf0, 0x1a, 0x12, 0x06, 0x22, 0x06, 0x12, 0x28, 0x03, 0x00, 0x2f, 0x24, 0x00, 0x12, 0x06, 0x12, 0x06, 0x15, 0x03, 0x29, 0x28, 0x17, 0x00, 0x12, 0x15, 0x02, 0x23, 0x08, 0x06, 0x2b, 0x28, 0x07, 0x00, 0x13, 0x23, 0x10, 0x06, 0x2f, 0xde, 0xff, 0x08, 0x20, 0x1c, 0x2f, 0xe1, 0xff, 0x23, 0x08, 0x06\n",
+        )
+    };
+}
+
+/// A hook that is jumped to, with the index of the function and then the caller's return address on the stack. It
+/// calls the function. `$save` and `$restore` are for r11, `$index` is how far the index is then from rsp, and `$slot`
+/// the slot; the rest is for [`exit_hook`].
+macro_rules! call_hook {
+    ($save:literal, $index:literal, $slot:literal, $restore:literal, $exit:expr) => {
+        concat!(
+            ".cfi_startproc\n",
+            ".cfi_def_cfa rsp, 16\n",
+            "push rax\n.cfi_adjust_cfa_offset 8\n",
+            "push rcx\n.cfi_adjust_cfa_offset 8\n",
+            "push rdx\n.cfi_adjust_cfa_offset 8\n",
+            "push r10\n.cfi_adjust_cfa_offset 8\n",
+            $save,
+            "mov edx, dword ptr [rsp + ",
+            $index,
+            "]\n",
+            "lea rax, [rip + {table}]\n",
+            "lea r11, [rsp + ",
+            $slot,
+            "]\n",
+            "shl rdx, 5\n",
+            "add rdx, rax\n",
+            "cmp byte ptr [rdx + 16], 0\n",
+            "jne 94f\n",
+            "mov rcx, qword ptr [rip + fathom_tls@gottpoff]\n",
+            "mov rcx, qword ptr fs:[rcx]\n",
+            "test rcx, rcx\n",
+            "jz 94f\n",
+            "mov rax, qword ptr [rcx]\n",
+            "cmp qword ptr [rax], r11\n",
+            "jbe 94f\n",
+            "cmp rax, qword ptr [rcx + {LIMIT}]\n",
+            "jae 94f\n",
+            "lea r10, [rip + fathom_returns]\n",
+            "sub r10, qword ptr [r11]\n",
+            "cmp r10, -{RETURNS}\n",
+            "ja 94f\n",
+            "mov r10, qword ptr [r11]\n",
+            "add rax, 32\n",
+            "mov qword ptr [rcx], rax\n",
+            "mov qword ptr [rax + 8], r10\n",
+            "lea r10, [rax + rax - 2 * {BIAS}]\n",
+            "and r10d, 0xffc0\n",
+            "or r10, qword ptr [rdx + 8]\n",
+            "mov rdx, qword ptr [rdx]\n",
+            "mov qword ptr [rax + 16], r10\n",
+            "mov qword ptr [rax], r11\n",
+            "mov qword ptr [rsp + ",
+            $index,
+            "], rdx\n",
+            store_record!("95f"),
+            "83:\n",
+            ".cfi_remember_state\n",
+            $restore,
+            "pop r10\n.cfi_adjust_cfa_offset -8\n",
+            "pop rdx\n.cfi_adjust_cfa_offset -8\n",
+            "pop rcx\n.cfi_adjust_cfa_offset -8\n",
+            "pop rax\n.cfi_adjust_cfa_offset -8\n",
+            // The target is where the index was. Behind the next instruction it is below rsp, but within the red zone;
+            // the call writes its return address into the slot.
+            "84: lea rsp, [rsp + 16]\n",
+            return_rules!(),
+            "call qword ptr [rsp - 16]\n",
+            $exit,
+            ".cfi_restore_state\n",
+            "95: call fathom_to_slow_record\n",
+            "jmp 83b\n",
+            "94:\n",
+            $restore,
+            "pop r10\n.cfi_adjust_cfa_offset -8\n",
+            "pop rdx\n.cfi_adjust_cfa_offset -8\n",
+            "pop rcx\n.cfi_adjust_cfa_offset -8\n",
+            "pop rax\n.cfi_adjust_cfa_offset -8\n",
+            "call fathom_to_slow_call\n",
+            // The zero flag says that the function is to be called, else it is to be jumped to. It is on the stack.
+            "jz 84b\n",
+            "ret\n",
+            ".cfi_endproc\n",
+        )
+    };
+}
 
 global_asm!(
-    ".section .text.fathom_pool, \"ax\", @progbits",
+    ".section .text.fathom_returns, \"ax\", @progbits",
     ".p2align 12",
-    ".hidden fathom_pool",
-    ".globl fathom_pool",
-    ".type fathom_pool,@function",
-    ".cfi_startproc",
-    // At a return address in here rsp is slot + 8. CFA = slot + 9: unlike slot or slot + 8 it differs from the
-    // callee's and the caller's.
-    ".cfi_def_cfa rsp, 1",
-    // rsp = CFA - 1
-    ".cfi_escape 0x16, 0x07, 0x02, 0x31, 0x1c",
-    // RA = orig of the frame whose slot is CFA - 9, searched from the top of each thread's shadow stack. The list of
-    // threads is found from the first word of the page that the program counter is in.
-    ".cfi_escape 0x16, 0x10, 0x38, 0x39, 0x1c, 0x12, 0x80, 0x00, 0x0b, 0x00, 0xf0, 0x1a, 0x12, 0x06, 0x22, 0x06, 0x12, 0x28, 0x03, 0x00, 0x2f, 0x24, 0x00, 0x12, 0x06, 0x12, 0x06, 0x15, 0x03, 0x29, 0x28, 0x17, 0x00, 0x12, 0x15, 0x02, 0x23, 0x08, 0x06, 0x2b, 0x28, 0x07, 0x00, 0x13, 0x23, 0x10, 0x06, 0x2f, 0xde, 0xff, 0x08, 0x20, 0x1c, 0x2f, 0xe1, 0xff, 0x23, 0x08, 0x06",
-    "fathom_pool:",
-    ".set fathom_index, 0",
-    ".rept {PAGES}",
+    ".hidden fathom_returns",
+    ".globl fathom_returns",
+    "fathom_returns:",
     ".quad {threads} - .",
-    ".zero 24",
-    ".set fathom_index, fathom_index + 1",
-    ".rept 127",
-    "99: call fathom_enter",
-    "lea rsp, [rsp + 8]",
-    "call qword ptr [rip + {table} + fathom_index * 32]",
-    ".if fathom_index < {PLAIN}",
-    "jmp fathom_paired_return",
-    ".else",
-    "jmp fathom_careful_return",
-    ".endif",
-    ".p2align 5, 0xcc",
-    ".set fathom_index, fathom_index + 1",
-    ".endr",
-    ".endr",
-    // The page behind the pool.
-    ".quad {threads} - .",
-    "nop",
     ".hidden fathom_return",
     ".globl fathom_return",
+    ".type fathom_return,@function",
+    ".cfi_startproc",
+    return_rules!(),
+    // Unwinders look up the address before a return address.
+    "nop",
     "fathom_return:",
     // The word below rsp is safe from signal frames (red zone). A jump, not a return: the processor's return
     // predictor has already been misled once by the replaced address.
     exit_hook!("", "16", "", "lea rsp, [rsp + 8]\n.cfi_adjust_cfa_offset -8\njmp qword ptr [rsp - 8]"),
     ".cfi_endproc",
+    ".size fathom_return, . - fathom_return",
+    // For functions whose callers count on nothing but the calling convention: library functions, and those compiled
+    // with -pg. r11 is free, and so is at the end all but the result.
     ".p2align 6",
-    ".cfi_startproc",
-    ".cfi_def_cfa rsp, 1",
-    ".cfi_escape 0x16, 0x07, 0x02, 0x31, 0x1c",
-    ".cfi_escape 0x16, 0x10, 0x38, 0x39, 0x1c, 0x12, 0x80, 0x00, 0x0b, 0x00, 0xf0, 0x1a, 0x12, 0x06, 0x22, 0x06, 0x12, 0x28, 0x03, 0x00, 0x2f, 0x24, 0x00, 0x12, 0x06, 0x12, 0x06, 0x15, 0x03, 0x29, 0x28, 0x17, 0x00, 0x12, 0x15, 0x02, 0x23, 0x08, 0x06, 0x2b, 0x28, 0x07, 0x00, 0x13, 0x23, 0x10, 0x06, 0x2f, 0xde, 0xff, 0x08, 0x20, 0x1c, 0x2f, 0xe1, 0xff, 0x23, 0x08, 0x06",
-    "fathom_paired_return:",
-    exit_hook!("", "16", "", "ret"),
-    ".cfi_endproc",
+    ".hidden fathom_call_plain",
+    ".globl fathom_call_plain",
+    ".type fathom_call_plain,@function",
+    "fathom_call_plain:",
+    call_hook!("", "32", "40", "", exit_hook!("", "16", "", "ret")),
+    ".size fathom_call_plain, . - fathom_call_plain",
+    // For patched functions: a caller that was compiled together with them may know which registers they leave alone
+    // (-fipa-ra). All are preserved.
     ".p2align 6",
-    ".cfi_startproc",
-    ".cfi_def_cfa rsp, 1",
-    ".cfi_escape 0x16, 0x07, 0x02, 0x31, 0x1c",
-    ".cfi_escape 0x16, 0x10, 0x38, 0x39, 0x1c, 0x12, 0x80, 0x00, 0x0b, 0x00, 0xf0, 0x1a, 0x12, 0x06, 0x22, 0x06, 0x12, 0x28, 0x03, 0x00, 0x2f, 0x24, 0x00, 0x12, 0x06, 0x12, 0x06, 0x15, 0x03, 0x29, 0x28, 0x17, 0x00, 0x12, 0x15, 0x02, 0x23, 0x08, 0x06, 0x2b, 0x28, 0x07, 0x00, 0x13, 0x23, 0x10, 0x06, 0x2f, 0xde, 0xff, 0x08, 0x20, 0x1c, 0x2f, 0xe1, 0xff, 0x23, 0x08, 0x06",
-    "fathom_careful_return:",
-    exit_hook!(
-        "push rcx\n.cfi_adjust_cfa_offset 8\npush r10\n.cfi_adjust_cfa_offset 8\npush r11\n.cfi_adjust_cfa_offset 8\n",
+    ".hidden fathom_call_careful",
+    ".globl fathom_call_careful",
+    ".type fathom_call_careful,@function",
+    "fathom_call_careful:",
+    call_hook!(
+        "push r11\n.cfi_adjust_cfa_offset 8\n",
         "40",
-        "pop r11\n.cfi_adjust_cfa_offset -8\npop r10\n.cfi_adjust_cfa_offset -8\npop rcx\n.cfi_adjust_cfa_offset -8\n",
-        "ret"
+        "48",
+        "pop r11\n.cfi_adjust_cfa_offset -8\n",
+        exit_hook!(
+            "push rcx\n.cfi_adjust_cfa_offset 8\npush r10\n.cfi_adjust_cfa_offset 8\npush r11\n.cfi_adjust_cfa_offset 8\n",
+            "40",
+            "pop r11\n.cfi_adjust_cfa_offset -8\npop r10\n.cfi_adjust_cfa_offset -8\npop rcx\n.cfi_adjust_cfa_offset -8\n",
+            "ret"
+        )
     ),
-    ".cfi_endproc",
-    ".size fathom_pool, . - fathom_pool",
+    ".size fathom_call_careful, . - fathom_call_careful",
+    // An error if the code does not fit in its page.
+    ".org fathom_returns + {RETURNS}, 0xcc",
     ".text",
-    PAGES = const POOL / 128,
-    PLAIN = const POOL_PLAIN,
     threads = sym crate::state::THREADS,
-    table = sym crate::pool::TABLE,
+    table = sym crate::calls::TABLE,
+    RETURNS = const RETURNS,
+    LIMIT = const crate::state::LIMIT_OFFSET,
+    BIAS = const crate::state::SHADOW_BIAS,
     BUF = const crate::state::BUF_OFFSET,
 );
 
@@ -392,129 +468,62 @@ global_asm!(
 );
 
 global_asm!(
-    // Called by a pool entry: the return address gives the index, the slot is above it.
-    ".p2align 6",
-    ".type fathom_enter,@function",
-    "fathom_enter:",
+    // Called by a call hook with all registers as they were; behind the return address are the index of the function
+    // and the slot. Special functions, first calls, unusual stacks: the six argument registers are in memory for the
+    // slow path, which may change them (environment of exec).
+    ".hidden fathom_to_slow_call",
+    ".globl fathom_to_slow_call",
+    ".type fathom_to_slow_call,@function",
+    "fathom_to_slow_call:",
     ".cfi_startproc",
-    ".cfi_def_cfa rsp, 16",
-    "push rax\n.cfi_adjust_cfa_offset 8",
-    "push rcx\n.cfi_adjust_cfa_offset 8",
-    "push rdx\n.cfi_adjust_cfa_offset 8",
-    "push r10\n.cfi_adjust_cfa_offset 8",
-    "push r11\n.cfi_adjust_cfa_offset 8",
-    "lea r11, [rsp + 48]",
-    "lea r10, [rip + fathom_pool]",
-    "mov rdx, qword ptr [rsp + 40]",
-    "sub rdx, r10",
-    "lea rax, [rip + {table}]",
-    // rdx = 32 * index + 5: the function's entry in the table, plus 5.
-    "add rdx, rax",
-    "cmp byte ptr [rdx - 5 + 16], 0",
-    "jne 94f",
-    "mov rcx, qword ptr [rip + fathom_tls@gottpoff]",
-    "mov rcx, qword ptr fs:[rcx]",
-    "test rcx, rcx",
-    "jz 94f",
-    "mov rax, qword ptr [rcx]",
-    "cmp qword ptr [rax], r11",
-    "jbe 94f",
-    "cmp rax, qword ptr [rcx + {LIMIT}]",
-    "jae 94f",
-    "sub r10, qword ptr [r11]",
-    "cmp r10, -{POOL_SIZE}",
-    "ja 94f",
-    "mov r10, qword ptr [r11]",
-    "add rax, 32",
-    "mov qword ptr [rcx], rax",
-    "mov qword ptr [rax + 8], r10",
-    "lea r10, [rax + rax - 2 * {BIAS}]",
-    "and r10d, 0xffc0",
-    "or r10, qword ptr [rdx - 5 + 8]",
-    "mov qword ptr [rax + 16], r10",
-    "mov qword ptr [rax], r11",
-    store_record!("95f"),
-    "83:",
-    ".cfi_remember_state",
-    "pop r11\n.cfi_adjust_cfa_offset -8",
-    "pop r10\n.cfi_adjust_cfa_offset -8",
-    "pop rdx\n.cfi_adjust_cfa_offset -8",
-    "pop rcx\n.cfi_adjust_cfa_offset -8",
-    "pop rax\n.cfi_adjust_cfa_offset -8",
-    "ret",
-    ".cfi_restore_state",
-    "95: call fathom_to_slow_record",
-    "jmp 83b",
-    // Special functions, first calls, unusual stacks: all six argument registers are in memory for the slow path,
-    // which may change them (environment of exec).
-    "94: pop r11\n.cfi_adjust_cfa_offset -8",
-    "pop r10\n.cfi_adjust_cfa_offset -8",
-    "pop rdx\n.cfi_adjust_cfa_offset -8",
-    "pop rcx\n.cfi_adjust_cfa_offset -8",
-    "pop rax\n.cfi_adjust_cfa_offset -8",
+    ".cfi_def_cfa rsp, 24",
     "push rbp\n.cfi_adjust_cfa_offset 8\n.cfi_rel_offset rbp, 0",
     "mov rbp, rsp\n.cfi_def_cfa_register rbp",
     "push rax\npush r10\npush r11\npush r11",
     "push r9\npush r8\npush rcx\npush rdx\npush rsi\npush rdi",
     "mov rdi, rsp",
-    "mov rsi, qword ptr [rbp + 8]",
-    "lea rdx, [rbp + 16]",
+    "mov rsi, qword ptr [rbp + 16]",
+    "lea rdx, [rbp + 24]",
     "sub rsp, 256\nand rsp, -16",
-    "movups xmmword ptr [rsp], xmm0\nmovups xmmword ptr [rsp+16], xmm1",
-    "movups xmmword ptr [rsp+32], xmm2\nmovups xmmword ptr [rsp+48], xmm3",
-    "movups xmmword ptr [rsp+64], xmm4\nmovups xmmword ptr [rsp+80], xmm5",
-    "movups xmmword ptr [rsp+96], xmm6\nmovups xmmword ptr [rsp+112], xmm7",
-    "movups xmmword ptr [rsp+128], xmm8\nmovups xmmword ptr [rsp+144], xmm9",
-    "movups xmmword ptr [rsp+160], xmm10\nmovups xmmword ptr [rsp+176], xmm11",
-    "movups xmmword ptr [rsp+192], xmm12\nmovups xmmword ptr [rsp+208], xmm13",
-    "movups xmmword ptr [rsp+224], xmm14\nmovups xmmword ptr [rsp+240], xmm15",
+    "movups xmmword ptr [rsp+0], xmm0\nmovups xmmword ptr [rsp+16], xmm1\nmovups xmmword ptr [rsp+32], xmm2\nmovups xmmword ptr [rsp+48], xmm3\nmovups xmmword ptr [rsp+64], xmm4\nmovups xmmword ptr [rsp+80], xmm5\nmovups xmmword ptr [rsp+96], xmm6\nmovups xmmword ptr [rsp+112], xmm7\nmovups xmmword ptr [rsp+128], xmm8\nmovups xmmword ptr [rsp+144], xmm9\nmovups xmmword ptr [rsp+160], xmm10\nmovups xmmword ptr [rsp+176], xmm11\nmovups xmmword ptr [rsp+192], xmm12\nmovups xmmword ptr [rsp+208], xmm13\nmovups xmmword ptr [rsp+224], xmm14\nmovups xmmword ptr [rsp+240], xmm15\n",
     "call {slow}",
-    "movups xmm0, xmmword ptr [rsp]\nmovups xmm1, xmmword ptr [rsp+16]",
-    "movups xmm2, xmmword ptr [rsp+32]\nmovups xmm3, xmmword ptr [rsp+48]",
-    "movups xmm4, xmmword ptr [rsp+64]\nmovups xmm5, xmmword ptr [rsp+80]",
-    "movups xmm6, xmmword ptr [rsp+96]\nmovups xmm7, xmmword ptr [rsp+112]",
-    "movups xmm8, xmmword ptr [rsp+128]\nmovups xmm9, xmmword ptr [rsp+144]",
-    "movups xmm10, xmmword ptr [rsp+160]\nmovups xmm11, xmmword ptr [rsp+176]",
-    "movups xmm12, xmmword ptr [rsp+192]\nmovups xmm13, xmmword ptr [rsp+208]",
-    "movups xmm14, xmmword ptr [rsp+224]\nmovups xmm15, xmmword ptr [rsp+240]",
-    // rdx says how to go on: 0 plainly to the function in rax, 1 through the pool entry, else by that gadget.
+    "movups xmm0, xmmword ptr [rsp+0]\nmovups xmm1, xmmword ptr [rsp+16]\nmovups xmm2, xmmword ptr [rsp+32]\nmovups xmm3, xmmword ptr [rsp+48]\nmovups xmm4, xmmword ptr [rsp+64]\nmovups xmm5, xmmword ptr [rsp+80]\nmovups xmm6, xmmword ptr [rsp+96]\nmovups xmm7, xmmword ptr [rsp+112]\nmovups xmm8, xmmword ptr [rsp+128]\nmovups xmm9, xmmword ptr [rsp+144]\nmovups xmm10, xmmword ptr [rsp+160]\nmovups xmm11, xmmword ptr [rsp+176]\nmovups xmm12, xmmword ptr [rsp+192]\nmovups xmm13, xmmword ptr [rsp+208]\nmovups xmm14, xmmword ptr [rsp+224]\nmovups xmm15, xmmword ptr [rsp+240]\n",
+    "mov qword ptr [rbp + 16], rax",
     "cmp rdx, 1",
-    "je 96f",
-    "mov qword ptr [rbp + 8], rax",
-    "test rdx, rdx",
-    "jz 96f",
-    "mov qword ptr [rbp - 16], rdx",
+    "ja 97f",
+    // Nothing from here to the hook's jz changes the flags.
+    ".cfi_remember_state",
     "lea rsp, [rbp - 80]",
     "pop rdi\npop rsi\npop rdx\npop rcx\npop r8\npop r9\npop r11\npop r11\npop r10\npop rax",
-    ".cfi_remember_state",
-    "pop rbp\n.cfi_def_cfa rsp, 16",
-    "pop r11\n.cfi_adjust_cfa_offset -8",
+    "pop rbp\n.cfi_def_cfa rsp, 24",
+    "ret",
+    ".cfi_restore_state",
+    "97: mov qword ptr [rbp - 16], rdx",
+    "lea rsp, [rbp - 80]",
+    "pop rdi\npop rsi\npop rdx\npop rcx\npop r8\npop r9\npop r11\npop r11\npop r10\npop rax",
+    "pop rbp\n.cfi_def_cfa rsp, 24",
+    "mov r11, qword ptr [rsp + 8]",
+    "lea rsp, [rsp + 16]\n.cfi_adjust_cfa_offset -16",
     // The function wants to be called from the caller's module: it returns to a bare return instruction there, and
     // that returns to fathom_after, with the stack as the caller expects it.
     "lea rax, [rip + fathom_after]",
     "push rax\n.cfi_adjust_cfa_offset 8",
     "push r10\n.cfi_adjust_cfa_offset 8",
     "jmp r11",
-    ".cfi_restore_state",
-    "96: lea rsp, [rbp - 80]",
-    "pop rdi\npop rsi\npop rdx\npop rcx\npop r8\npop r9\npop r11\npop r11\npop r10\npop rax",
-    "pop rbp\n.cfi_def_cfa rsp, 16",
-    "ret",
     ".cfi_endproc",
-    ".size fathom_enter, . - fathom_enter",
-    table = sym crate::pool::TABLE,
-    slow = sym crate::pool::slow_call,
-    POOL_SIZE = const POOL_SIZE,
-    LIMIT = const crate::state::LIMIT_OFFSET,
-    BIAS = const crate::state::SHADOW_BIAS,
-    BUF = const crate::state::BUF_OFFSET,
+    ".size fathom_to_slow_call, . - fathom_to_slow_call",
+    slow = sym crate::calls::slow_call,
 );
 
 unsafe extern "C" {
     /// The return trampoline of replaced return addresses. Only its address is used.
     pub(crate) fn fathom_return();
-    /// The pool. Only its address is used.
-    pub(crate) fn fathom_pool();
+    /// The page of return code. Only its address is used.
+    pub(crate) fn fathom_returns();
+    /// The call hook of library functions and of `-mfentry`. Only its address is used.
+    pub(crate) fn fathom_call_plain();
+    /// The call hook of other patched functions. Only its address is used.
+    pub(crate) fn fathom_call_careful();
 }
 
 // The compiler calls these whatever the code says. libc's would do, but use vector registers that the hooks have
@@ -542,5 +551,5 @@ pub(crate) fn return_address() -> usize {
 /// Whether an address is one that stands in a slot for the original.
 #[inline]
 pub(crate) fn is_ours(address: usize) -> bool {
-    address.wrapping_sub(fathom_pool as *const () as usize) < POOL_SIZE
+    address.wrapping_sub(fathom_returns as *const () as usize) < RETURNS
 }

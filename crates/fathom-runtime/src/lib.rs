@@ -11,6 +11,8 @@
 #[cfg(fathom_preload)]
 mod asm;
 #[cfg(fathom_preload)]
+mod calls;
+#[cfg(fathom_preload)]
 mod cyg;
 #[cfg(fathom_preload)]
 mod init;
@@ -18,8 +20,6 @@ mod init;
 mod patch;
 #[cfg(fathom_preload)]
 mod plt;
-#[cfg(fathom_preload)]
-mod pool;
 #[cfg(fathom_preload)]
 mod segment;
 #[cfg(fathom_preload)]

@@ -1,16 +1,14 @@
 //! Entries that can be patched: the NOPs of `-fpatchable-function-entry`, the calls of `-mfentry`. They become jumps to
-//! pool entries, through a stub near the module; where the pool is used up they stay as they are.
+//! the stubs of call hooks, near the module.
 
+use crate::calls::{Function, Stubs};
 use crate::init::Plan;
-use crate::pool::{self, Function};
 use crate::{plt, sys};
 use fathom_abi::plan::{Site, kind};
 use fathom_abi::record::{ADDR_SHIFT, MAGIC};
 
 /// Length of a call or jump with a 32-bit distance.
 const CODE: usize = 5;
-/// Length of a stub: `jmp [rip + 0]`, the address, padding.
-const STUB: usize = 16;
 /// A stub is at most this far from its site.
 const REACH: usize = 1 << 30;
 const JUMP: u8 = 0xe9;
@@ -24,13 +22,11 @@ pub(crate) fn apply(plan: &Plan) -> u32 {
         let count = rest.iter().take_while(|s| (s.addr as usize) - from < REACH / 2).count();
         let (group, others) = rest.split_at(count);
         rest = others;
-        let len = (count * STUB).next_multiple_of(4096);
-        let Some(stubs) = map_below(from, len) else {
-            failed += count as u32;
-            continue;
-        };
-        failed += patch_group(group, stubs);
-        plt::protect(stubs, len, sys::PROT_READ | sys::PROT_EXEC);
+        let len = Stubs::len(count);
+        match map_below(from, len) {
+            Some(memory) => failed += patch_group(group, Stubs::begin(memory, len)),
+            None => failed += count as u32,
+        }
     }
     failed
 }
@@ -58,16 +54,7 @@ fn map_below(address: usize, len: usize) -> Option<usize> {
     None
 }
 
-/// A jump to anywhere.
-fn write_stub(at: usize, target: usize) {
-    // SAFETY: callers pass places in memory from `map_below`.
-    unsafe {
-        (at as *mut [u8; 6]).write([0xff, 0x25, 0, 0, 0, 0]);
-        ((at + 6) as *mut usize).write_unaligned(target);
-    }
-}
-
-fn patch_group(sites: &[Site], stubs: usize) -> u32 {
+fn patch_group(sites: &[Site], mut stubs: Stubs) -> u32 {
     let (Some(first), Some(last)) = (sites.first(), sites.last()) else { return 0 };
     let from = first.addr as usize & !0xfff;
     let to = (last.addr as usize + size_of_val(&last.expect)).next_multiple_of(4096);
@@ -75,37 +62,44 @@ fn patch_group(sites: &[Site], stubs: usize) -> u32 {
     if !plt::protect(from, to - from, sys::PROT_READ | sys::PROT_WRITE | sys::PROT_EXEC) {
         return sites.len() as u32;
     }
-    let mut failed = 0;
-    for (i, site) in sites.iter().enumerate() {
-        failed += u32::from(!patch(site, stubs + i * STUB));
+    // All stubs first: they have to be executable before anybody is led to them.
+    let first_stub = stubs.next_stub();
+    let made = sites.iter().take_while(|site| add_stub(site, &mut stubs)).count();
+    let mut failed = sites.len() - made;
+    if stubs.finish() {
+        for (i, site) in sites[..made].iter().enumerate() {
+            failed += usize::from(!patch(site, first_stub + i * Stubs::SIZE));
+        }
+    } else {
+        failed = sites.len();
     }
     plt::protect(from, to - from, sys::PROT_READ | sys::PROT_EXEC);
-    failed
+    failed as u32
 }
 
-/// Patches one site; `stub` is the place for its jump to the pool.
-fn patch(site: &Site, stub: usize) -> bool {
-    let (at, len, calls) = (site.addr as usize, usize::from(site.len), site.calls != 0);
-    // SAFETY: inside the mapping that was made writable.
-    let now = unsafe { core::slice::from_raw_parts(at as *const u8, len) };
-    if len < CODE || len > site.expect.len() || now != &site.expect[..len] {
-        return false;
-    }
-    let body = at + len;
+/// Makes the stub of a site; false when there is no room.
+fn add_stub(site: &Site, stubs: &mut Stubs) -> bool {
+    let body = site.addr + u64::from(site.len);
     let function = Function {
-        target: body,
-        word: ((body as u64) << ADDR_SHIFT) | MAGIC,
+        target: body as usize,
+        word: (body << ADDR_SHIFT) | MAGIC,
         special: 0,
         kind: kind::NORMAL,
         record: 1,
         reserved: [0; 5],
         gadget: 0,
     };
-    let Some(entry) = pool::add(function, !calls) else {
-        // A call works as it is.
-        return calls;
-    };
-    write_stub(stub, entry);
+    stubs.add(function, site.calls == 0).is_some()
+}
+
+/// Makes a site jump to its stub, if it is what the recorder expected.
+fn patch(site: &Site, stub: usize) -> bool {
+    let (at, len) = (site.addr as usize, usize::from(site.len));
+    // SAFETY: inside the mapping that was made writable.
+    let now = unsafe { core::slice::from_raw_parts(at as *const u8, len) };
+    if len < CODE || len > site.expect.len() || now != &site.expect[..len] {
+        return false;
+    }
     let distance = stub as isize - (at + CODE) as isize;
     let d = (distance as i32).to_le_bytes();
     // SAFETY: as above; the bytes are what the recorder expected.

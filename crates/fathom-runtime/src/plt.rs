@@ -1,7 +1,7 @@
-//! Library calls: GOT entries are made to lead to pool entries; and the environment that started programs need.
+//! Library calls: GOT entries are made to lead to call hooks; and the environment that started programs need.
 
+use crate::calls::{Function, Registers, Stubs};
 use crate::init::{Plan, c_string, variable};
-use crate::pool::{self, Function, Registers};
 use crate::state::PROCESS;
 use crate::{init, sys};
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -83,32 +83,50 @@ pub(crate) fn find_libc() {
 
 /// Hooks the slots of a plan. Returns how many could not be.
 pub(crate) fn apply(plan: &Plan) -> u32 {
-    let mut failed = 0;
+    let all = plan.slots.len();
+    let len = Stubs::len(all);
+    let Some(memory) = (if all == 0 { None } else { sys::map(len, 0) }) else { return all as u32 };
+    let stubs = Stubs::begin(memory as usize, len);
+    // The stubs have to be executable before anybody is led to them, so the slots are changed in a second round. Which
+    // slot has which stub follows from their order.
+    let first = stubs.next_stub();
+    let Some(made) = add_all(stubs, plan) else { return all as u32 };
     let mut page = Page::none();
-    for slot in plan.slots {
-        let hooked = target_of(slot, plan.strings).and_then(|target| {
-            let special = slot.kind != kind::NORMAL || slot.flags & SLOT_RECORD == 0;
-            let function = Function {
-                target,
-                word: (slot.addr << ADDR_SHIFT) | MAGIC,
-                special: u8::from(special),
-                kind: slot.kind,
-                record: slot.flags & SLOT_RECORD,
-                reserved: [0; 5],
-                gadget: slot.gadget as usize,
-            };
-            pool::add(function, false)
-        });
-        let Some(entry) = hooked.filter(|_| slot.flags & SLOT_READ_ONLY == 0 || page.open(slot.got as usize))
-        else {
-            failed += 1;
-            continue;
-        };
-        // SAFETY: the recorder has found a GOT entry here, writable or made so.
-        unsafe { (*(slot.got as *const AtomicUsize)).store(entry, Ordering::Release) };
+    let mut stub = first;
+    let mut hooked = 0;
+    for slot in plan.slots.iter().filter(|slot| target_of(slot, plan.strings).is_some()).take(made) {
+        if slot.flags & SLOT_READ_ONLY == 0 || page.open(slot.got as usize) {
+            // SAFETY: the recorder has found a GOT entry here, writable or made so.
+            unsafe { (*(slot.got as *const AtomicUsize)).store(stub, Ordering::Release) };
+            hooked += 1;
+        }
+        stub += Stubs::SIZE;
     }
     page.close();
-    failed
+    (all - hooked) as u32
+}
+
+/// Makes the stubs of all slots whose functions are known, in order; how many.
+fn add_all(mut stubs: Stubs, plan: &Plan) -> Option<usize> {
+    let mut made = 0;
+    for slot in plan.slots {
+        let Some(target) = target_of(slot, plan.strings) else { continue };
+        let special = slot.kind != kind::NORMAL || slot.flags & SLOT_RECORD == 0;
+        let function = Function {
+            target,
+            word: (slot.addr << ADDR_SHIFT) | MAGIC,
+            special: u8::from(special),
+            kind: slot.kind,
+            record: slot.flags & SLOT_RECORD,
+            reserved: [0; 5],
+            gadget: slot.gadget as usize,
+        };
+        if stubs.add(function, false).is_none() {
+            break;
+        }
+        made += 1;
+    }
+    stubs.finish().then_some(made)
 }
 
 /// Where a GOT entry leads, or has to lead once it is bound. `None` when it cannot be known.

@@ -1,4 +1,4 @@
-//! The functions that are entered through the pool: library functions and patched ones.
+//! The functions that are entered by a jump to a call hook: library functions and patched ones.
 //!
 //! What is special about a function (returns twice, starts a process, ends frames) comes from the plan as a
 //! [`kind`]; no name is compared here.
@@ -7,7 +7,7 @@ use crate::slow::{self, Busy, block_of};
 use crate::state::{self, CYG};
 use crate::{asm, init, plt, segment, sys};
 use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU32, Ordering};
 use fathom_abi::plan::kind;
 use fathom_abi::record::{EXIT, TYPE_MASK};
 
@@ -29,40 +29,96 @@ pub(crate) struct Function {
     pub(crate) gadget: usize,
 }
 
-const _: () = assert!(size_of::<Function>() == asm::POOL_ENTRY);
+const _: () = assert!(size_of::<Function>() == 32);
 
-/// The functions, by index of their pool entries.
+/// Functions that a process can hook. Two megabytes, of which only the used part is ever touched.
+const CAPACITY: usize = 1 << 16;
+
+/// The functions, by index.
 #[repr(C, align(64))]
-pub(crate) struct Table(UnsafeCell<[u8; asm::POOL * asm::POOL_ENTRY]>);
+pub(crate) struct Table(UnsafeCell<[u8; CAPACITY * size_of::<Function>()]>);
 
-// SAFETY: an entry is written before its pool entry is led to, and not changed after.
+// SAFETY: an entry is written before anybody is led to it, and not changed after.
 unsafe impl Sync for Table {}
 
 /// See [`Table`].
-pub(crate) static TABLE: Table = Table(UnsafeCell::new([0; asm::POOL * asm::POOL_ENTRY]));
+pub(crate) static TABLE: Table = Table(UnsafeCell::new([0; CAPACITY * size_of::<Function>()]));
 
-/// First entries that are not used, of the two parts of the pool.
-static NEXT: [AtomicUsize; 2] = [AtomicUsize::new(1), AtomicUsize::new(asm::POOL_PLAIN + 1)];
+/// First entry that is not used.
+static NEXT: AtomicU32 = AtomicU32::new(0);
 
 fn function(index: usize) -> *mut Function {
     TABLE.0.get().cast::<Function>().wrapping_add(index)
 }
 
-/// Takes a pool entry for a function and returns its address; `None` when the pool is used up. `careful`: callers may
-/// know which registers the function leaves alone.
-pub(crate) fn add(f: Function, careful: bool) -> Option<usize> {
-    let (next, end) = if careful { (&NEXT[1], asm::POOL) } else { (&NEXT[0], asm::POOL_PLAIN) };
-    let mut index = next.fetch_add(1, Ordering::Relaxed);
-    if index.is_multiple_of(128) {
-        // The head of a page.
-        index = next.fetch_add(1, Ordering::Relaxed);
-    }
-    if index >= end {
+/// Adds a function and returns its index; `None` when the table is full.
+fn add(f: Function) -> Option<u32> {
+    let index = NEXT.fetch_add(1, Ordering::Relaxed);
+    if index as usize >= CAPACITY {
         return None;
     }
     // SAFETY: inside the table, and ours alone until somebody is led to it.
-    unsafe { function(index).write(f) };
-    Some(asm::fathom_pool as *const () as usize + index * asm::POOL_ENTRY)
+    unsafe { function(index as usize).write(f) };
+    Some(index)
+}
+
+/// Code in memory of ours: for each function a stub that pushes its index and jumps to a call hook. Many stubs in one
+/// cache line's reach; the words of the functions follow each other in the table.
+pub(crate) struct Stubs {
+    at: usize,
+    next: usize,
+    end: usize,
+}
+
+impl Stubs {
+    /// Bytes of a stub.
+    pub(crate) const SIZE: usize = 16;
+    /// The two hooks' addresses stand in front.
+    const HEAD: usize = 16;
+
+    /// Bytes that so many stubs need.
+    pub(crate) fn len(count: usize) -> usize {
+        (Self::HEAD + count * Self::SIZE).next_multiple_of(4096)
+    }
+
+    /// Stubs in writable memory of [`Stubs::len`] bytes.
+    pub(crate) fn begin(at: usize, len: usize) -> Stubs {
+        let hooks =
+            [asm::fathom_call_plain as *const () as usize, asm::fathom_call_careful as *const () as usize];
+        // SAFETY: callers pass fresh memory of theirs.
+        unsafe { (at as *mut [usize; 2]).write(hooks) };
+        Stubs { at, next: at + Self::HEAD, end: at + len }
+    }
+
+    /// Where the next stub will be.
+    pub(crate) fn next_stub(&self) -> usize {
+        self.next
+    }
+
+    /// Address of a stub for a function; `None` when there is no room. `careful`: callers may know which registers the
+    /// function leaves alone.
+    pub(crate) fn add(&mut self, f: Function, careful: bool) -> Option<usize> {
+        if self.next + Self::SIZE > self.end {
+            return None;
+        }
+        let index = add(f)?;
+        let stub = self.next;
+        self.next += Self::SIZE;
+        let hook = self.at + if careful { 8 } else { 0 };
+        let mut code = [0xccu8; Self::SIZE];
+        code[0] = 0x68; // push imm32
+        code[1..5].copy_from_slice(&index.to_le_bytes());
+        code[5..7].copy_from_slice(&[0xff, 0x25]); // jmp [rip + disp32]
+        code[7..11].copy_from_slice(&((hook as isize - (stub + 11) as isize) as i32).to_le_bytes());
+        // SAFETY: inside our memory, and nobody is led here yet.
+        unsafe { (stub as *mut [u8; Self::SIZE]).write(code) };
+        Some(stub)
+    }
+
+    /// Makes the code executable.
+    pub(crate) fn finish(self) -> bool {
+        plt::protect(self.at, self.end - self.at, sys::PROT_READ | sys::PROT_EXEC)
+    }
 }
 
 /// The argument registers of a call, in order; changed values take effect.
@@ -79,12 +135,11 @@ pub(crate) struct Way {
 
 /// Jump to the function: nothing is to be seen of its return.
 const PLAIN: usize = 0;
-/// Let the pool entry call the function: its frame is in place.
+/// Let the call hook call the function: its frame is in place.
 const PAIRED: usize = 1;
 
-/// A call that the fast path did not take. `from` is the return address in its pool entry.
-pub(crate) extern "C" fn slow_call(registers: &mut Registers, from: usize, slot: usize) -> Way {
-    let index = (from - asm::fathom_pool as *const () as usize) / asm::POOL_ENTRY;
+/// A call that the fast path did not take.
+pub(crate) extern "C" fn slow_call(registers: &mut Registers, index: usize, slot: usize) -> Way {
     // SAFETY: only filled entries are led to.
     let f = unsafe { &*function(index) };
     if matches!(f.kind, kind::EXEC..=kind::EXECLE) {
