@@ -22,6 +22,9 @@ use std::time::{Duration, Instant};
 /// How long the drain sleeps when there is nothing to do, at least and at most.
 const IDLE: (Duration, Duration) = (Duration::from_micros(200), Duration::from_millis(4));
 
+/// With this in the environment the time stamp counter is not used, as where it is not reliable: to try that path.
+const NO_TSC: &str = "FATHOM_NO_TSC";
+
 /// Runs a program and records it.
 ///
 /// # Errors
@@ -37,7 +40,7 @@ pub fn record(options: &Options) -> Result<Outcome, Error> {
         Some(path) => path.canonicalize().map_err(|e| Error::io("open", path, e))?,
         None => runtime_file::install()?,
     };
-    let tsc = host::tsc_is_usable();
+    let tsc = host::tsc_is_usable() && std::env::var_os(NO_TSC).is_none();
     let sizes = sizes(options);
     let writer = DirectoryWriter::create(&options.dir, "")?;
     let clock = if tsc { CLOCK_TSC } else { CLOCK_MONOTONIC };

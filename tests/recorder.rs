@@ -1,0 +1,172 @@
+//! What recordings survive: a recorder or a program that is killed, a clock that cannot be used.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+const FATHOM: &str = env!("CARGO_BIN_EXE_fathom");
+
+/// Calls `work` for ever (or as often as its argument says), every few milliseconds.
+const PROGRAM: &str = r#"
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+int work(int i) { return i * 3; }
+int main(int c, char **v) {
+    long n = c > 1 ? atol(v[1]) : 1000000, s = 0;
+    for (long i = 0; i < n; i++) { s += work(i); usleep(2000); }
+    printf("%ld\n", s);
+    return 0;
+}
+"#;
+
+fn build(dir: &Path) -> PathBuf {
+    let source = dir.join("steady.c");
+    std::fs::write(&source, PROGRAM).unwrap();
+    let program = dir.join("steady");
+    let status = Command::new("cc")
+        .args(["-pg", "-O0", "-o"])
+        .arg(&program)
+        .arg(&source)
+        .status()
+        .expect("cc is installed");
+    assert!(status.success());
+    program
+}
+
+fn record(dir: &Path, args: &[&str]) -> Child {
+    Command::new(FATHOM)
+        .args(["record", "-d", "trace", "./steady"])
+        .args(args)
+        .current_dir(dir)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+/// What a reading command prints on stdout and stderr.
+fn read(dir: &Path, words: &[&str]) -> (String, String) {
+    let out = Command::new(FATHOM)
+        .args(words)
+        .args(["--no-pager", "-d", "trace"])
+        .current_dir(dir)
+        .output()
+        .unwrap();
+    assert!(out.status.success(), "{words:?}: {}", String::from_utf8_lossy(&out.stderr));
+    (String::from_utf8(out.stdout).unwrap(), String::from_utf8(out.stderr).unwrap())
+}
+
+/// How often a function was called, from `report`.
+fn calls(dir: &Path, name: &str) -> u64 {
+    let (report, _) = read(dir, &["report"]);
+    let line = report.lines().find(|l| l.split_whitespace().last() == Some(name));
+    let line = line.unwrap_or_else(|| panic!("no {name} in:\n{report}"));
+    line.split_whitespace().rev().nth(1).unwrap().parse().unwrap()
+}
+
+/// The program that a recorder has started.
+fn child_of(recorder: u32) -> i32 {
+    let path = format!("/proc/{recorder}/task/{recorder}/children");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while Instant::now() < deadline {
+        let children = std::fs::read_to_string(&path).unwrap_or_default();
+        if let Some(pid) = children.split_whitespace().next() {
+            return pid.parse().unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    panic!("no child of {recorder}");
+}
+
+fn kill(pid: i32, signal: &str) {
+    assert!(Command::new("kill").args([signal, &pid.to_string()]).status().unwrap().success());
+}
+
+/// Gives the program time for some calls.
+fn a_while() {
+    std::thread::sleep(Duration::from_millis(600));
+}
+
+#[test]
+fn killed_program() {
+    let dir = tempfile::tempdir().unwrap();
+    build(dir.path());
+    let recorder = record(dir.path(), &[]);
+    let program = child_of(recorder.id());
+    a_while();
+    kill(program, "-KILL");
+    let out = recorder.wait_with_output().unwrap();
+    assert_eq!(out.status.code(), Some(2), "killed by a signal");
+    assert!(calls(dir.path(), "work") > 5);
+    assert_eq!(calls(dir.path(), "main"), 1);
+}
+
+#[test]
+fn killed_recorder_leaves_the_program_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    build(dir.path());
+    let mut recorder = record(dir.path(), &["500"]);
+    let program = child_of(recorder.id());
+    a_while();
+    recorder.kill().unwrap();
+    let (_, warning) = read(dir.path(), &["report"]);
+    assert!(warning.contains("was not finished"), "{warning}");
+    let recorded = calls(dir.path(), "work");
+    assert!(recorded > 5);
+    assert!(Path::new(&format!("/proc/{program}")).exists(), "the program goes on");
+    // Its output is on the pipe that the recorder has inherited to it.
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut recorder.stdout.take().unwrap(), &mut text).unwrap();
+    assert_eq!(text, "374250\n", "3 * (0 + ... + 499)");
+    recorder.wait().unwrap();
+    assert_eq!(calls(dir.path(), "work"), recorded, "recovered once");
+}
+
+#[test]
+fn both_killed() {
+    let dir = tempfile::tempdir().unwrap();
+    build(dir.path());
+    let mut recorder = record(dir.path(), &[]);
+    let program = child_of(recorder.id());
+    a_while();
+    recorder.kill().unwrap();
+    kill(program, "-KILL");
+    recorder.wait().unwrap();
+    assert!(calls(dir.path(), "work") > 5);
+    let (dump, _) = read(dir.path(), &["dump"]);
+    let entries = dump.lines().filter(|l| l.contains("[entry]")).count();
+    let exits = dump.lines().filter(|l| l.contains("[exit ]")).count();
+    // main, and the call that the program was in.
+    assert!(entries - exits <= 2, "{entries} entries, {exits} exits");
+}
+
+#[test]
+fn without_time_stamp_counter() {
+    let dir = tempfile::tempdir().unwrap();
+    build(dir.path());
+    let out = Command::new(FATHOM)
+        .args(["record", "-d", "trace", "./steady", "20"])
+        .env("FATHOM_NO_TSC", "1")
+        .current_dir(dir.path())
+        .output()
+        .unwrap();
+    let warnings = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success() && warnings.contains("time stamp counter"), "{warnings}");
+    assert_eq!(calls(dir.path(), "work"), 20);
+    let (replay, _) = read(dir.path(), &["replay", "-f", "duration"]);
+    let sleep = replay.lines().find(|l| l.contains("usleep")).unwrap();
+    assert!(sleep.contains(" ms "), "two milliseconds: {sleep}");
+}
+
+#[test]
+fn no_traces_of_a_recording_are_left() {
+    let dir = tempfile::tempdir().unwrap();
+    build(dir.path());
+    let recorder = record(dir.path(), &["3"]);
+    let name = format!("fathom-{}-", recorder.id());
+    assert!(recorder.wait_with_output().unwrap().status.success());
+    let left = std::fs::read_dir("/dev/shm").unwrap().filter_map(Result::ok);
+    assert!(!left.into_iter().any(|e| e.file_name().to_string_lossy().starts_with(&name)));
+    assert!(!dir.path().join("trace/.fathom").exists());
+}
