@@ -1,13 +1,10 @@
 //! How far reading has come, on standard error, when it takes long enough to wonder.
 
-use fathom_store::{
-    Batch, Error, EventOptions, External, Function, FunctionId, Info, Resolver, Session, Task, TaskEvents,
-    Tid, Trace,
-};
+use fathom_store::{Batch, Error, EventOptions, Layer, TaskEvents, Tid, Trace};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 /// Shorter work shows nothing.
@@ -75,43 +72,16 @@ impl Meter {
     }
 }
 
-impl Trace for Watched<'_> {
-    fn info(&self) -> &Info {
-        self.inner.info()
+impl Layer for Watched<'_> {
+    fn inner(&self) -> &dyn Trace {
+        self.inner
     }
-    fn tasks(&self) -> &[Task] {
-        self.inner.tasks()
-    }
-    fn sessions(&self) -> &[Session] {
-        self.inner.sessions()
-    }
-    fn events(&self, tid: Tid, options: EventOptions) -> Result<Box<dyn TaskEvents + '_>, Error> {
+    fn layer_events(&self, tid: Tid, options: EventOptions) -> Result<Box<dyn TaskEvents + '_>, Error> {
         let events = self.inner.events(tid, options)?;
         if !self.meter.shown {
             return Ok(events);
         }
         Ok(Box::new(WatchedEvents { events, owner: self, before: 0 }))
-    }
-    fn resolver(&self, tid: Tid) -> Box<dyn Resolver + '_> {
-        self.inner.resolver(tid)
-    }
-    fn function(&self, id: FunctionId) -> Function {
-        self.inner.function(id)
-    }
-    fn arg_specs(&self, id: FunctionId) -> Arc<[fathom_store::args::ArgSpec]> {
-        self.inner.arg_specs(id)
-    }
-    fn enum_definitions(&self) -> Vec<String> {
-        self.inner.enum_definitions()
-    }
-    fn event_name(&self, id: u64) -> Option<String> {
-        self.inner.event_name(id)
-    }
-    fn external(&self) -> &[External] {
-        self.inner.external()
-    }
-    fn warnings(&self) -> Vec<String> {
-        self.inner.warnings()
     }
 }
 

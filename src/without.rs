@@ -1,10 +1,8 @@
 //! A trace without its library calls or without arguments (`--no-libcall`, `--no-args`).
 
 use fathom_store::{
-    Batch, Error, Event, EventOptions, External, Function, FunctionId, FunctionKind, Info, Kind, Resolver,
-    Session, Task, TaskEvents, Tid, Trace,
+    Batch, Error, Event, EventOptions, FunctionKind, Kind, Layer, Resolver, TaskEvents, Tid, Trace,
 };
-use std::sync::Arc;
 
 /// Shows what another trace has, but not all of it.
 pub(crate) struct Without<'t> {
@@ -16,44 +14,17 @@ pub(crate) struct Without<'t> {
     pub(crate) args: bool,
 }
 
-impl Trace for Without<'_> {
-    fn info(&self) -> &Info {
-        self.inner.info()
+impl Layer for Without<'_> {
+    fn inner(&self) -> &dyn Trace {
+        self.inner
     }
-    fn tasks(&self) -> &[Task] {
-        self.inner.tasks()
-    }
-    fn sessions(&self) -> &[Session] {
-        self.inner.sessions()
-    }
-    fn events(&self, tid: Tid, options: EventOptions) -> Result<Box<dyn TaskEvents + '_>, Error> {
+    fn layer_events(&self, tid: Tid, options: EventOptions) -> Result<Box<dyn TaskEvents + '_>, Error> {
         let (events, resolver) = (self.inner.events(tid, options)?, self.inner.resolver(tid));
         if !self.libcalls && !self.args {
             return Ok(events);
         }
         let (library, hidden) = (Vec::new(), Vec::new());
         Ok(Box::new(Filtered { without: self, events, resolver, library, hidden }))
-    }
-    fn resolver(&self, tid: Tid) -> Box<dyn Resolver + '_> {
-        self.inner.resolver(tid)
-    }
-    fn function(&self, id: FunctionId) -> Function {
-        self.inner.function(id)
-    }
-    fn enum_definitions(&self) -> Vec<String> {
-        self.inner.enum_definitions()
-    }
-    fn event_name(&self, id: u64) -> Option<String> {
-        self.inner.event_name(id)
-    }
-    fn external(&self) -> &[External] {
-        self.inner.external()
-    }
-    fn arg_specs(&self, id: FunctionId) -> Arc<[fathom_store::args::ArgSpec]> {
-        self.inner.arg_specs(id)
-    }
-    fn warnings(&self) -> Vec<String> {
-        self.inner.warnings()
     }
 }
 

@@ -174,3 +174,54 @@ pub trait Trace: Sync {
     /// What could not be read or had to be guessed, in the order met, one line each. Grows while reading.
     fn warnings(&self) -> Vec<String>;
 }
+
+/// A trace that shows another one with changed events. It has all the rest from the other.
+///
+/// Implement this instead of [`Trace`] for a layer between a store and its readers, so that nothing the store can
+/// tell gets lost on the way.
+pub trait Layer: Sync {
+    /// What is underneath.
+    fn inner(&self) -> &dyn Trace;
+
+    /// The events as this layer shows them.
+    fn layer_events(&self, tid: Tid, options: EventOptions) -> Result<Box<dyn TaskEvents + '_>, Error>;
+}
+
+impl<L: Layer> Trace for L {
+    fn info(&self) -> &Info {
+        self.inner().info()
+    }
+    fn tasks(&self) -> &[Task] {
+        self.inner().tasks()
+    }
+    fn sessions(&self) -> &[Session] {
+        self.inner().sessions()
+    }
+    fn events(&self, tid: Tid, options: EventOptions) -> Result<Box<dyn TaskEvents + '_>, Error> {
+        self.layer_events(tid, options)
+    }
+    fn resolver(&self, tid: Tid) -> Box<dyn Resolver + '_> {
+        self.inner().resolver(tid)
+    }
+    fn function(&self, id: FunctionId) -> Function {
+        self.inner().function(id)
+    }
+    fn arg_specs(&self, id: FunctionId) -> Arc<[ArgSpec]> {
+        self.inner().arg_specs(id)
+    }
+    fn enum_definitions(&self) -> Vec<String> {
+        self.inner().enum_definitions()
+    }
+    fn library_of(&self, id: FunctionId) -> Option<Arc<str>> {
+        self.inner().library_of(id)
+    }
+    fn event_name(&self, id: u64) -> Option<String> {
+        self.inner().event_name(id)
+    }
+    fn external(&self) -> &[External] {
+        self.inner().external()
+    }
+    fn warnings(&self) -> Vec<String> {
+        self.inner().warnings()
+    }
+}
