@@ -239,6 +239,22 @@ impl Arena {
         self.map.copy(self.data_offset(index), words);
     }
 
+    /// Copies the first records of a segment that may still be written to.
+    pub(crate) fn peek_segment(&self, index: u32, records: usize) -> Vec<[u64; 2]> {
+        let start = self.data_offset(index);
+        // The word first: with it there, so is the time.
+        let record = |i| {
+            let word = self.map.word(start + 16 * i + 8);
+            [self.map.word(start + 16 * i), word]
+        };
+        (0..records.min(self.header().segment_size as usize / 16)).map(record).collect()
+    }
+
+    /// Whether a thread that asks now gets a segment at once.
+    pub(crate) fn has_free_segment(&self) -> bool {
+        arena::unpack(self.header().free_segments.0.load(Ordering::Acquire)).1 != 0
+    }
+
     /// Wakes those who wait for a session's answer.
     pub(crate) fn answer(&self, session: &Session) {
         session.state.store(arena::SESSION_ANSWERED, Ordering::Release);

@@ -7,7 +7,7 @@ use fathom_abi::arena::{self as abi};
 use fathom_abi::record::{ADDR_SHIFT, LOST, MAGIC, TYPE_MASK};
 use fathom_store::writer::DirectoryWriter;
 use fathom_store::{TaskChange, TaskMessage};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -40,11 +40,22 @@ struct Tracked {
     next: u32,
     /// Depth of its next entry, where it is known.
     depth: Option<u64>,
+    /// What its next segment begins with instead of what is there: see [`order::repair`].
+    prefix: Vec<[u64; 2]>,
     announced: bool,
     /// It will not write again; what is left of it can be drained to the end.
     ended: bool,
     /// It had ended before the current pass looked at the segments.
     settled: bool,
+}
+
+/// A segment in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Found {
+    serial: u64,
+    sequence: u32,
+    index: u32,
+    full: bool,
 }
 
 /// See the module.
@@ -61,6 +72,8 @@ pub(crate) struct Drainer<'r> {
     words: Vec<u64>,
     /// FULL segments with an empty place, and since when.
     incomplete: FxHashMap<u32, Instant>,
+    /// FULL segments that wait for their successor to appear.
+    delayed: FxHashSet<u32>,
     /// Segments that can't be used again before their task has ended, by its serial.
     retired: Vec<(u64, u32)>,
     /// The recorder is dead or gone: no segment goes back to the program.
@@ -79,6 +92,7 @@ impl<'r> Drainer<'r> {
             losses: Losses::default(),
             words: Vec::new(),
             incomplete: FxHashMap::default(),
+            delayed: FxHashSet::default(),
             retired: Vec::new(),
             recycle: true,
         }
@@ -118,15 +132,16 @@ impl<'r> Drainer<'r> {
             task.settled = task.ended;
         }
         self.find_tasks()?;
-        let mut segments = self.find_segments();
-        if !segments.is_empty() {
+        let segments = self.find_segments();
+        if segments.iter().any(|s| self.is_due(s)) {
             let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
             clock.update().map_err(|e| Error::io("write", "the clock's journal", e))?;
         }
-        segments.sort_unstable();
         let mut worked = false;
-        for (serial, sequence, index, full) in segments {
-            worked |= self.drain(serial, sequence, index, full)?;
+        for (i, found) in segments.iter().enumerate() {
+            let next =
+                segments.get(i + 1).filter(|n| (n.serial, n.sequence) == (found.serial, found.sequence + 1));
+            worked |= self.is_due(found) && self.drain(found, next.map(|n| n.index))?;
         }
         self.finish_tasks()?;
         if self.checked.is_none_or(|at| at.elapsed() >= LIVENESS) {
@@ -136,22 +151,28 @@ impl<'r> Drainer<'r> {
         Ok(worked)
     }
 
-    /// Segments that may have something to drain: serial, sequence, index, whether full.
-    fn find_segments(&self) -> Vec<(u64, u32, u32, bool)> {
+    /// All segments in use, those of a task in their order.
+    fn find_segments(&self) -> Vec<Found> {
         let mut found = Vec::new();
         for index in 0..self.arena.pool() {
             let segment = self.arena.segment(index);
             let state = segment.state.load(Ordering::Acquire);
-            if state == abi::SEGMENT_FREE || state == abi::SEGMENT_RETIRED {
-                continue;
-            }
-            let serial = segment.serial.load(Ordering::Relaxed);
-            let full = state == abi::SEGMENT_FULL;
-            if full || self.tasks.get(&serial).is_some_and(|t| t.settled) {
-                found.push((serial, segment.sequence.load(Ordering::Relaxed), index, full));
+            if state != abi::SEGMENT_FREE && state != abi::SEGMENT_RETIRED {
+                let serial = segment.serial.load(Ordering::Relaxed);
+                let sequence = segment.sequence.load(Ordering::Relaxed);
+                found.push(Found { serial, sequence, index, full: state == abi::SEGMENT_FULL });
             }
         }
+        found.sort_unstable();
         found
+    }
+
+    /// Whether it is a segment's turn. Segments of an ended task that never came (the thread was killed while it took
+    /// one) are skipped.
+    fn is_due(&self, found: &Found) -> bool {
+        self.tasks.get(&found.serial).is_some_and(|task| {
+            task.announced && (task.settled || (found.full && found.sequence == task.next))
+        })
     }
 
     /// Takes note of tasks that were made since the last pass.
@@ -204,6 +225,7 @@ impl<'r> Drainer<'r> {
                 session,
                 next: 0,
                 depth: None,
+                prefix: Vec::new(),
                 announced,
                 ended: false,
                 settled: false,
@@ -244,25 +266,24 @@ impl<'r> Drainer<'r> {
         Ok(())
     }
 
-    /// Moves one segment. False when it is not its turn yet.
-    fn drain(&mut self, serial: u64, sequence: u32, index: u32, full: bool) -> Result<bool, Error> {
-        let Some(task) = self.tasks.get_mut(&serial) else { return Ok(false) };
-        // Segments of an ended task that never came (the thread was killed while it took one) are skipped.
-        if !task.announced || (sequence != task.next && !task.settled) || (!full && !task.settled) {
+    /// Moves one segment. `next` is the one behind it, if there is one yet. False when it has to wait.
+    fn drain(&mut self, found: &Found, next: Option<u32>) -> Result<bool, Error> {
+        let index = found.index;
+        let Some(task) = self.tasks.get(&found.serial) else { return Ok(false) };
+        let closed = self.arena.task(task.slot).state.load(Ordering::Acquire) == abi::TASK_CLOSED;
+        let (tid, settled, ended) = (task.tid, task.settled, task.settled || closed);
+        // A handler's records may be on both sides of the border. The thread takes its next segment at once, if it can.
+        if next.is_none() && !ended && self.arena.has_free_segment() && self.delayed.insert(index) {
             return Ok(false);
         }
+        self.delayed.remove(&index);
         self.arena.copy_segment(index, &mut self.words);
-        let closed = self.arena.task(task.slot).state.load(Ordering::Acquire) == abi::TASK_CLOSED;
-        let (tid, settled) = (task.tid, task.settled);
-        let as_it_is = settled || closed || self.waited_enough(index);
+        let as_it_is = ended || self.waited_enough(index);
         let Some(count) = used(&self.words, as_it_is) else { return Ok(false) };
         let waited = self.incomplete.remove(&index).is_some();
         self.words.truncate(2 * count);
-        if let Some(task) = self.tasks.get_mut(&serial) {
-            task.next = sequence + 1;
-            order::repair(self.words.as_chunks_mut::<2>().0, &mut task.depth);
-        }
-        self.convert();
+        let latest = self.put_in_order(found, next);
+        self.convert(latest);
         let segment = self.arena.segment(index);
         let size = self.arena.header().segment_size;
         if self.recycle || segment.drained.load(Ordering::Relaxed) == 0 {
@@ -273,11 +294,36 @@ impl<'r> Drainer<'r> {
             segment.state.store(abi::SEGMENT_FREE, Ordering::Relaxed);
         } else if waited && !settled {
             segment.state.store(abi::SEGMENT_RETIRED, Ordering::Relaxed);
-            self.retired.push((serial, index));
+            self.retired.push((found.serial, index));
         } else {
-            self.arena.recycle(index, if full { size as usize } else { 16 * count });
+            self.arena.recycle(index, if found.full { size as usize } else { 16 * count });
         }
         Ok(true)
+    }
+
+    /// Repairs the order of the records at hand with a look at those of the next segment. Returns the latest time
+    /// (raw) that they can have: the earliest behind them.
+    fn put_in_order(&mut self, found: &Found, next: Option<u32>) -> u64 {
+        /// More records than a handler makes as a rule.
+        const AHEAD: usize = 256;
+        let Some(task) = self.tasks.get_mut(&found.serial) else { return u64::MAX };
+        task.next = found.sequence + 1;
+        let records = self.words.as_chunks_mut::<2>().0;
+        let known = task.prefix.len().min(records.len());
+        records[..known].copy_from_slice(&task.prefix[..known]);
+        task.prefix.clear();
+        let own = records.len();
+        let ahead = next.map_or_else(Vec::new, |next| self.arena.peek_segment(next, AHEAD));
+        let latest = ahead.iter().filter(|r| r[1] & ORDINARY_MASK == MAGIC).map(|r| r[0]).min();
+        let there = ahead.iter().take_while(|r| r[1] != 0).count();
+        self.words.extend_from_slice(ahead[..there].as_flattened());
+        let records = self.words.as_chunks_mut::<2>().0;
+        order::repair(records, own, &mut task.depth);
+        if records[own..] != ahead[..there] {
+            task.prefix.extend_from_slice(&records[own..]);
+        }
+        self.words.truncate(2 * own);
+        latest.unwrap_or(u64::MAX)
     }
 
     /// Whether a full segment with an empty place has had its time. The place belongs to a hook that was interrupted
@@ -297,13 +343,13 @@ impl<'r> Drainer<'r> {
         Ok(self.writer.append(tid, bytes)?)
     }
 
-    /// Converts the records at hand to those of the trace, in place.
-    fn convert(&mut self) {
+    /// Converts the records at hand to those of the trace, in place. None is later than `latest` (raw).
+    fn convert(&mut self, latest: u64) {
         let clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
         let mut converter = clock.converter();
         // A handler that interrupted a hook after it had reserved its place has older times behind a younger one: no
         // record is later than its successor.
-        let mut earliest = u64::MAX;
+        let mut earliest = latest;
         let (mut damaged, mut lost) = (0u64, 0u64);
         for record in self.words.as_chunks_mut::<2>().0.iter_mut().rev() {
             let [time, word] = record;

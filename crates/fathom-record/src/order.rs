@@ -15,11 +15,13 @@ fn depth(word: u64) -> u64 {
     (word & DEPTH_MASK) >> DEPTH_SHIFT
 }
 
-/// Reorders records (time, word); `next` is the depth that the next entry of the task has, as far as it is known.
-pub(crate) fn repair(records: &mut [[u64; 2]], next: &mut Option<u64>) {
+/// Reorders records (time, word). The first `own` of them are at hand, the others come after them and are looked at for
+/// late ones; those may change then. `next` is the depth that the next entry of the task has, as far as it is known:
+/// before and after the call that of the first record and of the one behind `own`.
+pub(crate) fn repair(records: &mut [[u64; 2]], own: usize, next: &mut Option<u64>) {
     let mut expected = next.unwrap_or(u64::MAX);
     let mut at = 0;
-    while at < records.len() {
+    while at < own {
         let word = records[at][1];
         let d = depth(word);
         if word & ORDINARY_MASK != MAGIC {
@@ -94,7 +96,8 @@ mod tests {
 
     fn check(before: &str, after: &str) {
         let mut got = records(before);
-        repair(&mut got, &mut Some(0));
+        let own = got.len();
+        repair(&mut got, own, &mut Some(0));
         assert_eq!(got, records(after), "{before}");
     }
 
@@ -119,11 +122,21 @@ mod tests {
     #[test]
     fn the_depth_is_known_across_segments() {
         let mut next = Some(0);
-        repair(&mut records(">m0"), &mut next);
+        repair(&mut records(">m0"), 1, &mut next);
         assert_eq!(next, Some(1));
         let mut got = records(">h2 <h2 >f1");
-        repair(&mut got, &mut next);
+        repair(&mut got, 3, &mut next);
         assert_eq!(got, records(">f1 >h2 <h2"));
+    }
+
+    #[test]
+    fn late_records_are_found_in_the_next_segment() {
+        let mut next = Some(0);
+        let mut got = records(">m0 >h2 <h2 >f1 <f1");
+        repair(&mut got, 3, &mut next);
+        assert_eq!(got, records(">m0 >f1 >h2 <h2 <f1"));
+        // Behind the third record, the handler's entry, comes its exit.
+        assert_eq!(next, Some(3));
     }
 
     proptest! {
@@ -142,7 +155,8 @@ mod tests {
                 }
             }
             let mut got = all.clone();
-            repair(&mut got, &mut Some(0));
+            let own = got.len();
+            repair(&mut got, own, &mut Some(0));
             prop_assert_eq!(got, all);
         }
     }

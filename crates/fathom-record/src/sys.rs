@@ -60,6 +60,12 @@ impl Shared {
         unsafe { self.base.as_ptr().add(offset).cast::<T>().write(value) }
     }
 
+    /// A word that others may write.
+    pub(crate) fn word(&self, offset: usize) -> u64 {
+        use std::sync::atomic::{AtomicU64, Ordering};
+        self.at::<AtomicU64>(offset).load(Ordering::Acquire)
+    }
+
     /// Copies words out. Nobody writes them any more; should somebody misbehave, the copy has some value or other.
     pub(crate) fn copy(&self, offset: usize, to: &mut [u64]) {
         assert!(offset.is_multiple_of(8) && offset + size_of_val(to) <= self.len);
