@@ -188,6 +188,8 @@ pub struct Segment {
     pub next: AtomicU32,
     /// Bytes that the recorder has written to the trace (its journal, for recovery).
     pub drained: AtomicU32,
+    /// Bytes that hooks had reserved when the thread left it. Set before it becomes full.
+    pub used: AtomicU32,
 }
 
 /// A free list's head: a tag that changes with every operation, and the index of the first entry plus one.

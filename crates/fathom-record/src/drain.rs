@@ -272,13 +272,23 @@ impl<'r> Drainer<'r> {
         let Some(task) = self.tasks.get(&found.serial) else { return Ok(false) };
         let closed = self.arena.task(task.slot).state.load(Ordering::Acquire) == abi::TASK_CLOSED;
         let (tid, settled, ended) = (task.tid, task.settled, task.settled || closed);
-        // A handler's records may be on both sides of the border. The thread takes its next segment at once, if it can.
+        // A handler's records may be on both sides of the border. The thread takes its next segment at once, if it can:
+        // perhaps since the segments were listed.
+        let next = next.or_else(|| {
+            let listed = self.find_segments();
+            let next = listed.iter().find(|n| (n.serial, n.sequence) == (found.serial, found.sequence + 1));
+            next.map(|n| n.index)
+        });
         if next.is_none() && !ended && self.arena.has_free_segment() && self.delayed.insert(index) {
             return Ok(false);
         }
         self.delayed.remove(&index);
         self.arena.copy_segment(index, &mut self.words);
-        let as_it_is = ended || self.waited_enough(index);
+        if found.full {
+            let used = self.arena.segment(index).used.load(Ordering::Relaxed) as usize;
+            self.words.truncate(used / 16 * 2);
+        }
+        let as_it_is = settled || self.waited_enough(index);
         let Some(count) = used(&self.words, as_it_is) else { return Ok(false) };
         let waited = self.incomplete.remove(&index).is_some();
         self.words.truncate(2 * count);

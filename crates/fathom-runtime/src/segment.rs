@@ -1,11 +1,20 @@
 //! Writing records from the slow paths: taking segments, waiting for one, counting what found no room.
+//!
+//! A hook reserves a place first and compares it with the end afterwards, and a signal handler in between may have taken
+//! another segment, so that the comparison is with the wrong end. Therefore the end that hooks know is [`SPARE`] records
+//! before that of the segment: every place that a hook can have reserved is a valid one, whichever way the comparison
+//! goes, and the slow path tells by its address whose it is.
 
 use crate::slow::with_depth;
-use crate::state::{Block, NONE, PROCESS, UNFILLED};
+use crate::state::{Block, Buffer, NONE, PROCESS, UNFILLED};
 use crate::{init, slow, sys};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use fathom_abi::arena::{self, Header, Segment, Task};
 use fathom_abi::record::{ENTRY, LOST, SIZE, TYPE_MASK, word};
+
+/// Places behind the end that hooks know: as many as hooks can be in the moment between reserving and comparing, each
+/// interrupted by the next.
+const SPARE: usize = 32;
 
 /// The arena. Only called where one is mapped.
 pub(crate) fn header() -> &'static Header {
@@ -86,11 +95,7 @@ pub(crate) fn new_task(tid: i32, pid: i32, parent: Option<i32>) -> u32 {
 
 /// Ends a task: its segment is left and nothing will follow.
 pub(crate) fn close_task(b: &mut Block) {
-    if b.segment != NONE {
-        segment(b.segment).state.store(arena::SEGMENT_FULL, Ordering::Release);
-        b.segment = NONE;
-    }
-    b.buffer().end.store(0, Ordering::Relaxed);
+    leave_segment(b);
     if b.task != NONE {
         let t = task(b.task);
         t.lost.fetch_add(b.lost, Ordering::Relaxed);
@@ -121,32 +126,58 @@ pub(crate) fn append_at_start(b: &mut Block, w: u64) {
     put(b, time, w);
 }
 
-/// Writes a record whose hook has found no room at `place`, after all that its handlers have done since.
-pub(crate) fn append_late(b: &mut Block, w: u64, place: usize) {
-    if b.careful || b.vfork.active {
-        append(b, w);
-    } else if b.kept_count > 0 {
-        // A handler has taken the next segment and kept our place in it, in front of its own records.
-        b.kept_count -= 1;
-        write(b.kept + b.kept_count * SIZE, now(), w);
-    } else {
-        match refill(b, place) {
-            Some(at) => write(at, now(), w),
-            None => lose(b),
-        }
-    }
+/// Where this thread writes now.
+fn buffer(b: &Block) -> &Buffer {
+    if b.careful { &b.own } else { b.buffer() }
 }
 
 /// Writes a record. Reserves first and reads the clock afterwards, as the fast path does.
 fn put(b: &mut Block, time: Option<u64>, w: u64) {
-    let at = reserve(b).or_else(|place| {
-        let _quiet = sys::NoSignals::begin();
-        refill(b, place).ok_or(())
-    });
-    match at {
+    match reserve(b) {
         Ok(at) => write(at, time.unwrap_or_else(now), w),
-        Err(()) => lose(b),
+        Err(place) => {
+            let _quiet = sys::NoSignals::begin();
+            append_late(b, time, w, place);
+        }
     }
+}
+
+/// Writes a record that has reserved `place`, which was not in front of the end. Signals are held back.
+pub(crate) fn append_late(b: &mut Block, time: Option<u64>, w: u64, place: usize) {
+    let ours = is_own_place(b, place);
+    if ours {
+        write(place, time.unwrap_or_else(now), w);
+    }
+    // A handler may have done it already.
+    let (cursor, end) = (buffer(b).cursor.load(Ordering::Relaxed), buffer(b).end.load(Ordering::Relaxed));
+    if cursor >= end || !ours {
+        refill(b);
+    }
+    if !ours {
+        match reserve(b) {
+            Ok(at) => write(at, time.unwrap_or_else(now), w),
+            Err(_) => {
+                buffer(b).set(0, 0);
+                lose(b);
+            }
+        }
+    }
+}
+
+/// Whether a place is in a segment that this task has taken and that is not drained: a place that is reserved and empty
+/// keeps its segment from being used again.
+fn is_own_place(b: &Block, place: usize) -> bool {
+    let h = header();
+    let data = PROCESS.arena.load(Ordering::Relaxed) as usize + h.data as usize;
+    let index = place.wrapping_sub(data) / h.segment_size as usize;
+    if place < data || index >= h.segment_count as usize || b.task == NONE {
+        return false;
+    }
+    let s = segment(index as u32);
+    s.state.load(Ordering::Acquire) != arena::SEGMENT_FREE
+        && s.task.load(Ordering::Relaxed) == b.task
+        && s.serial.load(Ordering::Relaxed) == task(b.task).serial.load(Ordering::Relaxed)
+        && place < data + (index + 1) * h.segment_size as usize
 }
 
 /// Stores a record at a place that is ours alone. The word goes last: it says that the record is there.
@@ -167,41 +198,36 @@ fn lose(b: &mut Block) {
     }
 }
 
-/// The place of the next record in the current segment, or where it would be behind the end.
+/// The place of the next record in the current segment; as an error when it is not in front of the end.
 fn reserve(b: &mut Block) -> Result<usize, usize> {
-    let (at, end) = if b.careful {
-        let at = b.cursor;
-        b.cursor += SIZE;
-        (at, b.end)
-    } else {
-        let buffer = b.buffer();
-        (buffer.cursor.fetch_add(SIZE, Ordering::Relaxed), buffer.end.load(Ordering::Relaxed))
-    };
-    if at + SIZE <= end { Ok(at) } else { Err(at) }
+    let buffer = buffer(b);
+    let at = buffer.cursor.fetch_add(SIZE, Ordering::Relaxed);
+    if at < buffer.end.load(Ordering::Relaxed) { Ok(at) } else { Err(at) }
 }
 
-/// Leaves the full segment, takes another and returns the first free place in it. `None` when there is none and
-/// waiting for one is pointless. `place` is what [`reserve`] has returned: each hook that found the segment full has
-/// moved it on, so it tells how many others are still on their way to here, below us on the stack; places for them
-/// come first.
-fn refill(b: &mut Block, place: usize) -> Option<usize> {
-    /// Handlers that interrupt handlers in these few instructions. More is nonsense.
-    const MOST_KEPT: usize = 16;
-    let h = header();
-    let end = if b.careful { b.end } else { b.buffer().end.load(Ordering::Relaxed) };
-    let kept = place.saturating_sub(end) / SIZE;
-    let kept = if b.careful || kept > MOST_KEPT { 0 } else { kept };
+/// Leaves the current segment, if there is one.
+fn leave_segment(b: &mut Block) {
     if b.segment != NONE {
-        segment(b.segment).state.store(arena::SEGMENT_FULL, Ordering::Release);
+        let h = header();
+        let size = h.segment_size as usize;
+        let start =
+            PROCESS.arena.load(Ordering::Relaxed) as usize + h.data as usize + b.segment as usize * size;
+        let used = buffer(b).cursor.load(Ordering::Relaxed).saturating_sub(start).min(size);
+        let s = segment(b.segment);
+        s.used.store(used as u32, Ordering::Relaxed);
+        s.state.store(arena::SEGMENT_FULL, Ordering::Release);
         b.segment = NONE;
     }
+    buffer(b).set(0, 0);
+}
+
+/// Leaves the full segment and takes another. Without one (waiting for it is pointless) every record comes here.
+/// Signals are held back.
+fn refill(b: &mut Block) {
+    let h = header();
+    leave_segment(b);
     let taken = if b.task == NONE { None } else { take_segment(h) };
-    let Some(index) = taken else {
-        // The places count from here again.
-        b.buffer().cursor.store(end, Ordering::Relaxed);
-        b.cursor = b.end;
-        return None;
-    };
+    let Some(index) = taken else { return };
     let s = segment(index);
     let size = h.segment_size as usize;
     s.task.store(b.task, Ordering::Relaxed);
@@ -222,16 +248,7 @@ fn refill(b: &mut Block, place: usize) -> Option<usize> {
         write(at, now(), word(LOST, 0, core::mem::take(&mut b.lost)));
         at += SIZE;
     }
-    (b.kept, b.kept_count) = (at, kept);
-    at += kept * SIZE;
-    if b.careful {
-        (b.cursor, b.end) = (at + SIZE, start + size);
-    } else {
-        let buffer = b.buffer();
-        buffer.cursor.store(at + SIZE, Ordering::Relaxed);
-        buffer.end.store(start + size, Ordering::Relaxed);
-    }
-    Some(at)
+    buffer(b).set(at, start + size - SPARE * SIZE);
 }
 
 fn take_segment(h: &Header) -> Option<u32> {
@@ -296,17 +313,18 @@ pub(crate) fn begin_vfork(b: &mut Block) {
     if b.vfork.active {
         return;
     }
-    let buffer = b.buffer();
-    let (cursor, end) = (buffer.cursor.load(Ordering::Relaxed), buffer.end.load(Ordering::Relaxed));
+    let buffer = buffer(b);
+    (b.vfork.cursor, b.vfork.end) =
+        (buffer.cursor.load(Ordering::Relaxed), buffer.end.load(Ordering::Relaxed));
     b.vfork.top = b.top;
     b.vfork.task = b.task;
     b.vfork.segment = b.segment;
     b.vfork.sequence = b.sequence;
     b.vfork.careful = b.careful;
-    (b.vfork.cursor, b.vfork.end) = if b.careful { (b.cursor, b.end) } else { (cursor, end) };
-    b.buffer().end.store(0, Ordering::Relaxed);
+    // The fast path is closed by an end of zero.
+    b.buffer().set(0, 0);
     b.careful = true;
-    (b.cursor, b.end) = (0, 0);
+    b.own.set(0, 0);
     (b.task, b.segment, b.sequence) = (NONE, NONE, 0);
     b.limit = core::ptr::null_mut();
     b.vfork.active = true;
@@ -341,12 +359,7 @@ pub(crate) fn vfork_returned(b: &mut Block) {
     b.limit = if b.dlopen != 0 { core::ptr::null_mut() } else { b.real_limit };
     (b.task, b.segment, b.sequence) = (b.vfork.task, b.vfork.segment, b.vfork.sequence);
     b.careful = b.vfork.careful;
-    if b.careful {
-        (b.cursor, b.end) = (b.vfork.cursor, b.vfork.end);
-    } else {
-        b.buffer().cursor.store(b.vfork.cursor, Ordering::Relaxed);
-        b.buffer().end.store(b.vfork.end, Ordering::Relaxed);
-    }
+    buffer(b).set(b.vfork.cursor, b.vfork.end);
 }
 
 /// After a fork that was noticed by thread `b`: a task of the child's own.
@@ -357,11 +370,9 @@ pub(crate) fn adopt(b: &mut Block, parent: i32) {
     b.segment = NONE;
     b.sequence = 0;
     b.lost = 0;
-    b.kept_count = 0;
-    b.buffer().end.store(0, Ordering::Relaxed);
-    b.buffer().cursor.store(0, Ordering::Relaxed);
+    b.buffer().set(0, 0);
     b.careful = header().clock != arena::CLOCK_TSC;
-    (b.cursor, b.end) = (0, 0);
+    b.own.set(0, 0);
     b.task = new_task(b.tid, sys::getpid(), Some(parent));
     init::arm_thread_end();
 }

@@ -8,7 +8,7 @@ use crate::segment;
 use crate::state::{self, BITS, Block, CHAINED, CYG, Frame, PROCESS, UNFILLED};
 use crate::{init, sys, zombies};
 use core::sync::atomic::{AtomicUsize, Ordering};
-use fathom_abi::record::{ADDR_SHIFT, DEPTH_MASK, ENTRY, EXIT, SIZE, TYPE_MASK, word};
+use fathom_abi::record::{ADDR_SHIFT, DEPTH_MASK, ENTRY, EXIT, TYPE_MASK, word};
 
 /// Marks that this thread is in a slow path.
 pub(crate) struct Busy(*const AtomicUsize);
@@ -296,18 +296,12 @@ pub(crate) fn remove(b: &mut Block, at: *mut Frame) {
     }
 }
 
-/// A record that found its segment full, or no segment. `place` is where it would have been.
+/// A record that found its segment full, or no segment. `place` is what the hook has reserved.
 pub(crate) extern "C" fn slow_record(block: *mut Block, w: u64, place: usize) {
-    // From here to the new segment no handler may run hooks; those before are known by the places they have taken.
+    // No handler may run hooks while the segment is changed.
     let _quiet = sys::NoSignals::begin();
     // SAFETY: the hook's own thread's block.
     let b = unsafe { &mut *block };
-    let Some(_busy) = Busy::enter(block) else {
-        b.lost += 1;
-        // Nobody shall keep this place.
-        b.buffer().cursor.fetch_sub(SIZE, Ordering::Relaxed);
-        return;
-    };
     if !b.vfork.active && has_forked(b) {
         init::forked(b, Some(w));
         if w & TYPE_MASK == EXIT {
@@ -316,9 +310,11 @@ pub(crate) extern "C" fn slow_record(block: *mut Block, w: u64, place: usize) {
         } else {
             segment::append(b, w);
         }
-        return;
+    } else if b.careful || b.vfork.active {
+        segment::append(b, w);
+    } else {
+        segment::append_late(b, None, w, place);
     }
-    segment::append_late(b, w, place);
 }
 
 /// Whether this is a forked child that has not recorded anything yet.

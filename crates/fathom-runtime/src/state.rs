@@ -79,14 +79,9 @@ pub(crate) struct Block {
     pub(crate) dlopen_time: u64,
     /// Frames that were given up but could still return: hash table of [`Zombie`], null until needed.
     pub(crate) zombies: *mut Zombie,
-    /// Places of the current segment that are kept for hooks which this thread's signal handlers have interrupted
-    /// after they had found the segment before it full: address of the first, and how many.
-    pub(crate) kept: usize,
-    pub(crate) kept_count: usize,
     /// Every record takes the slow path, and the write position is here instead of in the [`Buffer`].
     pub(crate) careful: bool,
-    pub(crate) cursor: usize,
-    pub(crate) end: usize,
+    pub(crate) own: Buffer,
     /// The state of the parent while a vfork child runs on this block.
     pub(crate) vfork: Vfork,
 }
@@ -104,11 +99,20 @@ pub(crate) struct Vfork {
     pub(crate) end: usize,
 }
 
-/// Where a thread writes. In memory that a forked child finds zeroed.
+/// Where a thread writes. The one that hooks use is in memory that a forked child finds zeroed.
 #[repr(C)]
 pub(crate) struct Buffer {
     pub(crate) cursor: AtomicUsize,
+    /// Some records before the end of the segment, see `segment.rs`.
     pub(crate) end: AtomicUsize,
+}
+
+impl Buffer {
+    /// Moves both. Signals are held back, or no hook of the thread uses it.
+    pub(crate) fn set(&self, cursor: usize, end: usize) {
+        self.cursor.store(cursor, Ordering::Relaxed);
+        self.end.store(end, Ordering::Relaxed);
+    }
 }
 
 /// A presumed-dead frame.
@@ -284,10 +288,8 @@ pub(crate) fn take_block(tid: i32, pid: i32, near: usize) -> Option<*mut Block> 
     block.dlopen = 0;
     block.vfork.active = false;
     block.careful = false;
-    block.kept_count = 0;
-    (block.cursor, block.end) = (0, 0);
-    block.buffer().end.store(0, Ordering::Relaxed);
-    block.buffer().cursor.store(0, Ordering::Relaxed);
+    block.own.set(0, 0);
+    block.buffer().set(0, 0);
     block.used.store(true, Ordering::Release);
     Some(free)
 }
