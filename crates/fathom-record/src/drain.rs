@@ -38,6 +38,8 @@ struct Tracked {
     pid: i32,
     session: u32,
     next: u32,
+    /// When it began: raw, and as announced.
+    start: (u64, u64),
     /// Depth of its next entry, where it is known.
     depth: Option<u64>,
     /// What its next segment begins with instead of what is there: see [`order::repair`].
@@ -133,10 +135,6 @@ impl<'r> Drainer<'r> {
         }
         self.find_tasks()?;
         let segments = self.find_segments();
-        if segments.iter().any(|s| self.is_due(s)) {
-            let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
-            clock.update().map_err(|e| Error::io("write", "the clock's journal", e))?;
-        }
         let mut worked = false;
         for (i, found) in segments.iter().enumerate() {
             let next =
@@ -224,6 +222,7 @@ impl<'r> Drainer<'r> {
                 pid,
                 session,
                 next: 0,
+                start: (0, 0),
                 depth: None,
                 prefix: Vec::new(),
                 announced,
@@ -237,15 +236,17 @@ impl<'r> Drainer<'r> {
         {
             return Ok(false);
         }
-        let Some(tracked) = self.tasks.get_mut(&serial) else { return Ok(true) };
-        if !tracked.announced {
-            tracked.announced = true;
-            self.announce(slot)?;
+        if self.tasks.get(&serial).is_some_and(|t| !t.announced) {
+            let start = self.announce(slot)?;
+            if let Some(tracked) = self.tasks.get_mut(&serial) {
+                (tracked.announced, tracked.start) = (true, start);
+            }
         }
         Ok(true)
     }
 
-    fn announce(&self, slot: u32) -> Result<(), Error> {
+    /// Writes a task down. Returns when it began: raw, and as written.
+    fn announce(&self, slot: u32) -> Result<(u64, u64), Error> {
         let task = self.arena.task(slot);
         let raw = task.start.load(Ordering::Relaxed);
         let time = {
@@ -263,7 +264,7 @@ impl<'r> Drainer<'r> {
             self.writer.message(&TaskMessage { time, what: TaskChange::Task { tid, pid } })?;
         }
         task.flags.fetch_or(abi::TASK_ANNOUNCED, Ordering::Relaxed);
-        Ok(())
+        Ok((raw, time))
     }
 
     /// Moves one segment. `next` is the one behind it, if there is one yet. False when it has to wait.
@@ -293,7 +294,8 @@ impl<'r> Drainer<'r> {
         let waited = self.incomplete.remove(&index).is_some();
         self.words.truncate(2 * count);
         let latest = self.put_in_order(found, next);
-        self.convert(latest);
+        let start = self.tasks.get(&found.serial).map_or((0, 0), |task| task.start);
+        self.convert(latest, start)?;
         let segment = self.arena.segment(index);
         let size = self.arena.header().segment_size;
         if self.recycle || segment.drained.load(Ordering::Relaxed) == 0 {
@@ -324,11 +326,13 @@ impl<'r> Drainer<'r> {
         task.prefix.clear();
         let own = records.len();
         let ahead = next.map_or_else(Vec::new, |next| self.arena.peek_segment(next, AHEAD));
-        let latest = ahead.iter().filter(|r| r[1] & ORDINARY_MASK == MAGIC).map(|r| r[0]).min();
         let there = ahead.iter().take_while(|r| r[1] != 0).count();
         self.words.extend_from_slice(ahead[..there].as_flattened());
         let records = self.words.as_chunks_mut::<2>().0;
         order::repair(records, own, &mut task.depth);
+        // What was moved behind the border counts too.
+        let behind = records[own..].iter().chain(&ahead[there..]);
+        let latest = behind.filter(|r| r[1] & ORDINARY_MASK == MAGIC).map(|r| r[0]).min();
         if records[own..] != ahead[..there] {
             task.prefix.extend_from_slice(&records[own..]);
         }
@@ -353,9 +357,12 @@ impl<'r> Drainer<'r> {
         Ok(self.writer.append(tid, bytes)?)
     }
 
-    /// Converts the records at hand to those of the trace, in place. None is later than `latest` (raw).
-    fn convert(&mut self, latest: u64) {
-        let clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Converts the records at hand to those of the trace, in place. None is later than `latest` (raw). `start` is the
+    /// raw time of the task's start and the time that was announced for it: inherited calls must have exactly that.
+    fn convert(&mut self, latest: u64, start: (u64, u64)) -> Result<(), Error> {
+        let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+        // All that was read is older than this: what lies behind the last anchor would be converted otherwise later.
+        clock.update().map_err(|e| Error::io("write", "the clock's journal", e))?;
         let mut converter = clock.converter();
         // A handler that interrupted a hook after it had reserved its place has older times behind a younger one: no
         // record is later than its successor.
@@ -365,7 +372,7 @@ impl<'r> Drainer<'r> {
             let [time, word] = record;
             if *word & ORDINARY_MASK == MAGIC {
                 earliest = earliest.min(*time);
-                *time = converter.convert(earliest);
+                *time = if earliest == start.0 { start.1 } else { converter.convert(earliest) };
             } else if *word & (ORDINARY_MASK | TYPE_MASK) == MAGIC | LOST {
                 lost += *word >> ADDR_SHIFT;
                 *time = 0;
@@ -378,9 +385,11 @@ impl<'r> Drainer<'r> {
         }
         self.losses.records += lost;
         self.losses.damaged += damaged;
+        drop(clock);
         if lost + damaged > 0 {
             self.drop_empty();
         }
+        Ok(())
     }
 
     /// Closes up over places without a record.
