@@ -289,9 +289,10 @@ impl<'r> Drainer<'r> {
             let used = self.arena.segment(index).used.load(Ordering::Relaxed) as usize;
             self.words.truncate(used / 16 * 2);
         }
-        let as_it_is = settled || self.waited_enough(index);
+        let holes = found.full && self.words.as_chunks::<2>().0.iter().any(|r| r[1] == 0);
+        let as_it_is = settled || !holes || self.waited_enough(index);
         let Some(count) = used(&self.words, as_it_is) else { return Ok(false) };
-        let waited = self.incomplete.remove(&index).is_some();
+        self.incomplete.remove(&index);
         self.words.truncate(2 * count);
         let latest = self.put_in_order(found, next);
         let start = self.tasks.get(&found.serial).map_or((0, 0), |task| task.start);
@@ -304,7 +305,7 @@ impl<'r> Drainer<'r> {
         }
         if !self.recycle {
             segment.state.store(abi::SEGMENT_FREE, Ordering::Relaxed);
-        } else if waited && !settled {
+        } else if holes && !settled {
             segment.state.store(abi::SEGMENT_RETIRED, Ordering::Relaxed);
             self.retired.push((found.serial, index));
         } else {
@@ -344,8 +345,7 @@ impl<'r> Drainer<'r> {
     /// by a signal handler; when the handler never returns, the thread must not wait for its segments for ever.
     fn waited_enough(&mut self, index: u32) -> bool {
         const PATIENCE: Duration = Duration::from_millis(300);
-        let complete = self.words.chunks_exact(2).all(|r| r[1] != 0);
-        !complete && self.incomplete.entry(index).or_insert_with(Instant::now).elapsed() > PATIENCE
+        self.incomplete.entry(index).or_insert_with(Instant::now).elapsed() > PATIENCE
     }
 
     /// Appends the converted records to the task's file. After a crash the last segment may be there already.

@@ -358,7 +358,7 @@ pub(crate) extern "C" fn thread_end(_value: usize) {
         arm_thread_end();
         return;
     }
-    b.busy.store(1, Ordering::Relaxed);
+    let _quiet = sys::NoSignals::begin();
     // What pthread_exit or a cancellation has left ends here.
     while !b.is_empty() {
         crate::slow::pop(b);
@@ -371,6 +371,7 @@ pub(crate) extern "C" fn thread_end(_value: usize) {
 /// The memory that a fork wipes was found empty, and the process is not the one that we know: we are the child.
 /// `record` is the word that is about to be written.
 pub(crate) fn forked(b: &mut Block, record: Option<u64>) {
+    let _quiet = sys::NoSignals::begin();
     let parent = PROCESS.pid.swap(sys::getpid(), Ordering::Relaxed);
     PROCESS.lock.store(false, Ordering::Relaxed);
     let me = core::ptr::from_mut(b);

@@ -313,6 +313,7 @@ pub(crate) fn begin_vfork(b: &mut Block) {
     if b.vfork.active {
         return;
     }
+    let _quiet = sys::NoSignals::begin();
     let buffer = buffer(b);
     (b.vfork.cursor, b.vfork.end) =
         (buffer.cursor.load(Ordering::Relaxed), buffer.end.load(Ordering::Relaxed));

@@ -3,7 +3,9 @@
 //! Nothing here is ever unmapped: an unwinder in any thread may be walking the list at any moment.
 
 use crate::sys;
-use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{
+    AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicUsize, Ordering, compiler_fence,
+};
 use fathom_abi::arena;
 
 /// One open call.
@@ -108,9 +110,13 @@ pub(crate) struct Buffer {
 }
 
 impl Buffer {
-    /// Moves both. Signals are held back, or no hook of the thread uses it.
+    /// Moves both. In between no place is in front of the end: a hook that interrupts this takes the slow path, instead
+    /// of writing to the new cursor because it is in front of the old end.
     pub(crate) fn set(&self, cursor: usize, end: usize) {
+        self.end.store(0, Ordering::Relaxed);
+        compiler_fence(Ordering::SeqCst);
         self.cursor.store(cursor, Ordering::Relaxed);
+        compiler_fence(Ordering::SeqCst);
         self.end.store(end, Ordering::Relaxed);
     }
 }
