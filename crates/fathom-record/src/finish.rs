@@ -1,7 +1,7 @@
 //! The end of a recording: symbol files and the header.
 
 use crate::sessions::Answers;
-use crate::{Error, LibCalls, host};
+use crate::{Error, LibCalls, host, sys};
 use fathom_store::writer::DirectoryWriter;
 use fathom_store::{Features, Info, PatternType, Usage};
 use fathom_symbols::elf::Image;
@@ -63,7 +63,7 @@ pub(crate) fn write_info(writer: &DirectoryWriter, header: &Header<'_>) -> Resul
     info.tids = Some(writer.tasks().into_iter().map(|(tid, _)| tid).collect());
     info.usage = header.usage;
     info.load = host::load();
-    info.record_date = Some(host::ctime(now));
+    info.record_date = Some(sys::ctime(now));
     info.elapsed_ns = header.elapsed.map(|e| e.as_nanos() as u64);
     info.pattern_type = Some(header.matching);
     info.recorder_version = Some(header.version.to_owned());

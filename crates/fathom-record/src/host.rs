@@ -73,11 +73,6 @@ pub(crate) fn tsc_is_usable() -> bool {
     crate::clock::tsc_is_usable(&source, flags)
 }
 
-/// The local time as ctime(3) writes it, without the newline.
-pub(crate) fn ctime(seconds: i64) -> String {
-    crate::sys::ctime(seconds)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,6 +97,5 @@ mod tests {
     fn this_machine() {
         assert!(cpu().is_some_and(|c| c.online >= 1));
         assert!(memory().is_some() && os().is_some() && load().is_some());
-        assert_eq!(ctime(0).len(), 24);
     }
 }
