@@ -170,3 +170,60 @@ fn no_traces_of_a_recording_are_left() {
     assert!(!left.into_iter().any(|e| e.file_name().to_string_lossy().starts_with(&name)));
     assert!(!dir.path().join("trace/.fathom").exists());
 }
+
+#[test]
+fn a_program_that_cannot_be_started_leaves_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = build(dir.path());
+    let source = dir.path().join("steady.c");
+    let mut cc = Command::new("cc");
+    cc.args(["-pg", "-Wl,--dynamic-linker=/nonexistent/ld.so", "-o"]).arg(&program).arg(&source);
+    assert!(cc.status().unwrap().success());
+    let recorder = record(dir.path(), &[]);
+    let name = format!("fathom-{}-", recorder.id());
+    let out = recorder.wait_with_output().unwrap();
+    assert_eq!(out.status.code(), Some(1), "{}", String::from_utf8_lossy(&out.stderr));
+    let left = std::fs::read_dir("/dev/shm").unwrap().filter_map(Result::ok);
+    assert!(!left.into_iter().any(|e| e.file_name().to_string_lossy().starts_with(&name)));
+    assert!(!dir.path().join("trace/.fathom").exists());
+}
+
+/// A recorder that is stopped (suspended, swapped out, on a stuck disk) holds the program up, not for ever, and what is
+/// missing is counted.
+#[test]
+fn stopped_recorder_does_not_stop_the_program() {
+    let dir = tempfile::tempdir().unwrap();
+    build(dir.path());
+    std::fs::write(
+        dir.path().join("busy.c"),
+        "int f(int i) { return i; } int main(void) { long s = 0; for (int i = 0; i < 6000000; i++) s += f(i); return s == 1; }",
+    )
+    .unwrap();
+    let mut cc = Command::new("cc");
+    assert!(cc.args(["-pg", "-o", "steady", "busy.c"]).current_dir(dir.path()).status().unwrap().success());
+    let recorder = record(dir.path(), &[]);
+    let program = child_of(recorder.id());
+    kill(recorder.id() as i32, "-STOP");
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let ended = || {
+        let stat = std::fs::read_to_string(format!("/proc/{program}/stat")).unwrap_or_default();
+        stat.is_empty() || stat.contains(") Z ")
+    };
+    while !ended() {
+        assert!(Instant::now() < deadline, "the program hangs");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    kill(recorder.id() as i32, "-CONT");
+    let out = recorder.wait_with_output().unwrap();
+    let warnings = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success() && warnings.contains("records are lost"), "{warnings}");
+    let (dump, _) = read(dir.path(), &["dump"]);
+    let lost: u64 = dump
+        .lines()
+        .filter_map(|l| l.split("[lost ]: ").nth(1)?.split_whitespace().next()?.parse::<u64>().ok())
+        .sum();
+    assert!(
+        lost > 0 && warnings.contains(&format!("{lost} records are lost")),
+        "{lost} in the trace: {warnings}"
+    );
+}

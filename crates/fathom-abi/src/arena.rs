@@ -51,10 +51,6 @@ pub struct Header {
     pub heads: u64,
     /// Byte offset of the segments.
     pub data: u64,
-    /// Whether a process waits for a plan before it runs on (0 or 1).
-    pub wants_plan: u32,
-    /// Process id of the recorder.
-    pub recorder: AtomicI32,
     /// Free list of segments: [`pack`]ed tag and index.
     pub free_segments: Aligned<AtomicU64>,
     /// Free list of tasks that were used before.
@@ -74,10 +70,6 @@ pub struct Header {
     pub lost_tasks: AtomicU32,
     /// Process images that could not get a session and run untraced.
     pub lost_sessions: AtomicU32,
-    /// Processes that could not hook some library calls.
-    pub unhooked: AtomicU32,
-    /// Hook calls before the runtime was ready.
-    pub early: AtomicU64,
     /// A thread waits for a free segment; a hint to the recorder not to sleep.
     pub pressure: AtomicU32,
     /// Set while no segment is free, none is about to be, and the pool may not grow: waiting would not help.
@@ -122,7 +114,7 @@ pub struct Task {
     pub start: AtomicU64,
     /// Order in which tasks were made, from 1.
     pub serial: AtomicU64,
-    /// Records that found no room.
+    /// Records that found no room and that no LOST record tells of yet.
     pub lost: AtomicU64,
     /// Calls below the deepest level that the shadow stack holds, not recorded.
     pub too_deep: AtomicU64,
@@ -204,7 +196,7 @@ pub const fn unpack(head: u64) -> (u32, u32) {
     ((head >> 32) as u32, head as u32)
 }
 
-const _: () = assert!(size_of::<Header>() == 512);
+const _: () = assert!(size_of::<Header>() == 448);
 const _: () = assert!(size_of::<Task>() == 64);
 const _: () = assert!(size_of::<Session>() == 64);
 const _: () = assert!(size_of::<Segment>() == 64);

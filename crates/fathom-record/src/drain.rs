@@ -69,7 +69,7 @@ pub(crate) struct Drainer<'r> {
     tasks: FxHashMap<u64, Tracked>,
     last_serial: u64,
     checked: Option<Instant>,
-    pub(crate) losses: Losses,
+    losses: Losses,
     /// The segment at hand: time and word of each record.
     words: Vec<u64>,
     /// FULL segments with an empty place, and since when.
@@ -104,6 +104,16 @@ impl<'r> Drainer<'r> {
     pub(crate) fn for_recovery(mut self) -> Drainer<'r> {
         self.recycle = false;
         self
+    }
+
+    /// What has been lost up to now.
+    pub(crate) fn losses(&self) -> Losses {
+        let h = self.arena.header();
+        Losses {
+            tasks: u64::from(h.lost_tasks.load(Ordering::Relaxed)),
+            sessions: u64::from(h.lost_sessions.load(Ordering::Relaxed)),
+            ..self.losses
+        }
     }
 
     /// Tasks that may still write.

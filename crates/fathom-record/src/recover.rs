@@ -116,7 +116,7 @@ pub fn recover(dir: &Path) -> Result<Option<Recovered>, Error> {
         drainer.end_all();
         while drainer.pass()? {}
         drainer.pass()?;
-        recovered = Recovered { losses: drainer.losses, buffers: true };
+        recovered = Recovered { losses: drainer.losses(), buffers: true };
         answers = sessions.answers;
         arena.remove();
     }

@@ -53,11 +53,18 @@ pub fn record(options: &Options) -> Result<Outcome, Error> {
 
     let stop = Signals::install()?;
     let started = Instant::now();
-    let child = start(options, &runtime, arena.dir())?;
-    let ran = supervise(&arena, sessions, drainer, child.id() as i32, &stop, options.verbose);
+    let child = match start(options, &runtime, arena.dir()) {
+        Ok(child) => child,
+        Err(error) => {
+            arena.remove();
+            journal.remove();
+            return Err(error);
+        }
+    };
+    // On an error (a full disk) the arena and the journal stay: the next reading command takes up what is in them.
+    let ran = supervise(&arena, sessions, drainer, child.id() as i32, &stop, options.verbose)?;
     let elapsed = started.elapsed();
     arena.remove();
-    let ran = ran?;
 
     let mut notes = ran.notes(&arena, tsc);
     if ran.answers.patched == 0 && ran.answers.sessions > 0 && options.patch.iter().any(|spec| !spec.unpatch)
@@ -103,7 +110,7 @@ pub fn record(options: &Options) -> Result<Outcome, Error> {
     })
 }
 
-pub(crate) fn pattern_type(matching: Match) -> PatternType {
+fn pattern_type(matching: Match) -> PatternType {
     match matching {
         Match::Regex => PatternType::Regex,
         Match::Glob => PatternType::Glob,
@@ -173,27 +180,12 @@ impl Ran {
     }
 
     fn notes(&self, arena: &Arena, tsc: bool) -> Vec<String> {
-        let h = arena.header();
         let mut notes = self.answers.notes.clone();
         let mut note = |count: u64, text: &str| {
             if count > 0 {
                 notes.push(text.replace("{}", &count.to_string()));
             }
         };
-        note(self.losses.records, "{} records were lost");
-        note(self.losses.too_deep, "{} calls were too deep to be recorded");
-        note(
-            u64::from(h.lost_tasks.load(Ordering::Relaxed)),
-            "{} threads ran untraced: no memory or no free slot",
-        );
-        note(
-            u64::from(h.lost_sessions.load(Ordering::Relaxed)),
-            "{} programs ran untraced: too many exec calls",
-        );
-        note(
-            self.losses.damaged,
-            "{} records made no sense: the program may have written over its trace buffers",
-        );
         note(
             u64::from(self.answers.ambiguous),
             "{} library functions are not hooked: the program uses their addresses as data too",
@@ -253,8 +245,7 @@ fn supervise(
         let waited = drained?;
         let answers = answered?;
         rest?;
-        let losses = drainer.losses;
-        Ok(Ran { answers, losses, waited })
+        Ok(Ran { answers, losses: drainer.losses(), waited })
     })
 }
 
@@ -359,7 +350,7 @@ impl Drop for Signals {
 }
 
 /// Under sudo the trace belongs to the user.
-pub(crate) fn give_to_sudo_user(writer: &DirectoryWriter) -> Result<(), Error> {
+fn give_to_sudo_user(writer: &DirectoryWriter) -> Result<(), Error> {
     if rustix::process::geteuid().as_raw() != 0 {
         return Ok(());
     }

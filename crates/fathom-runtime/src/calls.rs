@@ -150,7 +150,7 @@ pub(crate) extern "C" fn slow_call(registers: &mut Registers, index: usize, slot
     // SAFETY: our own thread's block.
     let b = unsafe { &mut *block };
     let Some(_busy) = Busy::enter(block) else {
-        b.lost += 2 * u64::from(f.record);
+        segment::lose(b, 2 * u64::from(f.record));
         return plain;
     };
     if matches!(f.kind, kind::DLOPEN | kind::DLCLOSE) && b.dlopen != 0 && slot < b.dlopen {
@@ -206,7 +206,7 @@ pub(crate) extern "C" fn after(slot: usize) {
     // SAFETY: our own thread's block.
     let b = unsafe { &mut *block };
     let Some(_busy) = Busy::enter(block) else {
-        b.lost += 1;
+        segment::lose(b, 1);
         return;
     };
     slow::prepare(b, slot - 8);

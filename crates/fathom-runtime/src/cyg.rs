@@ -117,7 +117,7 @@ extern "C" fn slow_enter(function: usize, slot: usize) {
     // SAFETY: our own thread's block.
     let b = unsafe { &mut *block };
     let Some(_busy) = Busy::enter(block) else {
-        b.lost += 1;
+        crate::segment::lose(b, 1);
         return;
     };
     slow::prepare(b, slot & !BITS);
@@ -136,7 +136,7 @@ extern "C" fn slow_exit(function: usize, near: usize) {
     // SAFETY: our own thread's block.
     let b = unsafe { &mut *block };
     let Some(_busy) = Busy::enter(block) else {
-        b.lost += 1;
+        crate::segment::lose(b, 1);
         return;
     };
     slow::prepare(b, near);

@@ -192,7 +192,7 @@ fn hello(time: u64, tid: i32) {
     let doorbell = &segment::header().doorbell;
     doorbell.fetch_add(1, Ordering::Release);
     sys::wake(doorbell);
-    if segment::header().wants_plan == 0 || !answered(s) || s.has_plan.load(Ordering::Relaxed) == 0 {
+    if !answered(s) || s.has_plan.load(Ordering::Relaxed) == 0 {
         return;
     }
     if let Some(plan) = load_plan(index, generation) {

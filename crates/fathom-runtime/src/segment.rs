@@ -7,7 +7,8 @@
 
 use crate::slow::with_depth;
 use crate::state::{Block, Buffer, NONE, PROCESS, UNFILLED};
-use crate::{init, slow, sys};
+use crate::sys::{self, NoSignals};
+use crate::{init, slow};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use fathom_abi::arena::{self, Header, Segment, Task};
 use fathom_abi::record::{ENTRY, LOST, SIZE, TYPE_MASK, word};
@@ -97,10 +98,7 @@ pub(crate) fn new_task(tid: i32, pid: i32, parent: Option<i32>) -> u32 {
 pub(crate) fn close_task(b: &mut Block) {
     leave_segment(b);
     if b.task != NONE {
-        let t = task(b.task);
-        t.lost.fetch_add(b.lost, Ordering::Relaxed);
-        b.lost = 0;
-        t.state.store(arena::TASK_CLOSED, Ordering::Release);
+        task(b.task).state.store(arena::TASK_CLOSED, Ordering::Release);
         b.task = NONE;
     }
 }
@@ -136,14 +134,14 @@ fn put(b: &mut Block, time: Option<u64>, w: u64) {
     match reserve(b) {
         Ok(at) => write(at, time.unwrap_or_else(now), w),
         Err(place) => {
-            let _quiet = sys::NoSignals::begin();
-            append_late(b, time, w, place);
+            let quiet = NoSignals::begin();
+            append_late(b, time, w, place, &quiet);
         }
     }
 }
 
 /// Writes a record that has reserved `place`, which was not in front of the end. Signals are held back.
-pub(crate) fn append_late(b: &mut Block, time: Option<u64>, w: u64, place: usize) {
+pub(crate) fn append_late(b: &mut Block, time: Option<u64>, w: u64, place: usize, quiet: &NoSignals) {
     let ours = is_own_place(b, place);
     if ours {
         write(place, time.unwrap_or_else(now), w);
@@ -151,14 +149,14 @@ pub(crate) fn append_late(b: &mut Block, time: Option<u64>, w: u64, place: usize
     // A handler may have done it already.
     let (cursor, end) = (buffer(b).cursor.load(Ordering::Relaxed), buffer(b).end.load(Ordering::Relaxed));
     if cursor >= end || !ours {
-        refill(b);
+        refill(b, quiet);
     }
     if !ours {
         match reserve(b) {
             Ok(at) => write(at, time.unwrap_or_else(now), w),
             Err(_) => {
                 buffer(b).set(0, 0);
-                lose(b);
+                lose(b, 1);
             }
         }
     }
@@ -189,12 +187,20 @@ fn write(at: usize, time: u64, w: u64) {
     }
 }
 
-/// Counts a record that has no place.
-fn lose(b: &mut Block) {
-    if b.task == NONE {
-        b.lost += 1;
-    } else {
-        task(b.task).lost.fetch_add(1, Ordering::Relaxed);
+/// Whether the recorder is gone and the thread's last segment full: then a record costs counting it, no system call.
+pub(crate) fn is_hopeless(b: &Block) -> bool {
+    let h = header();
+    h.recorder_gone.load(Ordering::Relaxed) != 0
+        && b.segment == NONE
+        && b.task != NONE
+        && arena::unpack(h.free_segments.0.load(Ordering::Relaxed)).1 == 0
+}
+
+/// Counts records that have no place. In shared memory, so that the recorder knows however this process ends. A thread
+/// without a task is counted as a whole.
+pub(crate) fn lose(b: &Block, records: u64) {
+    if b.task != NONE {
+        task(b.task).lost.fetch_add(records, Ordering::Relaxed);
     }
 }
 
@@ -223,11 +229,13 @@ fn leave_segment(b: &mut Block) {
 
 /// Leaves the full segment and takes another. Without one (waiting for it is pointless) every record comes here.
 /// Signals are held back.
-fn refill(b: &mut Block) {
+fn refill(b: &mut Block, quiet: &NoSignals) {
     let h = header();
     leave_segment(b);
-    let taken = if b.task == NONE { None } else { take_segment(h) };
+    let taken = if b.task == NONE { None } else { free_segment(h).or_else(|| wait(quiet)) };
     let Some(index) = taken else { return };
+    // A handler that was let in while we waited may have taken one too. Its records come first.
+    leave_segment(b);
     let s = segment(index);
     let size = h.segment_size as usize;
     s.task.store(b.task, Ordering::Relaxed);
@@ -244,32 +252,37 @@ fn refill(b: &mut Block) {
     b.sequence += 1;
     b.segment = index;
     let mut at = start;
-    if b.lost > 0 {
-        write(at, now(), word(LOST, 0, core::mem::take(&mut b.lost)));
+    // Here is where they are missing. What is lost later and not followed by anything, the recorder adds at the end.
+    let lost = task(b.task).lost.swap(0, Ordering::Relaxed);
+    if lost > 0 {
+        write(at, now(), word(LOST, 0, lost));
         at += SIZE;
     }
     buffer(b).set(at, start + size - SPARE * SIZE);
 }
 
-fn take_segment(h: &Header) -> Option<u32> {
-    take(&h.free_segments.0, h.segment_count, |i| &segment(i).next).or_else(wait)
+fn free_segment(h: &Header) -> Option<u32> {
+    take(&h.free_segments.0, h.segment_count, |i| &segment(i).next)
 }
 
-/// Waits for the recorder to free a segment. Gives up when the recorder shows no life for three seconds.
-fn wait() -> Option<u32> {
+/// Waits for the recorder to free a segment; signals are let in meanwhile. Gives up when the recorder shows no life for
+/// three seconds, and in any case after half a minute: a full disk must not hold the program for ever.
+fn wait(quiet: &NoSignals) -> Option<u32> {
     const PATIENCE: u64 = 3_000_000_000;
+    const LIMIT: u64 = 30_000_000_000;
     let h = header();
     if h.recorder_gone.load(Ordering::Relaxed) != 0 {
         return None;
     }
+    let began = sys::monotonic();
     let mut beat = h.heartbeat.0.load(Ordering::Relaxed);
     let mut since = sys::monotonic();
     let mut pause = 20_000;
     loop {
         h.pressure.store(1, Ordering::Relaxed);
-        sys::sleep(pause);
+        quiet.sleep(pause);
         pause = (pause * 2).min(1_000_000);
-        if let Some(index) = take(&h.free_segments.0, h.segment_count, |i| &segment(i).next) {
+        if let Some(index) = free_segment(h) {
             return Some(index);
         }
         let now = h.heartbeat.0.load(Ordering::Relaxed);
@@ -278,7 +291,9 @@ fn wait() -> Option<u32> {
         } else if sys::monotonic() - since > PATIENCE {
             h.recorder_gone.store(1, Ordering::Relaxed);
         }
-        if h.recorder_gone.load(Ordering::Relaxed) != 0 || h.exhausted.load(Ordering::Relaxed) != 0 {
+        let hopeless =
+            h.recorder_gone.load(Ordering::Relaxed) != 0 || h.exhausted.load(Ordering::Relaxed) != 0;
+        if hopeless || sys::monotonic() - began > LIMIT {
             return None;
         }
     }
@@ -313,7 +328,7 @@ pub(crate) fn begin_vfork(b: &mut Block) {
     if b.vfork.active {
         return;
     }
-    let _quiet = sys::NoSignals::begin();
+    let _quiet = NoSignals::begin();
     let buffer = buffer(b);
     (b.vfork.cursor, b.vfork.end) =
         (buffer.cursor.load(Ordering::Relaxed), buffer.end.load(Ordering::Relaxed));
@@ -370,7 +385,6 @@ pub(crate) fn adopt(b: &mut Block, parent: i32) {
     b.tid = sys::gettid();
     b.segment = NONE;
     b.sequence = 0;
-    b.lost = 0;
     b.buffer().set(0, 0);
     b.careful = header().clock != arena::CLOCK_TSC;
     b.own.set(0, 0);

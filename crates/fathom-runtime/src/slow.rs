@@ -63,7 +63,7 @@ pub(crate) extern "C" fn slow_entry(slot: usize, addr: usize) {
     // SAFETY: our own thread's block; hooks that interrupt us keep out by `Busy`.
     let b = unsafe { &mut *block };
     let Some(_busy) = Busy::enter(block) else {
-        b.lost += 2;
+        segment::lose(b, 2);
         return;
     };
     prepare(b, slot);
@@ -135,19 +135,8 @@ fn exit(b: &mut Block, w: u64) {
 fn tail_call(b: &mut Block, slot: usize, addr_bits: u64) {
     /// Chains longer than this are loops written as tail calls: the caller's frame is ended and used again.
     const CHAIN_LIMIT: usize = 1 << 16;
-    let mut at = b.top;
-    while at >= b.base {
-        // SAFETY: between base and top.
-        let s = unsafe { (*at).slot };
-        if s & !BITS == slot && s & CYG == 0 {
-            break;
-        }
-        at = at.wrapping_sub(1);
-    }
-    if at < b.base {
-        // Replaced by nobody we know (a copied stack?): leave it.
-        return;
-    }
+    // Replaced by nobody we know (a copied stack?): leave it.
+    let Some(at) = find(b, slot) else { return };
     if at == b.top {
         let below = at.wrapping_sub(CHAIN_LIMIT);
         // SAFETY: `at` is a frame; `below` is one if it is not below the base.
@@ -298,10 +287,14 @@ pub(crate) fn remove(b: &mut Block, at: *mut Frame) {
 
 /// A record that found its segment full, or no segment. `place` is what the hook has reserved.
 pub(crate) extern "C" fn slow_record(block: *mut Block, w: u64, place: usize) {
-    // No handler may run hooks while the segment is changed.
-    let _quiet = sys::NoSignals::begin();
     // SAFETY: the hook's own thread's block.
     let b = unsafe { &mut *block };
+    if segment::is_hopeless(b) {
+        segment::lose(b, 1);
+        return;
+    }
+    // No handler may run hooks while the segment is changed.
+    let quiet = sys::NoSignals::begin();
     if !b.vfork.active && has_forked(b) {
         init::forked(b, Some(w));
         if w & TYPE_MASK == EXIT {
@@ -313,7 +306,7 @@ pub(crate) extern "C" fn slow_record(block: *mut Block, w: u64, place: usize) {
     } else if b.careful || b.vfork.active {
         segment::append(b, w);
     } else {
-        segment::append_late(b, None, w, place);
+        segment::append_late(b, None, w, place, &quiet);
     }
 }
 
@@ -334,7 +327,7 @@ pub(crate) fn prepare(b: &mut Block, slot: usize) {
     }
 }
 
-/// The frames from `to` upwards (exclusive of the base side) end: the target of a longjmp with stack pointer `to`.
+/// A longjmp goes to where the stack pointer was `to`: the calls that it leaves end.
 pub(crate) fn unwind_to(b: &mut Block, to: usize) {
     if b.contexts || !init::on_own_stack(b, to) {
         return;

@@ -17,8 +17,8 @@ pub(crate) struct Frame {
     pub(crate) orig: usize,
     /// The entry's record word.
     pub(crate) word: u64,
-    /// Not used yet.
-    pub(crate) aux: u64,
+    /// Makes the size a power of two, so that a frame's address gives its depth.
+    reserved: u64,
 }
 
 /// Slot of a frame that is reserved but not filled: fresh memory, and every frame that was popped. Only a hook that
@@ -69,8 +69,6 @@ pub(crate) struct Block {
     pub(crate) task: u32,
     pub(crate) segment: u32,
     pub(crate) sequence: u32,
-    /// Records that found no room since the last LOST record.
-    pub(crate) lost: u64,
     /// Stack pointer of a slow path in progress, 0 when there is none.
     pub(crate) busy: AtomicUsize,
     /// Bounds of the thread's own stack. While they are not known the second is 0 and the first an address in it.
@@ -287,7 +285,6 @@ pub(crate) fn take_block(tid: i32, pid: i32, near: usize) -> Option<*mut Block> 
     block.task = NONE;
     block.segment = NONE;
     block.sequence = 0;
-    block.lost = 0;
     block.busy.store(0, Ordering::Relaxed);
     // The anchor from which the bounds are found when they are needed.
     (block.stack_from, block.stack_to) = (near, 0);

@@ -12,7 +12,6 @@ pub(crate) const MUNMAP: usize = 11;
 pub(crate) const RT_SIGPROCMASK: usize = 14;
 pub(crate) const SCHED_YIELD: usize = 24;
 pub(crate) const MADVISE: usize = 28;
-pub(crate) const NANOSLEEP: usize = 35;
 pub(crate) const GETPID: usize = 39;
 pub(crate) const READLINK: usize = 89;
 pub(crate) const GETTID: usize = 186;
@@ -21,6 +20,7 @@ pub(crate) const CLOCK_GETTIME: usize = 228;
 pub(crate) const EXIT_GROUP: usize = 231;
 pub(crate) const TGKILL: usize = 234;
 pub(crate) const OPENAT: usize = 257;
+pub(crate) const PPOLL: usize = 271;
 pub(crate) const PROCESS_VM_READV: usize = 310;
 pub(crate) const GETRANDOM: usize = 318;
 
@@ -133,6 +133,16 @@ impl NoSignals {
         }
         NoSignals(old)
     }
+
+    /// Sleeps for so many nanoseconds (below one second), or until a signal comes: while it sleeps, and only then,
+    /// those that the program lets in are let in.
+    pub(crate) fn sleep(&self, ns: u64) {
+        let time = [0u64, ns];
+        // SAFETY: ppoll of nothing; the timespec and the set live through the call.
+        unsafe {
+            call(PPOLL, [0, 0, time.as_ptr() as usize, &raw const self.0 as usize, size_of::<u64>(), 0]);
+        }
+    }
 }
 
 impl Drop for NoSignals {
@@ -148,13 +158,6 @@ impl Drop for NoSignals {
 pub(crate) fn is_gone(pid: i32, tid: i32) -> bool {
     // SAFETY: signal 0 only asks.
     unsafe { call(TGKILL, [pid as usize, tid as usize, 0, 0, 0, 0]) == ESRCH }
-}
-
-/// Sleeps for so many nanoseconds (below one second), or less.
-pub(crate) fn sleep(ns: u64) {
-    let time = [0u64, ns];
-    // SAFETY: the timespec lives through the call.
-    unsafe { call(NANOSLEEP, [time.as_ptr() as usize, 0, 0, 0, 0, 0]) };
 }
 
 /// Lets others run.
