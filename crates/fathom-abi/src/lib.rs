@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod arena;
+pub mod decide;
 pub mod plan;
 pub mod record;
 
