@@ -88,12 +88,13 @@ impl State {
         State { inside: 0, outside: 0, depth: 0, max_depth, time, size, reserved: 0 }
     }
 
-    /// A call begins. `rule` is that of its function, `size` its size in bytes, and `opt_in` tells whether there are
-    /// functions with [`FILTER_IN`] at all. The caller keeps a copy of the state from before for the call's end.
+    /// A call begins. `rule` is that of its function, `size` its size in bytes. `opt_in` tells whether there are
+    /// functions with [`FILTER_IN`] at all, `on` whether recording is switched on. The caller keeps a copy of the state
+    /// from before for the call's end.
     ///
     /// [`TRACE_ON`], [`TRACE_OFF`] and [`FINISH`] are the caller's to carry out, when the verdict is not
-    /// [`Verdict::Skip`].
-    pub fn enter(&mut self, rule: &Rule, size: u32, opt_in: bool) -> Verdict {
+    /// [`Verdict::Skip`]. They count for the call itself.
+    pub fn enter(&mut self, rule: &Rule, size: u32, opt_in: bool, on: bool) -> Verdict {
         if self.outside > 0 {
             return Verdict::Skip;
         }
@@ -118,8 +119,12 @@ impl State {
         if rule.flags & SIZE != 0 {
             self.size = rule.size;
         }
-        let hidden = rule.flags & HIDE != 0 || size < self.size || self.depth >= self.max_depth;
-        if hidden {
+        let on = match rule.flags & (TRACE_ON | TRACE_OFF) {
+            TRACE_ON => true,
+            TRACE_OFF => false,
+            _ => on,
+        };
+        if !on || rule.flags & HIDE != 0 || size < self.size || self.depth >= self.max_depth {
             return if changes { Verdict::Hidden } else { Verdict::Skip };
         }
         self.depth += 1;
@@ -143,28 +148,36 @@ mod tests {
     #[test]
     fn opt_in_functions_begin_what_is_shown() {
         let mut state = State::new(2, 0, 0);
-        assert_eq!(state.enter(&PLAIN, 10, true), Verdict::Skip);
-        assert_eq!(state.enter(&rule(FILTER_IN), 10, true), Verdict::Shown);
-        assert_eq!(state.enter(&PLAIN, 10, true), Verdict::Shown);
-        assert_eq!(state.enter(&PLAIN, 10, true), Verdict::Skip, "too deep");
+        assert_eq!(state.enter(&PLAIN, 10, true, true), Verdict::Skip);
+        assert_eq!(state.enter(&rule(FILTER_IN), 10, true, true), Verdict::Shown);
+        assert_eq!(state.enter(&PLAIN, 10, true, true), Verdict::Shown);
+        assert_eq!(state.enter(&PLAIN, 10, true, true), Verdict::Skip, "too deep");
         assert_eq!((state.inside, state.depth), (1, 2));
     }
 
     #[test]
     fn opt_out_functions_end_it() {
         let mut state = State::new(1024, 0, 0);
-        assert_eq!(state.enter(&rule(FILTER_OUT), 10, false), Verdict::Hidden);
-        assert_eq!(state.enter(&rule(FILTER_IN), 10, true), Verdict::Skip);
+        assert_eq!(state.enter(&rule(FILTER_OUT), 10, false, true), Verdict::Hidden);
+        assert_eq!(state.enter(&rule(FILTER_IN), 10, true, true), Verdict::Skip);
+    }
+
+    #[test]
+    fn switched_off_and_on() {
+        let mut state = State::new(1, 0, 0);
+        assert_eq!(state.enter(&PLAIN, 10, false, false), Verdict::Skip);
+        assert_eq!(state.enter(&rule(TRACE_OFF), 10, false, true), Verdict::Hidden);
+        assert_eq!(state.enter(&rule(TRACE_ON), 10, false, false), Verdict::Shown);
     }
 
     #[test]
     fn hidden_functions_use_no_level_and_still_act() {
         let mut state = State::new(1024, 0, 16);
-        assert_eq!(state.enter(&rule(HIDE), 20, false), Verdict::Skip);
-        assert_eq!(state.enter(&PLAIN, 8, false), Verdict::Skip);
+        assert_eq!(state.enter(&rule(HIDE), 20, false, true), Verdict::Skip);
+        assert_eq!(state.enter(&PLAIN, 8, false, true), Verdict::Skip);
         let limit = Rule { flags: HIDE | DEPTH, depth: 1, ..PLAIN };
-        assert_eq!(state.enter(&limit, 20, false), Verdict::Hidden);
-        assert_eq!(state.enter(&PLAIN, 20, false), Verdict::Shown);
-        assert_eq!(state.enter(&PLAIN, 20, false), Verdict::Skip);
+        assert_eq!(state.enter(&limit, 20, false, true), Verdict::Hidden);
+        assert_eq!(state.enter(&PLAIN, 20, false, true), Verdict::Shown);
+        assert_eq!(state.enter(&PLAIN, 20, false, true), Verdict::Skip);
     }
 }
