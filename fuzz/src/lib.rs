@@ -3,6 +3,7 @@
 //! Not a fuzzer by itself: `fuzz_targets` hands it what the fuzzer makes up, `tests/fuzz_corpus.rs` of the root package
 //! what is in `corpus`.
 
+use fathom_filter::{Match, Rules, SpecKind, Specs, Subject};
 use fathom_store::args::parse_items;
 use fathom_store::directory::{Directory, OpenOptions, PerfReader};
 use fathom_store::{Batch, Class, Endian, EventOptions, Info, Kind, TaskMessage, Trace};
@@ -23,6 +24,7 @@ pub const TARGETS: &[Target] = &[
     ("demangling", demangling),
     ("directory", directory),
     ("elf_image", elf_image),
+    ("filter_spec", filter_spec),
     ("info_file", info_file),
     ("map_file", map_file),
     ("perf_file", perf_file),
@@ -48,6 +50,41 @@ pub fn demangling(data: &[u8]) {
     for style in [Style::Full, Style::Simple, Style::None] {
         let _ = demangle(&name, style);
     }
+}
+
+/// Filters, triggers and the rules that follow from them: a first byte for the option and the kind of pattern, then the
+/// specs.
+pub fn filter_spec(data: &[u8]) {
+    let Some((first, text)) = data.split_first() else { return };
+    let kinds = [
+        SpecKind::Filter,
+        SpecKind::NoTrace,
+        SpecKind::CallerFilter,
+        SpecKind::Hide,
+        SpecKind::Location,
+        SpecKind::Trigger,
+        SpecKind::Argument,
+        SpecKind::Retval,
+    ];
+    let kind = kinds[usize::from(first % 8)];
+    let how = [Match::Regex, Match::Glob, Match::Simple][usize::from(first / 8 % 3)];
+    let mut specs = Specs::new();
+    let _ = specs.push(kind, &String::from_utf8_lossy(text));
+    let Ok(mut rules) = Rules::new(&specs, how) else { return };
+    for name in ["main", "ns::run", "a::{lambda()#1}"] {
+        let subject = Subject {
+            shown: name,
+            raw: name,
+            module: "/bin/prog",
+            is_plt: name == "main",
+            is_kernel: false,
+            size: 1,
+            source: Some("src/é.c"),
+        };
+        rules.observe(&subject);
+        let _ = rules.rule(&subject);
+    }
+    let _ = rules.unmatched().iter().map(ToString::to_string).collect::<Vec<_>>();
 }
 
 /// ELF files: headers, symbols, library-call slots, instrumentation, source lines.

@@ -1,20 +1,8 @@
 //! Function name patterns of `-P` and `-U`.
 
 use crate::Error;
+use fathom_filter::{Match, Pattern as Name};
 use fathom_symbols::demangle::{Style, demangle};
-use regex::Regex;
-
-/// How patterns are written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Match {
-    /// Regular expression, found anywhere in the name.
-    #[default]
-    Regex,
-    /// Shell pattern for the whole name.
-    Glob,
-    /// The name itself.
-    Simple,
-}
 
 /// One pattern, as given.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,12 +25,6 @@ struct Pattern {
     unpatch: bool,
 }
 
-#[derive(Debug)]
-enum Name {
-    Exactly(String),
-    Regex(Regex),
-}
-
 impl Patterns {
     /// Compiles patterns. Names without any special character are compared as they are.
     pub(crate) fn new(specs: &[PatchSpec], how: Match, exe: &str) -> Result<Patterns, Error> {
@@ -51,14 +33,8 @@ impl Patterns {
                 Some((name, module)) => (name, module.to_owned()),
                 None => (spec.pattern.as_str(), exe.to_owned()),
             };
-            let special = name.contains(|c| ".?*+-^$|()[]{}".contains(c));
-            let name = match how {
-                _ if !special => Name::Exactly(name.to_owned()),
-                Match::Simple => Name::Exactly(name.to_owned()),
-                Match::Regex if name.starts_with("operator ") => Name::Exactly(name.to_owned()),
-                Match::Regex => Name::Regex(compile(name, &spec.pattern)?),
-                Match::Glob => Name::Regex(compile(&glob_to_regex(name), &spec.pattern)?),
-            };
+            let name = Name::new(name, how)
+                .map_err(|error| Error::Pattern { pattern: spec.pattern.clone(), reason: error.reason })?;
             Ok(Pattern { name, module: Some(module), unpatch: spec.unpatch })
         };
         specs.iter().map(one).collect::<Result<_, _>>().map(Patterns)
@@ -75,66 +51,10 @@ impl Patterns {
             .iter()
             .rev()
             .find(|p| {
-                p.module.as_deref().is_none_or(|m| module.starts_with(m))
-                    && match &p.name {
-                        Name::Exactly(name) => *name == shown || name == raw_name,
-                        Name::Regex(regex) => regex.is_match(&shown),
-                    }
+                p.module.as_deref().is_none_or(|m| module.starts_with(m)) && p.name.matches(&shown, raw_name)
             })
             .is_some_and(|p| !p.unpatch)
     }
-}
-
-fn compile(text: &str, pattern: &str) -> Result<Regex, Error> {
-    Regex::new(text).map_err(|error| {
-        let reason = error.to_string();
-        let reason = reason.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-        Error::Pattern { pattern: pattern.to_owned(), reason }
-    })
-}
-
-/// `fnmatch` without flags, as a regular expression: `*`, `?`, `[…]`, `[!…]` and the backslash are special, braces and
-/// an unclosed bracket are not (C++ names have them).
-pub(crate) fn glob_to_regex(glob: &str) -> String {
-    let mut regex = String::from("(?s)^");
-    let mut rest = glob.chars();
-    while let Some(c) = rest.next() {
-        match c {
-            '*' => regex.push_str(".*"),
-            '?' => regex.push('.'),
-            '\\' => regex.push_str(&regex::escape(&rest.next().unwrap_or('\\').to_string())),
-            '[' => match class(rest.as_str()) {
-                Some((text, after)) => {
-                    regex.push_str(&text);
-                    rest = after.chars();
-                }
-                None => regex.push_str("\\["),
-            },
-            c => regex.push_str(&regex::escape(&c.to_string())),
-        }
-    }
-    regex.push('$');
-    regex
-}
-
-/// The bracket expression that `text` (behind its bracket) begins with, as a regular expression, and what follows.
-fn class(text: &str) -> Option<(String, &str)> {
-    let (negated, body) = match text.strip_prefix(['!', '^']) {
-        Some(body) => (true, body),
-        None => (false, text),
-    };
-    // A closing bracket in the first place is a member.
-    let first = body.chars().next()?.len_utf8();
-    let end = first + body[first..].find(']')?;
-    let mut regex = String::from(if negated { "[^" } else { "[" });
-    for c in body[..end].chars() {
-        if matches!(c, '\\' | '[' | ']' | '&' | '~' | '^') {
-            regex.push('\\');
-        }
-        regex.push(c);
-    }
-    regex.push(']');
-    Some((regex, &body[end + 1..]))
 }
 
 #[cfg(test)]
@@ -171,17 +91,6 @@ mod tests {
         let p = patterns(&[".@libx"], Match::Regex);
         assert!(p.matches("f", "libx.so.1") && !p.matches("f", "prog"));
         assert!(!patterns(&["."], Match::Regex).matches("f", "libx.so.1"));
-    }
-
-    #[test]
-    fn globs() {
-        let p = patterns(&["foo::{lambda*"], Match::Glob);
-        assert!(Regex::new(&glob_to_regex("foo::{lambda*")).unwrap().is_match("foo::{lambda()#1}"));
-        assert!(!p.matches("foo", "prog"));
-        assert!(Regex::new(&glob_to_regex("operator[]")).unwrap().is_match("operator[]"));
-        assert!(Regex::new(&glob_to_regex("[!a-c]x")).unwrap().is_match("dx"));
-        assert!(!Regex::new(&glob_to_regex("[!a-c]x")).unwrap().is_match("bx"));
-        assert!(Regex::new(&glob_to_regex("a\\*b")).unwrap().is_match("a*b"));
     }
 
     #[test]

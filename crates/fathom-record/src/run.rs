@@ -4,13 +4,12 @@ use crate::arena::{Arena, Sizes};
 use crate::clock::Clock;
 use crate::drain::Drainer;
 use crate::finish::{self, Header};
-use crate::patterns::{Match, Patterns};
+use crate::patterns::Patterns;
 use crate::plan::Planner;
 use crate::recover::Journal;
 use crate::sessions::{Answers, Sessions};
 use crate::{Error, Options, Outcome, Status, check, host, runtime_file, sys};
 use fathom_abi::arena::{CLOCK_MONOTONIC, CLOCK_TSC};
-use fathom_store::PatternType;
 use fathom_store::writer::DirectoryWriter;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -85,7 +84,7 @@ pub fn record(options: &Options) -> Result<Outcome, Error> {
         cmdline: &options.cmdline,
         version: &options.version,
         libcalls: options.libcalls,
-        matching: pattern_type(options.matching),
+        matching: options.matching,
     };
     finish::write_info(&writer, &header)?;
     give_to_sudo_user(&writer)?;
@@ -108,14 +107,6 @@ pub fn record(options: &Options) -> Result<Outcome, Error> {
         losses: ran.losses,
         notes,
     })
-}
-
-fn pattern_type(matching: Match) -> PatternType {
-    match matching {
-        Match::Regex => PatternType::Regex,
-        Match::Glob => PatternType::Glob,
-        Match::Simple => PatternType::Simple,
-    }
 }
 
 fn sizes(options: &Options) -> Sizes {

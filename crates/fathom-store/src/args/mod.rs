@@ -3,11 +3,9 @@
 //! Records don't say how long their payloads are. It follows from the specs, which are in the `info` file (those
 //! the user gave and the recorder's own tables) and in the `.dbg` files of modules.
 
-mod pattern;
-mod spec;
 mod table;
 
-pub use spec::{ArgFormat, ArgLocation, ArgSlot, ArgSpec, parse_items};
+pub use fathom_filter::args::{ArgFormat, ArgLocation, ArgSlot, ArgSpec, Class, parse_items};
 pub(crate) use table::{ArgTable, Subject};
 
 use crate::{Endian, Kind, record};

@@ -1,8 +1,8 @@
 //! The specs of all functions, put together from the `info` file.
 
-use super::pattern::Pattern;
-use super::spec::{ArgSlot, ArgSpec, Items, parse_items};
 use crate::{ArgSpecs, Class, Info, PatternType};
+use fathom_filter::Pattern;
+use fathom_filter::args::{ArgSlot, ArgSpec, Items, Values, parse_items};
 use fathom_symbols::demangle::{Style, demangle};
 use rustc_hash::FxHashMap;
 
@@ -38,12 +38,6 @@ pub(crate) struct ArgTable {
     auto: bool,
 }
 
-/// A spec of a function, and whether it was given for it by name.
-struct Chosen {
-    spec: ArgSpec,
-    exact: bool,
-}
-
 impl ArgTable {
     pub(crate) fn new(info: &Info) -> ArgTable {
         let nothing = ArgSpecs::default();
@@ -67,29 +61,30 @@ impl ArgTable {
 
     /// The specs of a function, in the order of its payloads.
     pub(crate) fn specs(&self, subject: Subject) -> Vec<ArgSpec> {
-        let mut list: Vec<Chosen> = Vec::new();
+        let mut values = Values::default();
         let shown = demangle(subject.raw_name, Style::Simple);
         for rule in &self.rules {
-            let named = rule.pattern.matches(&shown) || rule.pattern.matches(subject.raw_name);
+            // The recorder showed raw names if it was told to; then patterns are about those.
+            let raw = subject.raw_name;
+            let named = rule.pattern.matches(&shown, raw) || rule.pattern.matches(raw, raw);
             if !named || !in_module(rule.items.module.as_deref(), subject) {
                 continue;
             }
             let exact = rule.pattern.is_exact();
             for spec in &rule.items.specs {
-                add(&mut list, spec.clone(), exact);
+                values.add(spec.clone(), exact);
             }
             if rule.items.specs.is_empty() {
                 // Triggers ask for both kinds at once and are in both lists.
-                self.known(subject, rule.returns).into_iter().for_each(|spec| add(&mut list, spec, exact));
+                self.known(subject, rule.returns).into_iter().for_each(|spec| values.add(spec, exact));
             }
         }
         for returns in [false, true] {
-            let has = |chosen: &Chosen| (chosen.spec.slot == ArgSlot::Return) == returns;
-            if self.auto && !list.iter().any(has) {
-                self.known(subject, returns).into_iter().for_each(|spec| add(&mut list, spec, false));
+            if self.auto && !values.any(returns) {
+                self.known(subject, returns).into_iter().for_each(|spec| values.add(spec, false));
             }
         }
-        list.into_iter().map(|chosen| chosen.spec).collect()
+        values.into_specs().collect()
     }
 
     /// What debug information says of a function, or where there is none, the recorder's table.
@@ -110,14 +105,6 @@ impl ArgTable {
     }
 }
 
-fn add(list: &mut Vec<Chosen>, spec: ArgSpec, exact: bool) {
-    match list.iter_mut().find(|chosen| chosen.spec.same_place(&spec)) {
-        Some(chosen) if chosen.exact && !exact => {}
-        Some(chosen) => *chosen = Chosen { spec, exact },
-        None => list.push(Chosen { spec, exact }),
-    }
-}
-
 /// Whether a function is in the module that a rule is restricted to.
 fn in_module(module: Option<&str>, subject: Subject) -> bool {
     match module {
@@ -134,9 +121,7 @@ fn rule(text: &str, returns: bool, kind: PatternType, class: Class) -> Option<Ru
         return None;
     }
     let items = parse_items(items, class).ok()?;
-    // The recorder compared readable names: a mangled one means all overloads of the function.
-    let name = demangle(name, Style::Simple);
-    Some(Rule { pattern: Pattern::new(&name, kind), items, returns })
+    Some(Rule { pattern: Pattern::lenient(name, kind), items, returns })
 }
 
 /// Reads a table of well-known functions, by their readable names.

@@ -6,6 +6,8 @@ mod write;
 pub(crate) use read::digits;
 
 use crate::Tid;
+pub use fathom_filter::Match as PatternType;
+pub use fathom_filter::args::Class;
 
 /// Byte order of the traced program, and so of all its records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,25 +16,6 @@ pub enum Endian {
     Little,
     /// ELF `EI_DATA` 2.
     Big,
-}
-
-/// Word size of the traced program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Class {
-    /// ELF `EI_CLASS` 1.
-    Bits32,
-    /// ELF `EI_CLASS` 2.
-    Bits64,
-}
-
-impl Class {
-    /// Bytes of a pointer.
-    pub fn pointer_size(self) -> usize {
-        match self {
-            Class::Bits32 => 4,
-            Class::Bits64 => 8,
-        }
-    }
 }
 
 /// Feature bits of the header.
@@ -177,29 +160,6 @@ pub struct ArgSpecs {
     pub enums: String,
     /// Whether all functions with known types were recorded with them.
     pub auto: bool,
-}
-
-/// How patterns given to the recorder were matched.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum PatternType {
-    /// POSIX extended regular expressions.
-    #[default]
-    Regex,
-    /// Shell patterns.
-    Glob,
-    /// Plain comparison.
-    Simple,
-}
-
-impl PatternType {
-    /// The word in the file and on the command line.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            PatternType::Regex => "regex",
-            PatternType::Glob => "glob",
-            PatternType::Simple => "simple",
-        }
-    }
 }
 
 /// Kernel settings that decide what can be recorded.

@@ -1,4 +1,4 @@
-//! One spec, and its grammar.
+//! Specs of arguments and return values: which values are recorded with a call, and of which types.
 //!
 //! ```text
 //! item := ('arg' N | 'fparg' N | 'retval') ['/' FORMAT] [location]
@@ -6,7 +6,24 @@
 //! location := '%' REGISTER ['+' REGISTER ...] | '%stack' ['+'] OFFSET
 //! ```
 
-use crate::Class;
+/// Word size of the traced program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// ELF `EI_CLASS` 1.
+    Bits32,
+    /// ELF `EI_CLASS` 2.
+    Bits64,
+}
+
+impl Class {
+    /// Bytes of a pointer.
+    pub fn pointer_size(self) -> usize {
+        match self {
+            Class::Bits32 => 4,
+            Class::Bits64 => 8,
+        }
+    }
+}
 
 /// Which value of a call it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -103,7 +120,7 @@ pub struct ArgSpec {
 
 impl ArgSpec {
     /// Whether two specs are about the same place, so that the later replaces the earlier.
-    pub(crate) fn same_place(&self, other: &ArgSpec) -> bool {
+    pub fn same_place(&self, other: &ArgSpec) -> bool {
         if self.slot == ArgSlot::Return || other.slot == ArgSlot::Return {
             return self.slot == other.slot;
         }
@@ -111,6 +128,37 @@ impl ArgSpec {
             (ArgLocation::Index, ArgLocation::Index) => self.slot == other.slot,
             (a, b) => a == b,
         }
+    }
+}
+
+/// The values of one function that several specs ask for.
+#[derive(Clone, Debug, Default)]
+pub struct Values(Vec<(ArgSpec, bool)>);
+
+impl Values {
+    /// Adds one. `exact` tells whether it was asked for by the function's name: then it stays when a pattern asks for
+    /// another kind of the same value.
+    pub fn add(&mut self, spec: ArgSpec, exact: bool) {
+        match self.0.iter_mut().find(|(known, _)| known.same_place(&spec)) {
+            Some((_, true)) if !exact => {}
+            Some(known) => *known = (spec, exact),
+            None => self.0.push((spec, exact)),
+        }
+    }
+
+    /// Whether there is a return value (`returns`) or an argument among them.
+    pub fn any(&self, returns: bool) -> bool {
+        self.0.iter().any(|(spec, _)| (spec.slot == ArgSlot::Return) == returns)
+    }
+
+    /// Takes the return value (`returns`) or the arguments away.
+    pub fn clear(&mut self, returns: bool) {
+        self.0.retain(|(spec, _)| (spec.slot == ArgSlot::Return) != returns);
+    }
+
+    /// All, in the order in which they are recorded.
+    pub fn into_specs(self) -> impl Iterator<Item = ArgSpec> {
+        self.0.into_iter().map(|(spec, _)| spec)
     }
 }
 
