@@ -1,0 +1,11 @@
+//! What functions take and return: their prototypes, and for each value where it is at the moment of a call or a
+//! return, how it is recorded and how it is shown.
+//!
+//! Not for text about calls (that is the views'), and not for fetching anything: the recorder compiles what is said here
+//! into its plan.
+
+#![forbid(unsafe_code)]
+
+pub mod fetch;
+
+pub use fetch::{Fetch, Length, Piece, Place, Register, Source, Word};
