@@ -1,4 +1,5 @@
-//! Source lines, from DWARF: where a function is declared, and what line an instruction belongs to.
+//! Source lines, from DWARF: where a function is declared, and what line an instruction belongs to. Also the way to the
+//! entry that describes a function, for whoever wants to know more of it.
 //!
 //! Units are looked into when one of their addresses is first asked for. Split DWARF (`.dwo` files) is not followed.
 
@@ -18,9 +19,12 @@ use crate::bytes::Bytes;
 use crate::dbgfile::SourceLine;
 use crate::elf::Image;
 
-type Reader = gimli::EndianReader<gimli::RunTimeEndian, Bytes>;
-type Dwarf = gimli::Dwarf<Reader>;
-type Unit = gimli::Unit<Reader>;
+/// Bytes of a DWARF section.
+pub type Reader = gimli::EndianReader<gimli::RunTimeEndian, Bytes>;
+/// All DWARF sections of a file.
+pub type Dwarf = gimli::Dwarf<Reader>;
+/// A compilation unit.
+pub type Unit = gimli::Unit<Reader>;
 
 /// Most references that are followed from a function to its declaration.
 const HOP_LIMIT: usize = 8;
@@ -54,17 +58,43 @@ pub struct SourceMap {
     /// What the paths are relative to.
     base: String,
     functions: RefCell<FxHashMap<usize, Rc<UnitFunctions>>>,
-    /// Units that another one refers to, by offset, and the offsets of all units.
-    others: RefCell<FxHashMap<usize, Rc<Unit>>>,
+    /// Units that were looked into, by offset and whether they are in the shared file.
+    others: RefCell<FxHashMap<(usize, bool), Rc<Unit>>>,
+    /// Where the units begin.
     offsets: Vec<usize>,
+    shared_offsets: Vec<usize>,
 }
 
 /// The functions of one unit.
 #[derive(Default)]
 struct UnitFunctions {
-    /// Start, end, and number of the declaration; sorted.
+    /// Start, end, and number of the function; sorted.
     ranges: Vec<(u64, u64, u32)>,
-    declarations: Vec<SourceLine>,
+    functions: Vec<UnitFunction>,
+}
+
+struct UnitFunction {
+    entry: UnitOffset,
+    declared: Option<SourceLine>,
+}
+
+/// An entry of the debug information.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The unit it is in.
+    pub unit: Rc<Unit>,
+    /// Where in it.
+    pub offset: UnitOffset,
+    /// Whether the unit is in the file that several share entries in (dwz).
+    pub shared: bool,
+}
+
+impl UnitFunctions {
+    fn at(&self, addr: u64) -> Option<&UnitFunction> {
+        let after = self.ranges.partition_point(|&(start, ..)| start <= addr);
+        let &(_, end, number) = self.ranges.get(after.checked_sub(1)?)?;
+        if addr < end { self.functions.get(number as usize) } else { None }
+    }
 }
 
 impl std::fmt::Debug for SourceMap {
@@ -85,6 +115,7 @@ impl SourceMap {
         let dwarf = Arc::new(sections::load(source));
         let damaged = |error| Error::Damaged { path: path(source), source: error };
         let (base, offsets) = survey(&dwarf).map_err(damaged)?;
+        let shared_offsets = dwarf.sup().and_then(|shared| survey(shared).ok()).unwrap_or_default().1;
         let context = Context::from_arc_dwarf(Arc::clone(&dwarf)).map_err(damaged)?;
         Ok(SourceMap {
             link_base: image.link_base(),
@@ -94,6 +125,7 @@ impl SourceMap {
             functions: RefCell::default(),
             others: RefCell::default(),
             offsets,
+            shared_offsets,
         })
     }
 
@@ -111,11 +143,39 @@ impl SourceMap {
 
     fn declared(&self, rel_addr: u64) -> Option<SourceLine> {
         let addr = self.linked(rel_addr)?;
-        let unit = self.context.find_dwarf_and_unit(addr).skip_all_loads()?;
-        let functions = self.unit_functions(unit);
-        let after = functions.ranges.partition_point(|&(start, ..)| start <= addr);
-        let &(_, end, declaration) = functions.ranges.get(after.checked_sub(1)?)?;
-        (addr < end).then(|| functions.declarations.get(declaration as usize).cloned())?
+        let functions = self.unit_functions(self.unit_at(addr)?);
+        functions.at(addr)?.declared.clone()
+    }
+
+    /// The entry of the function at a module-relative address.
+    pub fn entry(&self, rel_addr: u64) -> Option<Entry> {
+        let addr = self.linked(rel_addr)?;
+        let unit = self.unit_at(addr)?;
+        let offset = self.unit_functions(unit).at(addr)?.entry;
+        let start = unit.header.debug_info_offset()?;
+        Some(Entry { unit: self.unit(start, false)?, offset, shared: false })
+    }
+
+    fn unit_at(&self, addr: u64) -> Option<UnitRef<'_, Reader>> {
+        self.context.find_dwarf_and_unit(addr).skip_all_loads()
+    }
+
+    /// The sections that an entry is in.
+    pub fn dwarf_of(&self, entry: &Entry) -> &Dwarf {
+        match self.dwarf.sup() {
+            Some(shared) if entry.shared => shared,
+            _ => &self.dwarf,
+        }
+    }
+
+    /// The entry that an attribute of another one refers to.
+    pub fn follow(&self, from: &Entry, value: &AttributeValue<Reader>) -> Option<Entry> {
+        match *value {
+            AttributeValue::UnitRef(offset) => Some(Entry { offset, ..from.clone() }),
+            AttributeValue::DebugInfoRef(offset) => self.other_unit(offset, from.shared),
+            AttributeValue::DebugInfoRefSup(offset) => self.other_unit(offset, true),
+            _ => None,
+        }
     }
 
     /// The line that the instruction at a module-relative address was made from.
@@ -162,11 +222,11 @@ impl SourceMap {
                     continue;
                 }
                 if first {
-                    let Some(line) = self.declaration(unit, entry.offset(), HOP_LIMIT)? else { break };
-                    found.declarations.push(line);
+                    let declared = self.declaration(unit, entry.offset(), HOP_LIMIT)?;
+                    found.functions.push(UnitFunction { entry: entry.offset(), declared });
                     first = false;
                 }
-                let number = found.declarations.len().saturating_sub(1) as u32;
+                let number = found.functions.len().saturating_sub(1) as u32;
                 found.ranges.push((range.begin, range.end, number));
             }
         }
@@ -199,8 +259,8 @@ impl SourceMap {
             .find_map(|name| entry.attr_value(name));
         let declared = match reference {
             Some(AttributeValue::UnitRef(offset)) => self.declaration(unit, offset, hops)?,
-            Some(AttributeValue::DebugInfoRef(offset)) => match self.other_unit(offset) {
-                Some((other, offset)) => self.declaration(other.unit_ref(&self.dwarf), offset, hops)?,
+            Some(AttributeValue::DebugInfoRef(offset)) => match self.other_unit(offset, false) {
+                Some(other) => self.declaration(other.unit.unit_ref(&self.dwarf), other.offset, hops)?,
                 None => None,
             },
             _ => None,
@@ -209,22 +269,25 @@ impl SourceMap {
         Ok(declared.map(|declared| SourceLine { line: line.unwrap_or(declared.line), ..declared }))
     }
 
-    /// The unit in which an entry of the whole section is, and its offset there.
-    fn other_unit(&self, offset: DebugInfoOffset) -> Option<(Rc<Unit>, UnitOffset)> {
-        let after = self.offsets.partition_point(|&start| start <= offset.0);
-        let start = *self.offsets.get(after.checked_sub(1)?)?;
-        let known = self.others.borrow().get(&start).cloned();
-        let unit = match known {
-            Some(unit) => unit,
-            None => {
-                let header = self.dwarf.unit_header(DebugInfoOffset(start)).ok()?;
-                let unit = Rc::new(self.dwarf.unit(header).ok()?);
-                self.others.borrow_mut().insert(start, Rc::clone(&unit));
-                unit
-            }
-        };
+    /// The entry at an offset of the whole section.
+    fn other_unit(&self, offset: DebugInfoOffset, shared: bool) -> Option<Entry> {
+        let offsets = if shared { &self.shared_offsets } else { &self.offsets };
+        let after = offsets.partition_point(|&start| start <= offset.0);
+        let start = *offsets.get(after.checked_sub(1)?)?;
+        let unit = self.unit(DebugInfoOffset(start), shared)?;
         let offset = offset.to_unit_offset(&unit.header)?;
-        Some((unit, offset))
+        Some(Entry { unit, offset, shared })
+    }
+
+    /// The unit at an offset.
+    fn unit(&self, start: DebugInfoOffset, shared: bool) -> Option<Rc<Unit>> {
+        if let Some(unit) = self.others.borrow().get(&(start.0, shared)) {
+            return Some(Rc::clone(unit));
+        }
+        let dwarf = if shared { self.dwarf.sup()? } else { &*self.dwarf };
+        let unit = Rc::new(dwarf.unit(dwarf.unit_header(start).ok()?).ok()?);
+        self.others.borrow_mut().insert((start.0, shared), Rc::clone(&unit));
+        Some(unit)
     }
 
     /// The path of a file of a unit, relative to the base.
