@@ -3,7 +3,7 @@
 //! Registers and stack are those of the System V ABI of x86-64 at the first instruction of a function for arguments,
 //! and right after its return for return values.
 
-use fathom_store::args::{ArgFormat, ArgLocation, ArgSlot, ArgSpec};
+use fathom_filter::args::{ArgFormat, ArgLocation, ArgSlot, ArgSpec};
 
 /// A register that values are passed in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -242,18 +242,22 @@ impl Source {
 fn size_of(spec: &ArgSpec) -> u16 {
     match spec.format {
         ArgFormat::String | ArgFormat::StdString => 8,
+        // Recorded with eight, as the peer wants it, but passed as an int.
+        ArgFormat::Enum => spec.size.min(4),
         _ => spec.size,
     }
 }
 
-/// Eight bytes from each register as long as there are any; all ten of an x87 register.
+/// Eight bytes from each register as long as there are any; all ten of an x87 register, and of the last register all
+/// that are left, which are sixteen if it is a vector.
 fn in_registers(registers: &[Register], size: u16) -> Vec<Piece> {
     let mut left = size;
     let mut pieces = Vec::new();
-    for register in registers {
+    for (number, register) in registers.iter().enumerate() {
+        let last = number + 1 == registers.len();
         let bytes = left.min(match register {
-            Register::St0 | Register::St1 => 10,
-            _ => 8,
+            Register::Xmm(_) if !last => 8,
+            register => register.bytes(),
         });
         if bytes > 0 {
             pieces.push(Piece { place: Place::Register(*register), bytes });
@@ -275,8 +279,7 @@ fn float_argument(n: u16, size: u16) -> Piece {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fathom_store::Class;
-    use fathom_store::args::parse_items;
+    use fathom_filter::args::{Class, parse_items};
     use proptest::prelude::*;
 
     fn source(text: &str) -> Option<Source> {

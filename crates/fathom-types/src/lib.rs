@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod builtin;
 pub mod fetch;
 
 pub use fetch::{Fetch, Length, Piece, Place, Register, Source, Word};
