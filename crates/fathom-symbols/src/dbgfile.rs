@@ -1,5 +1,8 @@
 //! `.dbg` files: what of a module's debug information a data directory keeps: where functions are declared, how their
 //! arguments and return values are to be shown, and the enumerations those mention.
+//!
+//! What uftrace has no words for is in comments, which it ignores: types of Rust (`#T:`), and specifications that say
+//! more than its own (`#A:`, `#R:`).
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -19,6 +22,22 @@ pub struct Function {
     pub args: Option<String>,
     /// Specification of its return value, such as `@retval/x`.
     pub retval: Option<String>,
+    /// That of its arguments in fathom's words, where they say more. Of the same values with the same sizes.
+    pub own_args: Option<String>,
+    /// That of its return value in fathom's words, where they say more.
+    pub own_retval: Option<String>,
+}
+
+impl Function {
+    /// The specification of its arguments that says most.
+    pub fn best_args(&self) -> Option<&str> {
+        self.args.as_deref().map(|args| self.own_args.as_deref().unwrap_or(args))
+    }
+
+    /// The specification of its return value that says most.
+    pub fn best_retval(&self) -> Option<&str> {
+        self.retval.as_deref().map(|retval| self.own_retval.as_deref().unwrap_or(retval))
+    }
 }
 
 /// A line of a source file.
@@ -37,6 +56,8 @@ pub struct DbgFile {
     pub module: ModuleId,
     /// Definitions of enumerations, such as `enum hue {RED,BLUE=4}`.
     pub enums: Vec<String>,
+    /// Descriptions of types that specifications mention by name, such as `Option<i32> ...`.
+    pub types: Vec<String>,
     /// Functions in the order of the file.
     pub functions: Vec<Function>,
     /// Number of lines that were left out because they make no sense.
@@ -66,7 +87,9 @@ impl DbgFile {
         for line in bytes.split(|&byte| byte == b'\n') {
             let line = String::from_utf8_lossy(line);
             if let Some(comment) = line.strip_prefix('#') {
-                file.module.take_comment(comment);
+                if !file.take_own(comment) {
+                    file.module.take_comment(comment);
+                }
                 continue;
             }
             if line.trim().is_empty() {
@@ -98,6 +121,18 @@ impl DbgFile {
         file
     }
 
+    /// Takes what is in a comment for fathom. False if it is for people.
+    fn take_own(&mut self, comment: &str) -> bool {
+        let text = comment.get(2..).map_or("", str::trim).to_owned();
+        match (comment.get(..2), self.functions.last_mut()) {
+            (Some("T:"), _) => self.types.push(text),
+            (Some("A:"), Some(function)) => function.own_args = Some(text),
+            (Some("R:"), Some(function)) => function.own_retval = Some(text),
+            _ => return false,
+        }
+        true
+    }
+
     fn start_function(&mut self, text: &str) -> bool {
         let Some((addr, name)) = text.split_once(' ') else { return false };
         let Some(addr) = parse_hex(addr.as_bytes()) else { return false };
@@ -124,6 +159,9 @@ impl DbgFile {
         for definition in &self.enums {
             writeln!(out, "E: {}", OneLine(definition))?;
         }
+        for description in &self.types {
+            writeln!(out, "#T: {}", OneLine(description))?;
+        }
         for function in &self.functions {
             writeln!(out, "F: {:x} {}", function.addr, OneLine(&function.name))?;
             if let Some(SourceLine { line, file }) = &function.line {
@@ -132,8 +170,14 @@ impl DbgFile {
             if let Some(args) = &function.args {
                 writeln!(out, "A: {}", OneLine(args))?;
             }
+            if let Some(args) = &function.own_args {
+                writeln!(out, "#A: {}", OneLine(args))?;
+            }
             if let Some(retval) = &function.retval {
                 writeln!(out, "R: {}", OneLine(retval))?;
+            }
+            if let Some(retval) = &function.own_retval {
+                writeln!(out, "#R: {}", OneLine(retval))?;
             }
         }
         Ok(())
@@ -154,9 +198,11 @@ mod tests {
 # path name: /path/of/module
 # build-id: 413aa1b2
 E: enum hue {RED,BLUE=4,PINK}
+#T: Option<i32> enum
 F: 11f9 leaf
 L: 8 toy.c
 A: @arg1,arg2/s,arg3/e:hue
+#A: @arg1,arg2/s:Option<str>,arg3/e:hue
 R: @retval
 F: 1300 other
 L: 20 src/with blank.c
@@ -168,6 +214,9 @@ L: 20 src/with blank.c
         assert_eq!(file.bad_lines, 0);
         assert_eq!(file.functions.len(), 2);
         assert_eq!(file.functions[0].args.as_deref(), Some("@arg1,arg2/s,arg3/e:hue"));
+        assert_eq!(file.functions[0].best_args(), Some("@arg1,arg2/s:Option<str>,arg3/e:hue"));
+        assert_eq!(file.functions[0].best_retval(), Some("@retval"));
+        assert_eq!(file.types, ["Option<i32> enum"]);
         assert_eq!(file.functions[1].line, Some(SourceLine { line: 20, file: "src/with blank.c".into() }));
         let mut out = Vec::new();
         file.write(&mut out).unwrap();
@@ -185,7 +234,7 @@ L: 20 src/with blank.c
 
     proptest! {
         #[test]
-        fn never_panics(text in "([EFLAR]: [0-9a-f @]{0,8}\n|\\PC{0,9}\n){0,9}") {
+        fn never_panics(text in "(#?[EFLART]: [0-9a-f @]{0,8}\n|\\PC{0,9}\n){0,9}") {
             let _ = DbgFile::parse(text.as_bytes());
         }
 

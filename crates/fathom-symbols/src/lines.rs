@@ -5,13 +5,13 @@
 
 mod sections;
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use addr2line::Context;
-use gimli::{AttributeValue, DebugInfoOffset, DwAt, Reader as _, UnitOffset, UnitRef};
+use gimli::{AttributeValue, DebugInfoOffset, DebugTypeSignature, DwAt, Reader as _, UnitOffset, UnitRef};
 use rustc_hash::FxHashMap;
 use thiserror::Error;
 
@@ -63,7 +63,13 @@ pub struct SourceMap {
     /// Where the units begin.
     offsets: Vec<usize>,
     shared_offsets: Vec<usize>,
+    /// Type units by signature, and those that were looked into.
+    type_units: OnceCell<FxHashMap<u64, TypeUnit>>,
+    read_type_units: RefCell<FxHashMap<u64, Rc<Unit>>>,
 }
+
+/// Header of a type unit, and where the type is in it.
+type TypeUnit = (gimli::UnitHeader<Reader>, UnitOffset);
 
 /// The functions of one unit.
 #[derive(Default)]
@@ -126,6 +132,8 @@ impl SourceMap {
             others: RefCell::default(),
             offsets,
             shared_offsets,
+            type_units: OnceCell::new(),
+            read_type_units: RefCell::default(),
         })
     }
 
@@ -174,8 +182,25 @@ impl SourceMap {
             AttributeValue::UnitRef(offset) => Some(Entry { offset, ..from.clone() }),
             AttributeValue::DebugInfoRef(offset) => self.other_unit(offset, from.shared),
             AttributeValue::DebugInfoRefSup(offset) => self.other_unit(offset, true),
+            AttributeValue::DebugTypesRef(signature) => self.typed_unit(signature),
             _ => None,
         }
+    }
+
+    /// The type that a type unit (`-fdebug-types-section`) describes.
+    fn typed_unit(&self, signature: DebugTypeSignature) -> Option<Entry> {
+        let units = self.type_units.get_or_init(|| type_units(&self.dwarf));
+        let (header, offset) = units.get(&signature.0)?;
+        let mut read = self.read_type_units.borrow_mut();
+        let unit = match read.get(&signature.0) {
+            Some(unit) => Rc::clone(unit),
+            None => {
+                let unit = Rc::new(self.dwarf.unit(header.clone()).ok()?);
+                read.insert(signature.0, Rc::clone(&unit));
+                unit
+            }
+        };
+        Some(Entry { unit, offset: *offset, shared: false })
     }
 
     /// The line that the instruction at a module-relative address was made from.
@@ -338,6 +363,24 @@ fn below<'p>(path: &'p str, directory: &str) -> Option<&'p str> {
         return None;
     }
     path.strip_prefix(directory)?.strip_prefix('/')
+}
+
+/// All type units: of DWARF 4 in a section of their own, of DWARF 5 among the others. Damage ends the list.
+fn type_units(dwarf: &Dwarf) -> FxHashMap<u64, TypeUnit> {
+    let mut all = FxHashMap::default();
+    let mut add = |header: gimli::UnitHeader<Reader>| {
+        if let gimli::UnitType::Type { type_signature, type_offset } = header.type_() {
+            all.insert(type_signature.0, (header, type_offset));
+        }
+    };
+    let (mut units, mut old) = (dwarf.units(), dwarf.type_units());
+    while let Ok(Some(header)) = units.next() {
+        add(header);
+    }
+    while let Ok(Some(header)) = old.next() {
+        add(header);
+    }
+    all
 }
 
 /// The directory that all units were compiled in or below, and the offsets of the units.

@@ -238,6 +238,28 @@ impl Source {
     }
 }
 
+/// How a spec says where a value is: the registers or the stack word, of what is in memory those of its pointer.
+pub(crate) fn spec_location(source: &Source) -> ArgLocation {
+    let word = |word: &Word| match word {
+        Word::At(place) | Word::Behind { pointer: place, .. } => *place,
+    };
+    let places: Vec<Place> = match source {
+        Source::Pieces(pieces) => pieces.iter().map(|piece| piece.place).collect(),
+        Source::Memory { pointer, .. } | Source::Text { pointer, .. } | Source::Sequence { pointer, .. } => {
+            vec![word(pointer)]
+        }
+    };
+    let register = |place: &Place| match place {
+        Place::Register(register) => Some(register.name()),
+        Place::Stack(_) => None,
+    };
+    match places.first() {
+        None => ArgLocation::Index,
+        Some(Place::Stack(word)) => ArgLocation::Stack(*word),
+        Some(_) => ArgLocation::Registers(places.iter().filter_map(register).collect()),
+    }
+}
+
 /// Bytes that are taken from registers or the stack.
 fn size_of(spec: &ArgSpec) -> u16 {
     match spec.format {

@@ -7,6 +7,15 @@
 #![forbid(unsafe_code)]
 
 pub mod builtin;
+mod c;
+pub mod debug_info;
+mod dwarf;
+mod entry;
+mod enums;
 pub mod fetch;
+mod prototype;
+mod spec_text;
+mod sysv;
 
 pub use fetch::{Fetch, Length, Piece, Place, Register, Source, Word};
+pub use prototype::{Prototype, Prototypes};

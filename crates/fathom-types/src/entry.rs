@@ -1,0 +1,207 @@
+//! Where the debug information says that a parameter is at the entry of its function.
+//!
+//! The rules of the ABI hold for functions that anybody can call. A compiler that knows all callers of a function may
+//! change it: leave arguments out, or pass what they point to. So for those, what was optimised is believed only as far
+//! as the debug information says where it is.
+
+use crate::dwarf::{Debug, Node};
+use crate::fetch::{INTEGER, Register};
+use crate::prototype::{Function, words};
+use crate::sysv::{Shape, Where};
+use crate::{Piece, Place};
+use gimli::{AttributeValue, Expression, Operation};
+
+type Reader = fathom_symbols::lines::Reader;
+
+/// What is known about a parameter.
+#[derive(Debug)]
+pub(crate) enum At {
+    /// It is there.
+    Here(Where),
+    /// It is not passed.
+    Nowhere,
+    /// It may be passed, but where can't be said.
+    Unknown,
+}
+
+/// What the debug information says of a parameter's place.
+enum Said {
+    Registers(Vec<Register>),
+    /// A word above the return address.
+    Stack(u32),
+    /// In the function's own memory: it was not optimised.
+    Stored,
+    Nothing,
+}
+
+/// Knows which functions are to be asked about.
+pub(crate) struct EntryPlaces {
+    /// Address of the first instruction, as linked.
+    start: Option<u64>,
+    doubtful: bool,
+    /// An argument was not where the rules would have it, so the next ones needn't be either.
+    shifted: bool,
+    frame: Option<FrameBase>,
+}
+
+/// What offsets in a frame are counted from: a register by its DWARF number, or the address above the return address.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct FrameBase(u16);
+
+const RBP: FrameBase = FrameBase(6);
+const RSP: FrameBase = FrameBase(7);
+const CFA: FrameBase = FrameBase(u16::MAX);
+
+impl EntryPlaces {
+    pub(crate) fn of(debug: &Debug, function: &Function, symbol: &str) -> EntryPlaces {
+        // GCC names what it made of a function for callers it knows.
+        let made_over = [".isra.", ".constprop.", ".part."].iter().any(|part| symbol.contains(part));
+        let node = function.entries.first();
+        let start = node.and_then(|node| start(debug, node));
+        let frame = node.and_then(frame_base);
+        EntryPlaces { start, doubtful: made_over || !function.external(), shifted: false, frame }
+    }
+
+    /// Where an argument is, which by the rules would be at `by_rule`.
+    pub(crate) fn check(
+        &mut self,
+        debug: &Debug,
+        concrete: Option<&Node>,
+        shape: &Shape,
+        by_rule: Option<Where>,
+    ) -> At {
+        let rule = |place: Option<Where>| place.map_or(At::Unknown, At::Here);
+        if !self.doubtful {
+            return rule(by_rule);
+        }
+        let said = concrete.map_or(Said::Nothing, |node| self.said(debug, node).unwrap_or(Said::Nothing));
+        let at = self.place_of(said, shape, by_rule.clone());
+        self.shifted |= match (&at, &by_rule) {
+            (At::Here(place), Some(by_rule)) => place != by_rule,
+            _ => true,
+        };
+        at
+    }
+
+    fn place_of(&self, said: Said, shape: &Shape, by_rule: Option<Where>) -> At {
+        match (said, by_rule) {
+            (Said::Stored, Some(by_rule)) if !self.shifted => At::Here(by_rule),
+            (Said::Stored, _) => At::Unknown,
+            // Nothing to be passed.
+            (_, Some(Where::Pieces(pieces))) if pieces.is_empty() => At::Here(Where::Pieces(pieces)),
+            (Said::Nothing, _) => At::Nowhere,
+            (Said::Stack(word), by_rule) => {
+                let bytes = u16::try_from(shape.bytes).unwrap_or(u16::MAX);
+                match by_rule {
+                    Some(Where::Behind(_)) => At::Here(Where::Behind(Place::Stack(word))),
+                    _ => At::Here(Where::Pieces(vec![Piece { place: Place::Stack(word), bytes }])),
+                }
+            }
+            (Said::Registers(registers), Some(Where::Behind(_))) => match registers.as_slice() {
+                [one] => At::Here(Where::Behind(Place::Register(*one))),
+                _ => At::Unknown,
+            },
+            (Said::Registers(registers), _) if registers.len() as u64 == words(shape).max(1) => {
+                let mut left = shape.bytes;
+                let piece = |register| {
+                    let bytes = left.min(8) as u16;
+                    left -= u64::from(bytes);
+                    Piece { place: Place::Register(register), bytes }
+                };
+                At::Here(Where::Pieces(registers.into_iter().map(piece).collect()))
+            }
+            (Said::Registers(_), _) => At::Unknown,
+        }
+    }
+
+    fn said(&self, debug: &Debug, node: &Node) -> Option<Said> {
+        let value = node.die.attr_value(gimli::DW_AT_location)?;
+        let expression = match value {
+            AttributeValue::Exprloc(expression) => expression,
+            value => {
+                let dwarf = debug.map.dwarf_of(&node.entry);
+                let unit = &node.entry.unit;
+                let mut list = dwarf.attr_locations(unit, value).ok()??;
+                let start = self.start?;
+                loop {
+                    let entry = list.next().ok()??;
+                    if entry.range.begin <= start && start < entry.range.end {
+                        break entry.data;
+                    }
+                    if entry.range.begin > start {
+                        return None;
+                    }
+                }
+            }
+        };
+        self.place(node, expression)
+    }
+
+    fn place(&self, node: &Node, expression: Expression<Reader>) -> Option<Said> {
+        let mut operations = expression.operations(node.entry.unit.encoding());
+        let mut registers = Vec::new();
+        while let Some(operation) = operations.next().ok()? {
+            match operation {
+                Operation::Register { register } => registers.push(from_number(register.0)?),
+                Operation::Piece { .. } if !registers.is_empty() => {}
+                Operation::FrameOffset { offset } if registers.is_empty() => {
+                    return self.in_frame(offset);
+                }
+                _ => return None,
+            }
+        }
+        (!registers.is_empty()).then_some(Said::Registers(registers))
+    }
+
+    /// An offset from the frame base: above the return address arguments, below it the function's own memory.
+    fn in_frame(&self, offset: i64) -> Option<Said> {
+        let above = match self.frame? {
+            CFA => offset,
+            // The frame pointer is two words below.
+            RBP => offset.checked_sub(16)?,
+            // The stack pointer of the function's body, which is anywhere below.
+            RSP => return Some(Said::Stored),
+            _ => return None,
+        };
+        if above < 0 {
+            return Some(Said::Stored);
+        }
+        u32::try_from(above / 8 + 1).ok().map(Said::Stack)
+    }
+}
+
+/// Address of a function's first instruction, as linked.
+fn start(debug: &Debug, node: &Node) -> Option<u64> {
+    let dwarf = debug.map.dwarf_of(&node.entry);
+    let low = node.die.attr_value(gimli::DW_AT_low_pc);
+    if let Some(low) = low {
+        return dwarf.attr_address(&node.entry.unit, low).ok()?;
+    }
+    let mut ranges = dwarf.die_ranges(&node.entry.unit, &node.die).ok()?;
+    ranges.next().ok()?.map(|range| range.begin)
+}
+
+fn frame_base(node: &Node) -> Option<FrameBase> {
+    let AttributeValue::Exprloc(expression) = node.die.attr_value(gimli::DW_AT_frame_base)? else {
+        return None;
+    };
+    match expression.operations(node.entry.unit.encoding()).next().ok()?? {
+        Operation::CallFrameCFA => Some(CFA),
+        Operation::Register { register } => Some(FrameBase(register.0)),
+        _ => None,
+    }
+}
+
+/// Numbers of figure 3.36 of the ABI.
+fn from_number(number: u16) -> Option<Register> {
+    Some(match number {
+        1 => Register::Rdx,
+        2 => Register::Rcx,
+        4 => Register::Rsi,
+        5 => Register::Rdi,
+        8 => INTEGER[4],
+        9 => INTEGER[5],
+        17..=24 => Register::Xmm((number - 17) as u8),
+        _ => return None,
+    })
+}
