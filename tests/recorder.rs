@@ -220,7 +220,7 @@ fn stopped_recorder_does_not_stop_the_program() {
     let (dump, _) = read(dir.path(), &["dump"]);
     let lost: u64 = dump
         .lines()
-        .filter_map(|l| l.split("[lost ]: ").nth(1)?.split_whitespace().next()?.parse::<u64>().ok())
+        .filter_map(|l| l.split("[lost ] ").nth(1)?.split_whitespace().next()?.parse::<u64>().ok())
         .sum();
     assert!(
         lost > 0 && warnings.contains(&format!("{lost} records are lost")),
