@@ -6,7 +6,7 @@
 mod table;
 
 pub use fathom_filter::args::{ArgFormat, ArgLocation, ArgSlot, ArgSpec, Class, parse_items};
-pub(crate) use table::{ArgTable, Subject};
+pub use table::{ArgTable, Subject};
 
 use crate::{Endian, Kind, record};
 

@@ -8,16 +8,17 @@ use rustc_hash::FxHashMap;
 
 /// A function that specs are looked up for.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Subject<'a> {
+pub struct Subject<'a> {
     /// Name in the symbol table.
-    pub(crate) raw_name: &'a str,
+    pub raw_name: &'a str,
     /// Path of the module.
-    pub(crate) module: &'a str,
+    pub module: &'a str,
     /// Whether it is a library function, called through the module's PLT.
-    pub(crate) plt: bool,
-    /// Whether the module's `.dbg` file has the function; then its arguments and return value as said there.
-    pub(crate) debug: Option<(Option<&'a str>, Option<&'a str>)>,
+    pub plt: bool,
 }
+
+/// What a module's `.dbg` file says of a function, if it has it: its arguments and its return value.
+pub(crate) type Debug<'a> = Option<(Option<&'a str>, Option<&'a str>)>;
 
 /// What a user's spec says.
 #[derive(Debug)]
@@ -28,9 +29,10 @@ struct Rule {
     returns: bool,
 }
 
-/// All specs of a recording.
+/// All specs of a recording. The recorder and the readers ask the same table, because records do not say what they
+/// carry.
 #[derive(Debug)]
-pub(crate) struct ArgTable {
+pub struct ArgTable {
     class: Class,
     rules: Vec<Rule>,
     auto_args: FxHashMap<String, Vec<ArgSpec>>,
@@ -39,28 +41,38 @@ pub(crate) struct ArgTable {
 }
 
 impl ArgTable {
-    pub(crate) fn new(info: &Info) -> ArgTable {
+    pub(crate) fn of(info: &Info) -> ArgTable {
         let nothing = ArgSpecs::default();
         let specs = info.arg_specs.as_ref().unwrap_or(&nothing);
-        let kind = info.pattern_type.unwrap_or_default();
+        ArgTable::new(specs, info.pattern_type.unwrap_or_default(), info.class)
+    }
+
+    /// The table of a recording with these specs.
+    pub fn new(specs: &ArgSpecs, kind: PatternType, class: Class) -> ArgTable {
         let mut rules = Vec::new();
         let given = [(&specs.args, false), (&specs.retvals, true)];
         for (text, returns) in given {
             for one in text.iter().flat_map(|text| text.split(';')) {
-                rules.extend(rule(one, returns, kind, info.class));
+                rules.extend(rule(one, returns, kind, class));
             }
         }
         ArgTable {
-            class: info.class,
+            class,
             rules,
-            auto_args: auto_table(&specs.auto_args, info.class),
-            auto_retvals: auto_table(&specs.auto_retvals, info.class),
+            auto_args: auto_table(&specs.auto_args, class),
+            auto_retvals: auto_table(&specs.auto_retvals, class),
             auto: specs.auto,
         }
     }
 
     /// The specs of a function, in the order of its payloads.
-    pub(crate) fn specs(&self, subject: Subject) -> Vec<ArgSpec> {
+    pub(crate) fn specs(&self, subject: Subject, debug: Debug) -> Vec<ArgSpec> {
+        self.specs_with(subject, |returns| self.known(subject, debug, returns))
+    }
+
+    /// The specs of a function of which `known` tells the arguments, or the return value (`true`), that follow from its
+    /// type.
+    pub fn specs_with(&self, subject: Subject, known: impl Fn(bool) -> Vec<ArgSpec>) -> Vec<ArgSpec> {
         let mut values = Values::default();
         let shown = demangle(subject.raw_name, Style::Simple);
         for rule in &self.rules {
@@ -76,20 +88,20 @@ impl ArgTable {
             }
             if rule.items.specs.is_empty() {
                 // Triggers ask for both kinds at once and are in both lists.
-                self.known(subject, rule.returns).into_iter().for_each(|spec| values.add(spec, exact));
+                known(rule.returns).into_iter().for_each(|spec| values.add(spec, exact));
             }
         }
         for returns in [false, true] {
             if self.auto && !values.any(returns) {
-                self.known(subject, returns).into_iter().for_each(|spec| values.add(spec, false));
+                known(returns).into_iter().for_each(|spec| values.add(spec, false));
             }
         }
         values.into_specs().collect()
     }
 
     /// What debug information says of a function, or where there is none, the recorder's table.
-    fn known(&self, subject: Subject, returns: bool) -> Vec<ArgSpec> {
-        let mut specs = match subject.debug {
+    fn known(&self, subject: Subject, debug: Debug, returns: bool) -> Vec<ArgSpec> {
+        let mut specs = match debug {
             Some((args, retval)) => {
                 let text = if returns { retval } else { args };
                 let text = text.map_or("", |text| text.trim_start_matches('@'));
@@ -156,11 +168,11 @@ mod tests {
             enums: String::new(),
             auto,
         };
-        ArgTable::new(&Info { arg_specs: Some(specs), ..Info::default() })
+        ArgTable::of(&Info { arg_specs: Some(specs), ..Info::default() })
     }
 
     fn shown(table: &ArgTable, raw_name: &str, debug: Option<(Option<&str>, Option<&str>)>) -> String {
-        let subject = Subject { raw_name, module: "/lib/libx.so.1", plt: false, debug };
+        let subject = Subject { raw_name, module: "/lib/libx.so.1", plt: false };
         let one = |spec: ArgSpec| {
             let slot = match spec.slot {
                 ArgSlot::Integer(n) => format!("{n}"),
@@ -169,7 +181,7 @@ mod tests {
             };
             format!("{slot}{}{}", spec.format.letter(), spec.size)
         };
-        table.specs(subject).into_iter().map(one).collect::<Vec<_>>().join(" ")
+        table.specs(subject, debug).into_iter().map(one).collect::<Vec<_>>().join(" ")
     }
 
     #[test]

@@ -229,12 +229,12 @@ impl Directory {
         let Some(module) = self.modules.get(module) else { return Vec::new() };
         let debug = module.debug(&self.places, &self.warnings);
         let debug = debug.functions.iter().find(|f| f.addr == addr);
-        self.arg_table().specs(Subject {
+        let subject = Subject {
             raw_name: &function.raw_name,
             module: &function.module,
             plt: function.kind == FunctionKind::Plt,
-            debug: debug.map(|f| (f.args.as_deref(), f.retval.as_deref())),
-        })
+        };
+        self.arg_table().specs(subject, debug.map(|f| (f.args.as_deref(), f.retval.as_deref())))
     }
 
     fn function_in(&self, index: ModuleIndex, base: u64, addr: u64) -> Option<FunctionId> {

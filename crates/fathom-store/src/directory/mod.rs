@@ -184,7 +184,7 @@ impl Directory {
     }
 
     fn arg_table(&self) -> &ArgTable {
-        self.arg_table.get_or_init(|| ArgTable::new(&self.info))
+        self.arg_table.get_or_init(|| ArgTable::of(&self.info))
     }
 
     fn task(&self, tid: Tid) -> Option<&Task> {
