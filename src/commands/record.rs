@@ -50,6 +50,8 @@ pub(crate) fn record(
         randomize: !args.no_randomize_addr,
         runtime: runtime(args, context)?,
         segment_size: args.buffer,
+        selection: fathom_record::Selection::default(),
+        source_lines: false,
         verbose: context.log.level,
     };
     let outcome = fathom_record::record(&options).map_err(|error| failure(error, doing()))?;

@@ -76,6 +76,12 @@ pub struct Header {
     pub exhausted: AtomicU32,
     /// Futex, counted up and woken after each hello.
     pub doorbell: AtomicU32,
+    /// Set by a `finish` trigger: the recording is to end, whatever the program does.
+    pub finish: AtomicU32,
+    /// A thread wanted counters of the processor and did not get them.
+    pub no_counters: AtomicU32,
+    /// Calls whose values were too many for a record and were recorded without them.
+    pub no_values: AtomicU32,
 }
 
 /// Keeps words that different sides write on lines of their own.
@@ -153,6 +159,10 @@ pub struct Session {
     /// 1 when this is not a new process image but a forked child of one that has something to tell: `sid` is that
     /// of the image.
     pub derived: AtomicU32,
+    /// Counted up whenever filters change or recording is switched on or off, by either side. Hooks compare it.
+    pub epoch: AtomicU32,
+    /// Number of the last `rules-<index>-<number>` that the recorder has written; 0 for none.
+    pub rules: AtomicU32,
 }
 
 /// Not in use.

@@ -4,8 +4,14 @@
 //!  Header
 //!  [Slot; slots]      function pointers (GOT entries) to replace
 //!  [Site; sites]      function entries to patch
+//!  [Range; ranges]    functions that something is said about, ascending by address
+//!  [Rule; rules]      what is said
+//!  [Fetch; fetches]   values to record
 //!  strings            NUL-terminated
 //! ```
+//!
+//! The last four replace what an earlier plan said about functions; slots and sites add to it. A file
+//! `rules-<session>-<number>` is a plan without slots and sites that the recorder makes while the program runs.
 
 /// "fplan\0\0\1" in memory order.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"fplan\0\0\x01");
@@ -24,7 +30,209 @@ pub struct Header {
     pub sites: u32,
     /// Bytes of strings.
     pub strings: u32,
+    /// How many ranges.
+    pub ranges: u32,
+    /// How many rules.
+    pub rules: u32,
+    /// How many fetches.
+    pub fetches: u32,
+    /// `MODE_` bits. Whether [`MODE_FILTER`] is among them is decided by the first plan of a process image.
+    pub mode: u32,
+    /// Levels that are recorded.
+    pub depth: u32,
+    /// Frames of the shadow stack, 0 for as many as there is room for.
+    pub max_stack: u32,
+    /// Bytes that a function must have to be recorded.
+    pub size: u32,
+    /// Signals with [`SIGNAL_ON`] and its like: how many of `signals` are used.
+    pub signal_count: u32,
+    /// Raw clock units that a call must take to be recorded.
+    pub time: u64,
+    /// Address of a variable to watch, 0 for none.
+    pub watch: u64,
+    /// Its size in bytes, 1 to 8.
+    pub watch_size: u64,
+    /// Number and action of signals.
+    pub signals: [[u8; 2]; 8],
 }
+
+/// Calls are recorded by filters and triggers. Without it the hooks do nothing but record.
+pub const MODE_FILTER: u32 = 1;
+/// There are functions with [`crate::decide::FILTER_IN`].
+pub const MODE_OPT_IN: u32 = 2;
+/// There are functions with [`crate::decide::CALLER`]: only they make calls worth recording.
+pub const MODE_CALLERS: u32 = 4;
+/// Recording is switched off at first.
+pub const MODE_OFF: u32 = 8;
+/// Some rule changes the size limit: the size of every function counts.
+pub const MODE_SIZES: u32 = 16;
+/// Entries can wait until it is known how long the call took: there is a time limit somewhere, or a caller filter.
+pub const MODE_HOLD: u32 = 32;
+/// The number of the processor is recorded when it changes.
+pub const MODE_WATCH_CPU: u32 = 64;
+/// Return addresses are left alone; a call is taken to end when the next one begins further out.
+pub const MODE_ESTIMATE: u32 = 128;
+/// The plan says whether recording is on (`MODE_OFF`); without it that stays as it is.
+pub const MODE_SWITCH: u32 = 256;
+
+/// A signal switches recording on.
+pub const SIGNAL_ON: u8 = 1;
+/// A signal switches recording off.
+pub const SIGNAL_OFF: u8 = 2;
+/// A signal ends the recording.
+pub const SIGNAL_FINISH: u8 = 3;
+
+/// No rule.
+pub const NO_RULE: u32 = u32::MAX;
+
+/// One function.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Range {
+    /// First address.
+    pub start: u64,
+    /// Length in bytes of what an address in the function can be taken from.
+    pub len: u32,
+    /// Size that filters compare.
+    pub size: u32,
+    /// Index of its rule, or [`NO_RULE`].
+    pub rule: u32,
+    /// `RANGE_` bits.
+    pub flags: u32,
+}
+
+/// Calls are not recorded, whatever the state: nothing needs to be looked up.
+pub const RANGE_NEVER: u32 = 1;
+/// The rule matters.
+pub const RANGE_RULE: u32 = 2;
+/// The rule is nothing but [`crate::decide::FILTER_OUT`].
+pub const RANGE_OUT: u32 = 4;
+/// The rule is nothing but [`crate::decide::FILTER_IN`], and there are no limits of depth that it would reset: inside
+/// of another one it changes nothing.
+pub const RANGE_IN: u32 = 8;
+
+/// What to do at the calls of a function.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Rule {
+    /// Its part in the decision. `time` is in raw clock units.
+    pub decide: crate::decide::Rule,
+    /// Index of the first fetch; those of the arguments come first.
+    pub fetch: u32,
+    /// How many arguments.
+    pub args: u16,
+    /// How many return values (0 or 1).
+    pub retvals: u16,
+    /// `READ_` bits.
+    pub reads: u32,
+    /// When this is not zero, [`crate::decide::FILTER_IN`] and `FILTER_OUT` count only if the condition holds.
+    pub condition: u8,
+    /// Integer argument of the condition, from 0.
+    pub condition_arg: u8,
+    /// Its size in bytes.
+    pub condition_size: u8,
+    /// Whether it is compared as a signed number.
+    pub condition_signed: u8,
+    /// What it is compared with.
+    pub condition_value: u64,
+}
+
+/// Memory use from /proc/self/statm.
+pub const READ_STATM: u32 = 1;
+/// Page faults.
+pub const READ_PAGE_FAULT: u32 = 2;
+/// Cycles and instructions.
+pub const READ_CYCLES: u32 = 4;
+/// Cache references and misses.
+pub const READ_CACHE: u32 = 8;
+/// Branches and mispredictions.
+pub const READ_BRANCH: u32 = 16;
+
+/// Equal.
+pub const CONDITION_EQ: u8 = 1;
+/// Not equal.
+pub const CONDITION_NE: u8 = 2;
+/// Greater.
+pub const CONDITION_GT: u8 = 3;
+/// Greater or equal.
+pub const CONDITION_GE: u8 = 4;
+/// Less.
+pub const CONDITION_LT: u8 = 5;
+/// Less or equal.
+pub const CONDITION_LE: u8 = 6;
+/// Any common bit.
+pub const CONDITION_AND: u8 = 7;
+
+/// One value.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Fetch {
+    /// `FETCH_`.
+    pub kind: u8,
+    /// Parts in use, up to 3.
+    pub parts: u8,
+    /// Bytes to record, for all but texts.
+    pub size: u16,
+    /// Bytes of an element for `FETCH_SEQUENCE`, distance from the pointer for `FETCH_MEMORY`.
+    pub number: i32,
+    /// Where the parts come from.
+    pub part: [Part; 3],
+    /// With a third part, of a text or a sequence: the value is absent when that part is this.
+    pub absent: u64,
+}
+
+/// The parts' bytes one after the other, then zeros up to the size.
+pub const FETCH_BYTES: u8 = 0;
+/// Length (16 bits) and text up to its NUL, at the address that the first part says.
+pub const FETCH_TEXT: u8 = 1;
+/// Length and text at the address that the first part says, as long as the second says.
+pub const FETCH_TEXT_LENGTH: u8 = 2;
+/// Bytes at a distance from the address that the first part says.
+pub const FETCH_MEMORY: u8 = 3;
+/// Number of elements (64 bits) as the second part says, and as many as fit into the size, from the address that the
+/// first part says, then zeros.
+pub const FETCH_SEQUENCE: u8 = 4;
+
+/// Number of elements of a sequence that is absent.
+pub const SEQUENCE_ABSENT: u64 = u64::MAX;
+/// Number of elements of a sequence that cannot be read.
+pub const SEQUENCE_UNREADABLE: u64 = u64::MAX - 1;
+
+/// Where a piece of a value is.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Part {
+    /// `FROM_`.
+    pub from: u8,
+    /// Bytes.
+    pub size: u8,
+    /// Register or stack word, by `from`.
+    pub index: u16,
+    /// With `FROM_LOAD`: bytes from the address.
+    pub offset: i32,
+}
+
+/// An integer argument register: rdi, rsi, rdx, rcx, r8, r9.
+pub const FROM_INTEGER: u8 = 0;
+/// A vector register xmm0 to xmm15.
+pub const FROM_VECTOR: u8 = 1;
+/// A word of the stack in front of the return address, from 1; more than 8 bytes are taken from the next ones.
+pub const FROM_STACK: u8 = 2;
+/// rax (0), rdx (1) or rcx (2) behind a return.
+pub const FROM_RESULT: u8 = 3;
+/// st(0) (0) or st(1) (1) behind a return.
+pub const FROM_X87: u8 = 4;
+/// The value is in memory: this bit is added to those above, and `offset` counts.
+pub const FROM_LOAD: u8 = 0x80;
+
+/// The most bytes of a text that are recorded; a longer one ends in three dots.
+pub const TEXT_LIMIT: usize = 98;
+/// The most bytes of all values of a call.
+pub const PAYLOAD_LIMIT: usize = 1020;
+
+const _: () = assert!(size_of::<Range>() == 24);
+const _: () = assert!(size_of::<Rule>() == 48);
+const _: () = assert!(size_of::<Fetch>() == 40);
 
 /// What is special about a library function. The hook acts on this instead of on names.
 pub mod kind {
@@ -57,6 +265,8 @@ pub mod kind {
     /// It looks at its return address to know which module calls (dlsym, dlmopen): it returns through
     /// [`super::Slot::gadget`], or, where the module has none, is treated as `PAIR`.
     pub const CALLER: u8 = 13;
+    /// The process may end in it: what filters still hold back is written if it is long enough.
+    pub const FLUSH: u8 = 14;
 }
 
 /// The call is recorded (otherwise the slot is hooked for its `kind` only).
@@ -104,10 +314,12 @@ pub struct Site {
     pub len: u8,
     /// 1 when they call the entry hook (`-mfentry`), 0 when they are NOPs.
     pub calls: u8,
+    /// 1 when the site is to become a NOP instead: its function is never recorded.
+    pub silence: u8,
     /// Zero.
-    pub reserved: [u8; 6],
+    pub reserved: [u8; 5],
 }
 
-const _: () = assert!(size_of::<Header>() == 24);
+const _: () = assert!(size_of::<Header>() == 96);
 const _: () = assert!(size_of::<Slot>() == 56);
 const _: () = assert!(size_of::<Site>() == 24);

@@ -103,6 +103,9 @@ impl Arena {
                 pressure: AtomicU32::new(0),
                 exhausted: AtomicU32::new(0),
                 doorbell: AtomicU32::new(0),
+                finish: AtomicU32::new(0),
+                no_counters: AtomicU32::new(0),
+                no_values: AtomicU32::new(0),
             },
         );
         let arena = Arena { map, file, dir: dir.to_path_buf(), pool: AtomicU32::new(0) };

@@ -146,6 +146,16 @@ impl Clock {
         Converter { clock: self, segment: (0, 0), origin: 0, base: 0, scale: 0 }
     }
 
+    /// Raw units per ns, as measured since the first anchor.
+    pub(crate) fn ticks(&self) -> f64 {
+        match (self.anchors.first(), self.anchors.last()) {
+            (Some(first), Some(last)) if self.tsc && last.ns > first.ns => {
+                (last.raw - first.raw) as f64 / (last.ns - first.ns) as f64
+            }
+            _ => 1.0,
+        }
+    }
+
     /// One reading in ns.
     pub(crate) fn convert(&self, raw: u64) -> u64 {
         self.converter().convert(raw)

@@ -2,7 +2,7 @@
 
 use crate::arena::Arena;
 use crate::clock::Clock;
-use crate::{Error, order, sys};
+use crate::{Error, order, payload, sys};
 use fathom_abi::arena::{self as abi};
 use fathom_abi::record::{ADDR_SHIFT, LOST, MAGIC, TYPE_MASK};
 use fathom_store::writer::DirectoryWriter;
@@ -42,8 +42,8 @@ struct Tracked {
     start: (u64, u64),
     /// Depth of its next entry, where it is known.
     depth: Option<u64>,
-    /// What its next segment begins with instead of what is there: see [`order::repair`].
-    prefix: Vec<[u64; 2]>,
+    /// What its next segment begins with instead of so many records that are there: see [`order::repair`].
+    prefix: (Vec<[u64; 2]>, usize),
     announced: bool,
     /// It will not write again; what is left of it can be drained to the end.
     ended: bool,
@@ -72,6 +72,8 @@ pub(crate) struct Drainer<'r> {
     losses: Losses,
     /// The segment at hand: time and word of each record.
     words: Vec<u64>,
+    /// The same with payloads, as it is in the trace.
+    bytes: Vec<u8>,
     /// FULL segments with an empty place, and since when.
     incomplete: FxHashMap<u32, Instant>,
     /// FULL segments that wait for their successor to appear.
@@ -93,6 +95,7 @@ impl<'r> Drainer<'r> {
             checked: None,
             losses: Losses::default(),
             words: Vec::new(),
+            bytes: Vec::new(),
             incomplete: FxHashMap::default(),
             delayed: FxHashSet::default(),
             retired: Vec::new(),
@@ -234,7 +237,7 @@ impl<'r> Drainer<'r> {
                 next: 0,
                 start: (0, 0),
                 depth: None,
-                prefix: Vec::new(),
+                prefix: (Vec::new(), 0),
                 announced,
                 ended: false,
                 settled: false,
@@ -331,21 +334,22 @@ impl<'r> Drainer<'r> {
         const AHEAD: usize = 256;
         let Some(task) = self.tasks.get_mut(&found.serial) else { return u64::MAX };
         task.next = found.sequence + 1;
-        let records = self.words.as_chunks_mut::<2>().0;
-        let known = task.prefix.len().min(records.len());
-        records[..known].copy_from_slice(&task.prefix[..known]);
-        task.prefix.clear();
-        let own = records.len();
+        let (prefix, replaced) = std::mem::take(&mut task.prefix);
+        let replaced = replaced.min(self.words.len() / 2);
+        self.words.splice(..2 * replaced, prefix.into_iter().flatten());
+        let mut own = self.words.len() / 2;
         let ahead = next.map_or_else(Vec::new, |next| self.arena.peek_segment(next, AHEAD));
         let there = ahead.iter().take_while(|r| r[1] != 0).count();
         self.words.extend_from_slice(ahead[..there].as_flattened());
         let records = self.words.as_chunks_mut::<2>().0;
         order::repair(records, own, &mut task.depth);
+        // A payload stays with its record.
+        own += records[own..].iter().take_while(|r| order::is_data(r[1])).count();
         // What was moved behind the border counts too.
         let behind = records[own..].iter().chain(&ahead[there..]);
         let latest = behind.filter(|r| r[1] & ORDINARY_MASK == MAGIC).map(|r| r[0]).min();
         if records[own..] != ahead[..there] {
-            task.prefix.extend_from_slice(&records[own..]);
+            task.prefix = (records[own..].to_vec(), there);
         }
         self.words.truncate(2 * own);
         latest.unwrap_or(u64::MAX)
@@ -360,7 +364,15 @@ impl<'r> Drainer<'r> {
 
     /// Appends the converted records to the task's file. After a crash the last segment may be there already.
     fn store(&mut self, tid: i32) -> Result<(), Error> {
-        let bytes = sys::bytes_of(&self.words);
+        let records = self.words.as_chunks::<2>().0;
+        let bytes = if records.iter().any(|r| order::is_data(r[1])) {
+            self.bytes.clear();
+            let left_out = payload::join(records, &mut self.bytes);
+            self.losses.records += left_out.cut;
+            &self.bytes
+        } else {
+            sys::bytes_of(&self.words)
+        };
         if !self.recycle {
             self.writer.truncate_repeated(tid, bytes)?;
         }
@@ -380,7 +392,10 @@ impl<'r> Drainer<'r> {
         let (mut damaged, mut lost) = (0u64, 0u64);
         for record in self.words.as_chunks_mut::<2>().0.iter_mut().rev() {
             let [time, word] = record;
-            if *word & ORDINARY_MASK == MAGIC {
+            if order::is_data(*word) {
+                continue;
+            }
+            if *word & ORDINARY_MASK == MAGIC || order::is_event(*word) {
                 earliest = earliest.min(*time);
                 *time = if earliest == start.0 { start.1 } else { converter.convert(earliest) };
             } else if *word & (ORDINARY_MASK | TYPE_MASK) == MAGIC | LOST {

@@ -76,6 +76,12 @@ pub enum Error {
         /// Set-user-ID and so on.
         reason: String,
     },
+    /// A filter, trigger or argument spec that makes no sense.
+    #[error("{text}")]
+    Spec {
+        /// Which, and why.
+        text: String,
+    },
     /// A pattern that is none.
     #[error("bad pattern '{pattern}': {reason}")]
     Pattern {

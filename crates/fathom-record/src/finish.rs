@@ -1,13 +1,80 @@
 //! The end of a recording: symbol files and the header.
 
+use crate::rules::values_text;
 use crate::sessions::Answers;
-use crate::{Error, LibCalls, host, sys};
+use crate::{Error, LibCalls, Options, host, sys};
+use fathom_filter::{Action, Spec, SpecKind};
 use fathom_store::writer::DirectoryWriter;
-use fathom_store::{Features, Info, PatternType, Usage};
+use fathom_store::{ArgSpecs, Features, Info, PatternType, Usage};
 use fathom_symbols::elf::Image;
 use fathom_symbols::symfile::{ModuleId, Style};
+use fathom_types::Prototypes;
+use fathom_types::debug_info::debug_file;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// What the options of a recording say that the header of its trace must say too.
+pub(crate) struct Said {
+    /// What is said about recorded values.
+    pub(crate) values: Option<ArgSpecs>,
+    pub(crate) features: Features,
+    max_stack: u16,
+    matching: PatternType,
+}
+
+impl Said {
+    pub(crate) fn of(options: &Options) -> Said {
+        let selection = &options.selection;
+        let values = values_text(selection);
+        let mut features = Features::default();
+        let mut set = |condition: bool, feature| {
+            if condition {
+                features |= feature;
+            }
+        };
+        set(options.libcalls != LibCalls::None, Features::PLTHOOK);
+        set(values.as_ref().is_some_and(|v| v.args.is_some() || v.auto), Features::ARGUMENT);
+        set(values.as_ref().is_some_and(|v| v.retvals.is_some() || v.auto), Features::RETVAL);
+        set(selection.estimate, Features::ESTIMATE_RETURN);
+        set(needs_debug(options), Features::DEBUG_INFO);
+        let nothing = Info::default();
+        Said {
+            values,
+            features,
+            max_stack: selection.max_stack.map_or(nothing.max_stack, |n| n.min(u32::from(u16::MAX)) as u16),
+            matching: options.matching,
+        }
+    }
+
+    /// As a header of a trace, for the journal.
+    pub(crate) fn to_info(&self) -> Info {
+        Info {
+            features: self.features,
+            arg_specs: self.values.clone(),
+            max_stack: self.max_stack,
+            pattern_type: Some(self.matching),
+            ..Info::default()
+        }
+    }
+
+    /// From the journal.
+    pub(crate) fn of_info(info: Info) -> Said {
+        Said {
+            values: info.arg_specs,
+            features: info.features,
+            max_stack: info.max_stack,
+            matching: info.pattern_type.unwrap_or_default(),
+        }
+    }
+}
+
+/// Whether readers of the trace need what the modules' debug information says.
+fn needs_debug(options: &Options) -> bool {
+    let selection = &options.selection;
+    let about_lines =
+        |spec: &Spec| spec.kind == SpecKind::Location || spec.actions.contains(&Action::Callsite);
+    options.source_lines || values_text(selection).is_some() || selection.specs.iter().any(about_lines)
+}
 
 /// What the header needs besides the machine.
 pub(crate) struct Header<'a> {
@@ -20,14 +87,16 @@ pub(crate) struct Header<'a> {
     pub(crate) elapsed: Option<Duration>,
     pub(crate) cmdline: &'a str,
     pub(crate) version: &'a str,
-    pub(crate) libcalls: LibCalls,
-    pub(crate) matching: PatternType,
+    pub(crate) said: &'a Said,
 }
 
 /// Writes the symbols of every module that took part. Files that are gone are named in the notes.
+///
+/// With `debug` also what their debug information says of functions.
 pub(crate) fn write_symbols(
     writer: &DirectoryWriter,
     answers: &Answers,
+    debug: bool,
     notes: &mut Vec<String>,
 ) -> Result<(), Error> {
     for path in &answers.modules {
@@ -40,7 +109,12 @@ pub(crate) fn write_symbols(
         };
         let module = ModuleId { path: path.to_string_lossy().into_owned(), build_id: image.build_id() };
         // Without sizes: uftrace 0.13 cannot read them, and the gaps between symbols are marked instead.
-        writer.symbols(&module, &image.symbols(), Style::Plain)?;
+        let symbols = image.symbols();
+        writer.symbols(&module, &symbols, Style::Plain)?;
+        if debug {
+            let prototypes = Prototypes::open(&image).ok();
+            writer.debug(&debug_file(module, &symbols, prototypes.as_ref()))?;
+        }
     }
     Ok(())
 }
@@ -49,9 +123,9 @@ pub(crate) fn write_symbols(
 pub(crate) fn write_info(writer: &DirectoryWriter, header: &Header<'_>) -> Result<(), Error> {
     let exe = header.answers.exe.as_deref().unwrap_or(header.exe);
     let mut info = Info::default();
-    if header.libcalls != LibCalls::None {
-        info.features |= Features::PLTHOOK;
-    }
+    info.features |= header.said.features;
+    info.arg_specs.clone_from(&header.said.values);
+    info.max_stack = header.said.max_stack;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() as i64;
     info.exe_name = Some(exe.to_string_lossy().into_owned());
     info.build_id = Image::open(exe).ok().and_then(|image| image.build_id());
@@ -65,7 +139,7 @@ pub(crate) fn write_info(writer: &DirectoryWriter, header: &Header<'_>) -> Resul
     info.load = host::load();
     info.record_date = Some(sys::ctime(now));
     info.elapsed_ns = header.elapsed.map(|e| e.as_nanos() as u64);
-    info.pattern_type = Some(header.matching);
+    info.pattern_type = Some(header.said.matching);
     info.recorder_version = Some(header.version.to_owned());
     info.utc_offset = Some(now - (crate::clock::monotonic() / 1_000_000_000) as i64);
     writer.info(&info)?;

@@ -9,14 +9,19 @@ mod check;
 mod clock;
 mod drain;
 mod error;
+mod fetches;
 mod finish;
 mod host;
 mod order;
 mod patterns;
+mod payload;
 mod plan;
+mod plan_file;
 mod recover;
+mod rules;
 mod run;
 mod runtime_file;
+mod selection;
 mod sessions;
 mod sys;
 
@@ -28,6 +33,7 @@ pub use patterns::PatchSpec;
 pub use plan::LibCalls;
 pub use recover::{Recovered, recover};
 pub use run::record;
+pub use selection::{Selection, SignalAction};
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -58,6 +64,10 @@ pub struct Options {
     pub bind_not: bool,
     /// Leave the program's addresses randomised. `false` switches it off.
     pub randomize: bool,
+    /// Which calls, and what with them.
+    pub selection: Selection,
+    /// Keep where functions are declared.
+    pub source_lines: bool,
     /// Another runtime than the built-in one.
     pub runtime: Option<PathBuf>,
     /// Bytes of a buffer segment.

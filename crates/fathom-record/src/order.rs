@@ -5,7 +5,9 @@
 //! (the hook reads the clock last), but the depths do: an entry one deeper than possible has its caller's entry behind
 //! the handler's records, an entry one less deep than possible has the exit behind them.
 
-use fathom_abi::record::{DEPTH_MASK, DEPTH_SHIFT, EXIT, LOST, MAGIC, TYPE_MASK};
+use fathom_abi::record::{
+    DATA_MAGIC, DEPTH_MASK, DEPTH_SHIFT, EVENT, EXIT, LOST, MAGIC, MAGIC_MASK, TYPE_MASK,
+};
 
 const DEPTHS: u64 = DEPTH_MASK >> DEPTH_SHIFT;
 /// Records of entries and exits have the magic and not this bit of the type.
@@ -13,6 +15,16 @@ const ORDINARY_MASK: u64 = (7 << 3) | LOST;
 
 fn depth(word: u64) -> u64 {
     (word & DEPTH_MASK) >> DEPTH_SHIFT
+}
+
+/// Whether it is a piece of the payload of the record in front of it.
+pub(crate) fn is_data(word: u64) -> bool {
+    word & MAGIC_MASK == DATA_MAGIC
+}
+
+/// Whether it is an event, which may stand anywhere.
+pub(crate) fn is_event(word: u64) -> bool {
+    word & (MAGIC_MASK | TYPE_MASK) == MAGIC | EVENT
 }
 
 /// Reorders records (time, word). The first `own` of them are at hand, the others come after them and are looked at for
@@ -24,7 +36,9 @@ pub(crate) fn repair(records: &mut [[u64; 2]], own: usize, next: &mut Option<u64
     while at < own {
         let word = records[at][1];
         let d = depth(word);
-        if word & ORDINARY_MASK != MAGIC {
+        if is_data(word) || is_event(word) {
+            // They say nothing about calls.
+        } else if word & ORDINARY_MASK != MAGIC {
             expected = u64::MAX;
         } else if word & EXIT != 0 {
             expected = d;
@@ -54,12 +68,21 @@ fn late(records: &mut [[u64; 2]], at: usize, expected: u64) -> bool {
     let mut open = 0u64;
     for i in at..records.len() {
         let word = records[i][1];
+        if is_data(word) || is_event(word) {
+            continue;
+        }
         if word & ORDINARY_MASK != MAGIC {
             return false;
         }
         let is_exit = word & TYPE_MASK == EXIT;
         if open == 0 && i > at && depth(word) == wanted && word & TYPE_MASK == kind {
-            records[at..=i].rotate_right(1);
+            let data = records[i + 1..].iter().take_while(|r| is_data(r[1])).count();
+            let end = i + 1 + data;
+            // What is looked at may end before the payload does.
+            if end == records.len() && data > 0 {
+                return false;
+            }
+            records[at..end].rotate_right(1 + data);
             return true;
         }
         if !is_exit {
@@ -137,6 +160,27 @@ mod tests {
         assert_eq!(got, records(">m0 >f1 >h2 <h2 <f1"));
         // Behind the third record, the handler's entry, comes its exit.
         assert_eq!(next, Some(3));
+    }
+
+    #[test]
+    fn payloads_go_with_their_records() {
+        use fathom_abi::record::{MORE, data_word};
+        let data = |n| [n, data_word(n, 8)];
+        let mut got = records(">m0 >h2 <h2 >f1 <f1 <m0");
+        got[3][1] |= MORE;
+        got[1][1] |= MORE;
+        got.insert(4, data(1));
+        got.insert(4, data(2));
+        got.insert(2, data(3));
+        let own = got.len();
+        repair(&mut got, own, &mut Some(0));
+        let mut wanted = records(">m0 >f1 >h2 <h2 <f1 <m0");
+        wanted[1][1] |= MORE;
+        wanted[2][1] |= MORE;
+        wanted.insert(3, data(3));
+        wanted.insert(2, data(1));
+        wanted.insert(2, data(2));
+        assert_eq!(got, wanted);
     }
 
     proptest! {

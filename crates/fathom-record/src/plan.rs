@@ -1,9 +1,13 @@
 //! Decides what the runtime is to change in a process image: which GOT entries, which patchable sites.
 
 use crate::patterns::Patterns;
-use fathom_abi::VERSION;
-use fathom_abi::plan::{self, SLOT_LAZY, SLOT_READ_ONLY, SLOT_RECORD, Site, Slot, kind};
+use crate::plan_file;
+use crate::rules::{Compiled, Selector};
+use fathom_abi::plan::{SLOT_LAZY, SLOT_READ_ONLY, SLOT_RECORD, Site, Slot, kind};
+use fathom_symbols::SymbolKind;
+use fathom_symbols::demangle::{Style, demangle};
 use fathom_symbols::elf::{Image, PltSlot, SlotKind};
+use fathom_symbols::lines::SourceMap;
 use fathom_symbols::maps::Mapping;
 use rustc_hash::FxHashMap;
 use std::collections::HashMap;
@@ -87,6 +91,39 @@ pub(crate) struct Known {
     sites: Vec<(u64, Vec<u8>, bool)>,
     /// Sites without room for a call.
     short_sites: u32,
+    /// What rules can be about; empty where there are none. Those of the module, and the library functions that it calls.
+    pub(crate) functions: Vec<Function>,
+    /// Global variables of up to 8 bytes.
+    pub(crate) variables: Vec<Variable>,
+}
+
+/// A function of a file.
+#[derive(Debug)]
+pub(crate) struct Function {
+    /// Relative address.
+    pub(crate) at: u64,
+    /// Addresses that it is known by.
+    pub(crate) len: u64,
+    /// Size in bytes.
+    pub(crate) size: u64,
+    /// Name in the symbol table.
+    pub(crate) raw: String,
+    /// Name as shown.
+    pub(crate) shown: String,
+    /// A library function that the module calls.
+    pub(crate) plt: bool,
+    /// Source file.
+    pub(crate) source: Option<String>,
+}
+
+/// A variable of a file.
+#[derive(Debug)]
+pub(crate) struct Variable {
+    /// Relative address.
+    pub(crate) at: u64,
+    /// Size in bytes.
+    pub(crate) size: u64,
+    pub(crate) name: String,
 }
 
 /// A plan, and what it could not cover.
@@ -100,11 +137,12 @@ pub(crate) struct Plan {
     pub(crate) ambiguous: u32,
     /// Patchable functions without room for a call.
     pub(crate) short_sites: u32,
+    pub(crate) rules: Compiled,
 }
 
 impl Plan {
     pub(crate) fn is_empty(&self) -> bool {
-        self.slots.is_empty() && self.sites.is_empty()
+        self.slots.is_empty() && self.sites.is_empty() && self.rules.mode == 0
     }
 
     /// Numbers of slots and sites.
@@ -130,29 +168,7 @@ impl Plan {
 
     /// The file that the runtime maps.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        bytes.extend(plan::MAGIC.to_le_bytes());
-        for n in [VERSION, self.slots.len() as u32, self.sites.len() as u32, self.strings.len() as u32] {
-            bytes.extend(n.to_le_bytes());
-        }
-        for slot in &self.slots {
-            for n in [slot.got, slot.addr, slot.lazy_from, slot.lazy_to] {
-                bytes.extend(n.to_le_bytes());
-            }
-            bytes.extend(slot.name.to_le_bytes());
-            bytes.extend(slot.version.to_le_bytes());
-            bytes.extend(slot.gadget.to_le_bytes());
-            bytes.extend([slot.kind, slot.flags]);
-            bytes.extend(slot.reserved);
-        }
-        for site in &self.sites {
-            bytes.extend(site.addr.to_le_bytes());
-            bytes.extend(site.expect);
-            bytes.extend([site.len, site.calls]);
-            bytes.extend(site.reserved);
-        }
-        bytes.extend(&self.strings);
-        bytes
+        plan_file::bytes(&self.slots, &self.sites, &self.strings, &self.rules)
     }
 }
 
@@ -160,12 +176,13 @@ impl Plan {
 pub(crate) struct Planner {
     libcalls: LibCalls,
     patch: Patterns,
+    pub(crate) selector: Selector,
     known: FxHashMap<(PathBuf, u32, u32, u64), Arc<Known>>,
 }
 
 impl Planner {
-    pub(crate) fn new(libcalls: LibCalls, patch: Patterns) -> Planner {
-        Planner { libcalls, patch, known: FxHashMap::default() }
+    pub(crate) fn new(libcalls: LibCalls, patch: Patterns, selector: Selector) -> Planner {
+        Planner { libcalls, patch, selector, known: FxHashMap::default() }
     }
 
     /// What is known about a module's file. A file that cannot be read has nothing to hook.
@@ -197,6 +214,12 @@ impl Planner {
         }
         known.sites.sort_unstable();
         known.sites.dedup();
+        if self.selector.selects() {
+            read_functions(&image, &mut known);
+            if self.selector.needs_source() {
+                read_sources(&image, &mut known);
+            }
+        }
         known
     }
 
@@ -222,9 +245,17 @@ impl Planner {
         }
     }
 
-    /// The plan for modules of a process; `exe` is the path of its executable.
-    pub(crate) fn plan(&mut self, modules: &[Module], exe: &Path) -> Plan {
-        let mut plan = Plan::default();
+    /// The rules for a process with these modules.
+    pub(crate) fn rules(&mut self, all: &[Module], exe: &Path, ticks: f64) -> Compiled {
+        let mapped: Vec<_> = all.iter().map(|module| (module, self.known(module))).collect();
+        self.selector.compile(&mapped, exe, ticks)
+    }
+
+    /// The plan for new modules of a process that has `all` of these; `exe` is the path of its executable, and `ticks` are
+    /// units of the raw clock per ns.
+    pub(crate) fn plan(&mut self, modules: &[Module], all: &[Module], exe: &Path, ticks: f64) -> Plan {
+        let mut plan = Plan { rules: self.rules(all, exe, ticks), ..Plan::default() };
+        let is_final = self.selector.is_final();
         let mut modules: Vec<&Module> = modules.iter().collect();
         modules.sort_by_key(|m| m.start);
         for module in modules {
@@ -236,17 +267,61 @@ impl Planner {
                 LibCalls::Nested => true,
             };
             for slot in &known.slots {
-                add_slot(&mut plan, module, &known, slot, record);
+                let wanted = record && !(is_final && plan.rules.is_never(module.start + slot.plt));
+                add_slot(&mut plan, module, &known, slot, wanted);
             }
-            plan.sites.extend(known.sites.iter().map(|(at, bytes, calls)| {
+            let never = |addr| is_final && plan.rules.is_never(addr);
+            let sites = known.sites.iter().filter_map(|(at, bytes, calls)| {
                 let mut expect = [0; 8];
                 expect[..bytes.len()].copy_from_slice(bytes);
                 let (addr, len) = (module.start + at, bytes.len() as u8);
-                Site { addr, expect, len, calls: u8::from(*calls), reserved: [0; 6] }
-            }));
+                let silence = never(addr + u64::from(len));
+                // A NOP that nothing has to be recorded at stays as it is.
+                (*calls || !silence).then_some(Site {
+                    addr,
+                    expect,
+                    len,
+                    calls: u8::from(*calls),
+                    silence: u8::from(silence),
+                    reserved: [0; 5],
+                })
+            });
+            plan.sites.extend(sites);
             plan.short_sites += known.short_sites;
         }
         plan
+    }
+}
+
+/// The functions that rules can be about.
+fn read_functions(image: &Image, known: &mut Known) {
+    let found = image.instrumentation();
+    let function = |at, len, size, raw: &str, plt| Function {
+        at,
+        len,
+        size,
+        raw: raw.to_owned(),
+        shown: demangle(raw, Style::Simple).into_owned(),
+        plt,
+        source: None,
+    };
+    let symbols = image.symbols();
+    if found.any() {
+        let own = symbols.iter().filter(|symbol| symbol.kind.is_function() && symbol.kind != SymbolKind::Plt);
+        known.functions.extend(own.map(|s| function(s.addr, s.size, s.size, s.name, false)));
+    }
+    /// What the peer takes for the size of an entry.
+    const ENTRY: u64 = 16;
+    known.functions.extend(known.slots.iter().map(|slot| function(slot.plt, 1, ENTRY, &slot.name, true)));
+    let data = symbols.iter().filter(|s| !s.kind.is_function() && (1..=8).contains(&s.size));
+    known.variables.extend(data.map(|s| Variable { at: s.addr, size: s.size, name: s.name.to_owned() }));
+}
+
+/// Where the functions are declared.
+fn read_sources(image: &Image, known: &mut Known) {
+    let Ok(lines) = SourceMap::open(image) else { return };
+    for function in known.functions.iter_mut().filter(|function| !function.plt) {
+        function.source = lines.function(function.at).map(|line| line.file.to_string());
     }
 }
 
@@ -417,6 +492,7 @@ fn kind_of(name: &str) -> u8 {
         "__cxa_begin_catch" | "_Unwind_Resume" => kind::LANDING,
         "dlopen" => kind::DLOPEN,
         "dlclose" => kind::DLCLOSE,
+        "exit" | "_exit" | "_Exit" | "quick_exit" | "abort" | "daemon" => kind::FLUSH,
         "swapcontext" | "setcontext" | "makecontext" => kind::CONTEXT,
         "execv" | "execvp" | "execl" | "execlp" => kind::EXEC,
         "execve" | "execvpe" | "fexecve" => kind::EXEC_ENV3,
@@ -547,10 +623,13 @@ mod tests {
             flags: SLOT_RECORD,
             reserved: [0; 6],
         });
-        plan.sites.push(Site { addr: 5, expect: [0x90; 8], len: 5, calls: 0, reserved: [0; 6] });
+        plan.sites.push(Site { addr: 5, expect: [0x90; 8], len: 5, calls: 0, silence: 0, reserved: [0; 5] });
         let bytes = plan.to_bytes();
-        assert_eq!(bytes.len(), size_of::<plan::Header>() + size_of::<Slot>() + size_of::<Site>() + 2);
-        let slot = size_of::<plan::Header>();
+        assert_eq!(
+            bytes.len(),
+            size_of::<fathom_abi::plan::Header>() + size_of::<Slot>() + size_of::<Site>() + 2
+        );
+        let slot = size_of::<fathom_abi::plan::Header>();
         assert_eq!(bytes[slot + std::mem::offset_of!(Slot, kind)], kind::PAIR);
         assert_eq!(bytes[slot + std::mem::offset_of!(Slot, flags)], SLOT_RECORD);
         assert_eq!(bytes[slot + size_of::<Slot>()], 5);

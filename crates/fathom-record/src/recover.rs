@@ -6,14 +6,15 @@
 use crate::arena::Arena;
 use crate::clock::Clock;
 use crate::drain::Drainer;
-use crate::finish::{self, Header};
+use crate::finish::{self, Header, Said};
 use crate::patterns::Patterns;
 use crate::plan::Planner;
+use crate::rules::Selector;
 use crate::sessions::Sessions;
-use crate::{Error, LibCalls, Losses, Options};
+use crate::{Error, LibCalls, Losses, Match, Options, Selection};
 use fathom_abi::arena::CLOCK_TSC;
-use fathom_store::PatternType;
 use fathom_store::writer::DirectoryWriter;
+use fathom_store::{Features, Info};
 use fathom_symbols::maps;
 use rustix::fs::FlockOperation;
 use std::collections::BTreeSet;
@@ -38,6 +39,7 @@ impl Journal {
         arena: &Path,
         runtime: &Path,
         options: &Options,
+        said: &Said,
     ) -> Result<Journal, Error> {
         let dir = trace.join(DIR);
         fs::create_dir(&dir).map_err(|e| Error::io("create", &dir, e))?;
@@ -57,6 +59,7 @@ impl Journal {
             let path = dir.join(name);
             fs::write(&path, value).map_err(|e| Error::io("write", &path, e))?;
         }
+        said.to_info().write(&dir.join("info"))?;
         Ok(Journal { dir, _lock: lock })
     }
 
@@ -108,7 +111,8 @@ pub fn recover(dir: &Path) -> Result<Option<Recovered>, Error> {
         let mut clock = Clock::from_journal(tsc, &read("clock"));
         clock.update().map_err(|e| Error::io("write", &journal, e))?;
         let clock = Mutex::new(clock);
-        let planner = Planner::new(libcalls, Patterns::default());
+        let selector = Selector::new(Selection::default(), Match::default())?;
+        let planner = Planner::new(libcalls, Patterns::default(), selector);
         let mut sessions = Sessions::new(&arena, &clock, &writer, planner, path_of(read("runtime")));
         sessions.recover()?;
         let mut drainer = Drainer::new(&arena, &clock, &writer).for_recovery();
@@ -117,12 +121,14 @@ pub fn recover(dir: &Path) -> Result<Option<Recovered>, Error> {
         while drainer.pass()? {}
         drainer.pass()?;
         recovered = Recovered { losses: drainer.losses(), buffers: true };
-        answers = sessions.answers;
+        answers = sessions.into_answers();
         arena.remove();
     }
     answers.modules.extend(mapped_modules(dir));
     let mut notes = Vec::new();
-    finish::write_symbols(&writer, &answers, &mut notes)?;
+    // Without it, records with values cannot be read, so it is better to say so than to go on.
+    let said = Said::of_info(Info::read(&journal.join("info"))?);
+    finish::write_symbols(&writer, &answers, said.features.has(Features::DEBUG_INFO), &mut notes)?;
     let exe = path_of(read("exe"));
     let exe = exe.canonicalize().unwrap_or(exe);
     let header = Header {
@@ -133,8 +139,7 @@ pub fn recover(dir: &Path) -> Result<Option<Recovered>, Error> {
         elapsed: None,
         cmdline: &text("cmdline"),
         version: &text("version"),
-        libcalls,
-        matching: PatternType::Regex,
+        said: &said,
     };
     finish::write_info(&writer, &header)?;
     fs::remove_dir_all(&journal).map_err(|e| Error::io("remove", &journal, e))?;

@@ -3,13 +3,15 @@
 use crate::arena::{Arena, Sizes};
 use crate::clock::Clock;
 use crate::drain::Drainer;
-use crate::finish::{self, Header};
+use crate::finish::{self, Header, Said};
 use crate::patterns::Patterns;
 use crate::plan::Planner;
 use crate::recover::Journal;
+use crate::rules::Selector;
 use crate::sessions::{Answers, Sessions};
 use crate::{Error, Options, Outcome, Status, check, host, runtime_file, sys};
 use fathom_abi::arena::{CLOCK_MONOTONIC, CLOCK_TSC};
+use fathom_store::Features;
 use fathom_store::writer::DirectoryWriter;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -20,6 +22,9 @@ use std::time::{Duration, Instant};
 
 /// How long the drain sleeps when there is nothing to do, at least and at most.
 const IDLE: (Duration, Duration) = (Duration::from_micros(200), Duration::from_millis(4));
+
+/// The exit status in the header of a recording that a `finish` trigger has ended.
+const FINISHED: i32 = 65536;
 
 /// With this in the environment the time stamp counter is not used, as where it is not reliable: to try that path.
 const NO_TSC: &str = "FATHOM_NO_TSC";
@@ -34,6 +39,8 @@ pub fn record(options: &Options) -> Result<Outcome, Error> {
     let exe = check::check(options)?;
     let exe = exe.canonicalize().unwrap_or(exe);
     let exe_name = exe.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let said = Said::of(options);
+    let selector = Selector::new(options.selection.clone(), options.matching)?;
     let patterns = Patterns::new(&options.patch, options.matching, &exe_name)?;
     let runtime = match &options.runtime {
         Some(path) => path.canonicalize().map_err(|e| Error::io("open", path, e))?,
@@ -44,9 +51,9 @@ pub fn record(options: &Options) -> Result<Outcome, Error> {
     let writer = DirectoryWriter::create(&options.dir, "")?;
     let clock = if tsc { CLOCK_TSC } else { CLOCK_MONOTONIC };
     let arena = Arena::create(&places(), sizes, clock).map_err(|e| Error::io("make", "shared memory", e))?;
-    let journal = Journal::create(writer.path(), arena.dir(), &runtime, options)?;
+    let journal = Journal::create(writer.path(), arena.dir(), &runtime, options, &said)?;
     let clock = Mutex::new(Clock::start(tsc, journal.clock()?));
-    let planner = Planner::new(options.libcalls, patterns);
+    let planner = Planner::new(options.libcalls, patterns, selector);
     let sessions = Sessions::new(&arena, &clock, &writer, planner, runtime.clone());
     let drainer = Drainer::new(&arena, &clock, &writer);
 
@@ -74,17 +81,21 @@ pub fn record(options: &Options) -> Result<Outcome, Error> {
         };
         notes.push(format!("-P patched nothing: {why}"));
     }
-    finish::write_symbols(&writer, &ran.answers, &mut notes)?;
+    notes.extend(ran.answers.unmatched.iter().map(|text| format!("{text}: it had no effect")));
+    finish::write_symbols(&writer, &ran.answers, said.features.has(Features::DEBUG_INFO), &mut notes)?;
     let header = Header {
         answers: &ran.answers,
         exe: &exe,
-        status: ran.waited.as_ref().map_or(-1, |w| w.status),
+        status: match &ran.waited {
+            _ if arena.header().finish.load(Ordering::Relaxed) != 0 => FINISHED,
+            Some(waited) => waited.status,
+            None => -1,
+        },
         usage: ran.waited.as_ref().map(|w| finish::usage(&w.usage)),
         elapsed: Some(elapsed),
         cmdline: &options.cmdline,
         version: &options.version,
-        libcalls: options.libcalls,
-        matching: options.matching,
+        said: &said,
     };
     finish::write_info(&writer, &header)?;
     give_to_sudo_user(&writer)?;
@@ -188,6 +199,17 @@ impl Ran {
         let failed: u32 =
             (0..arena.sessions()).map(|i| arena.session(i).failed.load(Ordering::Relaxed)).sum();
         note(u64::from(failed), "{} hooks could not be set in the program");
+        let h = arena.header();
+        note(
+            u64::from(h.no_values.load(Ordering::Relaxed)),
+            "{} calls were recorded without their arguments or return values: they are too large for a record",
+        );
+        if h.no_counters.load(Ordering::Relaxed) != 0 {
+            notes.push(
+                "the processor's counters cannot be read here: read=pmu-cycle, pmu-cache and pmu-branch show 0"
+                    .into(),
+            );
+        }
         if !tsc {
             notes.push("the processor's time stamp counter is not reliable here: each time was read by a system call".into());
         }
@@ -226,7 +248,7 @@ fn supervise(
                 result = sessions.serve(&mut seen);
             }
             let result = result.and_then(|()| sessions.answer_all());
-            result.map(|()| sessions.answers)
+            result.map(|()| sessions.into_answers())
         });
         let drained = drain_until_end(arena, &mut drainer, &ended, stop, verbose);
         done.store(true, Ordering::Relaxed);
@@ -273,7 +295,7 @@ fn drain_until_end(
         if child_gone && drainer.is_idle() {
             return Ok(waited);
         }
-        if stop.requested() {
+        if stop.requested() || arena.header().finish.load(Ordering::Acquire) != 0 {
             return Ok(waited);
         }
         if child_gone && drainer.live() > 0 {

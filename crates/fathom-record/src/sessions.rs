@@ -37,6 +37,8 @@ pub(crate) struct Answers {
     pub(crate) exe: Option<PathBuf>,
     /// What went wrong, for the user.
     pub(crate) notes: Vec<String>,
+    /// Specs of filters that no function has matched.
+    pub(crate) unmatched: Vec<String>,
 }
 
 /// See the module.
@@ -48,7 +50,7 @@ pub(crate) struct Sessions<'r> {
     runtime: PathBuf,
     /// Modules of each session name, with their starts.
     known: FxHashMap<u64, Vec<Module>>,
-    pub(crate) answers: Answers,
+    answers: Answers,
 }
 
 impl<'r> Sessions<'r> {
@@ -68,6 +70,12 @@ impl<'r> Sessions<'r> {
             known: FxHashMap::default(),
             answers: Answers::default(),
         }
+    }
+
+    /// The answers, when all processes have been answered.
+    pub(crate) fn into_answers(mut self) -> Answers {
+        self.answers.unmatched = self.planner.selector.unmatched();
+        self.answers
     }
 
     /// Waits for a hello (or a moment) and answers all that are there.
@@ -121,7 +129,10 @@ impl<'r> Sessions<'r> {
             self.opened(session, sid, &new)?;
             new
         };
-        let plan = self.planner.plan(&new, &exe);
+        let mut all = self.known.get(&sid).cloned().unwrap_or_default();
+        all.extend(new.iter().cloned());
+        let ticks = self.ticks()?;
+        let plan = self.planner.plan(&new, &all, &exe, ticks);
         self.answers.ambiguous += plan.ambiguous;
         self.answers.short_sites += plan.short_sites;
         let (slots, sites) = plan.len();
@@ -178,6 +189,13 @@ impl<'r> Sessions<'r> {
             self.writer.message(&TaskMessage { time, what })?;
         }
         Ok(())
+    }
+
+    /// Units of the raw clock per ns.
+    fn ticks(&self) -> Result<f64, Error> {
+        let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+        clock.update().map_err(|e| Error::io("write", "the clock's journal", e))?;
+        Ok(clock.ticks())
     }
 
     fn time(&self, raw: u64) -> Result<u64, Error> {

@@ -28,36 +28,22 @@
 //! The page of return code carries a DWARF expression that finds the original return address in the shadow
 //! stacks: see `docs/unwinding.md`. Nothing is registered and nothing is interposed for it.
 
+use crate::asm_filter;
+use crate::macros::{restore_vectors, return_rules, save_vectors, store_record};
+use crate::rules::FILTERING;
 use core::arch::{global_asm, naked_asm};
-
-/// Reads the clock and stores the record. In: rcx = block, r10 = word. Out: rax, rcx, rdx are gone. Jumps to
-/// `$slow` with rcx = block, r10 = word, rax = the place that was not there, when the segment is full or this thread has
-/// none.
-macro_rules! store_record {
-    ($slow:literal) => {
-        concat!(
-            "mov eax, 16\n",
-            "xadd qword ptr [rcx + {BUF}], rax\n",
-            "cmp rax, qword ptr [rcx + {BUF} + 8]\n",
-            "jae ",
-            $slow,
-            "\n",
-            "mov rcx, rax\n",
-            "rdtsc\n",
-            "shl rdx, 32\n",
-            "or rax, rdx\n",
-            "mov qword ptr [rcx], rax\n",
-            "mov qword ptr [rcx + 8], r10\n",
-        )
-    };
-}
+use core::sync::atomic::Ordering;
 
 /// The body of an entry hook. `$slot` leaves the address of the function's return address in r11; the hook's own
 /// return address is an address inside the function.
 macro_rules! entry_hook {
-    ($slot:literal) => {
+    ($slot:literal, $filter:literal) => {
         concat!(
             ".cfi_startproc\n",
+            "cmp byte ptr [rip + {FILTERING}], 0\n",
+            "jne ",
+            $filter,
+            "\n",
             "push rax\n.cfi_adjust_cfa_offset 8\n",
             "push rcx\n.cfi_adjust_cfa_offset 8\n",
             "push rdx\n.cfi_adjust_cfa_offset 8\n",
@@ -119,7 +105,8 @@ macro_rules! entry_hook {
 #[unsafe(export_name = "__fentry__")]
 pub(crate) unsafe extern "C" fn fentry() {
     naked_asm!(
-        entry_hook!("lea r11, [rsp + 48]"),
+        entry_hook!("lea r11, [rsp + 48]", "fathom_filter_fentry"),
+        FILTERING = sym crate::rules::FILTERING,
         RETURNS = const RETURNS,
         LIMIT = const crate::state::LIMIT_OFFSET,
         BIAS = const crate::state::SHADOW_BIAS,
@@ -135,7 +122,8 @@ pub(crate) unsafe extern "C" fn fentry() {
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn mcount() {
     naked_asm!(
-        entry_hook!("lea r11, [rbp + 8]"),
+        entry_hook!("lea r11, [rbp + 8]", "fathom_filter_mcount"),
+        FILTERING = sym crate::rules::FILTERING,
         RETURNS = const RETURNS,
         LIMIT = const crate::state::LIMIT_OFFSET,
         BIAS = const crate::state::SHADOW_BIAS,
@@ -151,7 +139,8 @@ pub(crate) unsafe extern "C" fn mcount() {
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C" fn _mcount() {
     naked_asm!(
-        entry_hook!("lea r11, [rbp + 8]"),
+        entry_hook!("lea r11, [rbp + 8]", "fathom_filter_mcount"),
+        FILTERING = sym crate::rules::FILTERING,
         RETURNS = const RETURNS,
         LIMIT = const crate::state::LIMIT_OFFSET,
         BIAS = const crate::state::SHADOW_BIAS,
@@ -179,27 +168,13 @@ macro_rules! to_rust {
             "push rdi\npush rsi\npush r8\npush r9\npush r10\npush r11\n",
             "sub rsp, 256\n",
             "and rsp, -16\n",
-            "movups xmmword ptr [rsp], xmm0\nmovups xmmword ptr [rsp+16], xmm1\n",
-            "movups xmmword ptr [rsp+32], xmm2\nmovups xmmword ptr [rsp+48], xmm3\n",
-            "movups xmmword ptr [rsp+64], xmm4\nmovups xmmword ptr [rsp+80], xmm5\n",
-            "movups xmmword ptr [rsp+96], xmm6\nmovups xmmword ptr [rsp+112], xmm7\n",
-            "movups xmmword ptr [rsp+128], xmm8\nmovups xmmword ptr [rsp+144], xmm9\n",
-            "movups xmmword ptr [rsp+160], xmm10\nmovups xmmword ptr [rsp+176], xmm11\n",
-            "movups xmmword ptr [rsp+192], xmm12\nmovups xmmword ptr [rsp+208], xmm13\n",
-            "movups xmmword ptr [rsp+224], xmm14\nmovups xmmword ptr [rsp+240], xmm15\n",
+            save_vectors!(),
             $args,
             "\n",
             "call ",
             $target,
             "\n",
-            "movups xmm0, xmmword ptr [rsp]\nmovups xmm1, xmmword ptr [rsp+16]\n",
-            "movups xmm2, xmmword ptr [rsp+32]\nmovups xmm3, xmmword ptr [rsp+48]\n",
-            "movups xmm4, xmmword ptr [rsp+64]\nmovups xmm5, xmmword ptr [rsp+80]\n",
-            "movups xmm6, xmmword ptr [rsp+96]\nmovups xmm7, xmmword ptr [rsp+112]\n",
-            "movups xmm8, xmmword ptr [rsp+128]\nmovups xmm9, xmmword ptr [rsp+144]\n",
-            "movups xmm10, xmmword ptr [rsp+160]\nmovups xmm11, xmmword ptr [rsp+176]\n",
-            "movups xmm12, xmmword ptr [rsp+192]\nmovups xmm13, xmmword ptr [rsp+208]\n",
-            "movups xmm14, xmmword ptr [rsp+224]\nmovups xmm15, xmmword ptr [rsp+240]\n",
+            restore_vectors!(),
             "lea rsp, [rbp - 48]\n",
             "pop r11\npop r10\npop r9\npop r8\npop rsi\npop rdi\n",
             "pop rbp\n.cfi_def_cfa rsp, 8\n",
@@ -289,21 +264,6 @@ macro_rules! exit_hook {
 
 /// Bytes of the page of return code. Addresses in it are never a program's own.
 pub(crate) const RETURNS: usize = 4096;
-
-/// Unwind rules where rsp is slot + 8 and the return address is in the shadow stack. See `docs/unwinding.md`.
-macro_rules! return_rules {
-    () => {
-        concat!(
-            // CFA = slot + 9: unlike slot or slot + 8 it differs from the callee's and the caller's.
-            ".cfi_def_cfa rsp, 1\n",
-            // rsp = CFA - 1
-            ".cfi_escape 0x16, 0x07, 0x02, 0x31, 0x1c\n",
-            // RA = orig of the frame whose slot is CFA - 9, searched from the top of each thread's shadow stack. The
-            // list of threads is found from the first word of the page that the program counter is in.
-            ".cfi_escape 0x16, 0x10, 0x38, 0x39, 0x1c, 0x12, 0x80, 0x00, 0x0b, 0x00, 0xf0, 0x1a, 0x12, 0x06, 0x22, 0x06, 0x12, 0x28, 0x03, 0x00, 0x2f, 0x24, 0x00, 0x12, 0x06, 0x12, 0x06, 0x15, 0x03, 0x29, 0x28, 0x17, 0x00, 0x12, 0x15, 0x02, 0x23, 0x08, 0x06, 0x2b, 0x28, 0x07, 0x00, 0x13, 0x23, 0x10, 0x06, 0x2f, 0xde, 0xff, 0x08, 0x20, 0x1c, 0x2f, 0xe1, 0xff, 0x23, 0x08, 0x06\n",
-        )
-    };
-}
 
 /// A hook that is jumped to, with the index of the function and then the caller's return address on the stack. It
 /// calls the function. `$save` and `$restore` are for r11, `$index` is how far the index is then from rsp, and `$slot`
@@ -485,9 +445,10 @@ global_asm!(
     "mov rsi, qword ptr [rbp + 16]",
     "lea rdx, [rbp + 24]",
     "sub rsp, 256\nand rsp, -16",
-    "movups xmmword ptr [rsp+0], xmm0\nmovups xmmword ptr [rsp+16], xmm1\nmovups xmmword ptr [rsp+32], xmm2\nmovups xmmword ptr [rsp+48], xmm3\nmovups xmmword ptr [rsp+64], xmm4\nmovups xmmword ptr [rsp+80], xmm5\nmovups xmmword ptr [rsp+96], xmm6\nmovups xmmword ptr [rsp+112], xmm7\nmovups xmmword ptr [rsp+128], xmm8\nmovups xmmword ptr [rsp+144], xmm9\nmovups xmmword ptr [rsp+160], xmm10\nmovups xmmword ptr [rsp+176], xmm11\nmovups xmmword ptr [rsp+192], xmm12\nmovups xmmword ptr [rsp+208], xmm13\nmovups xmmword ptr [rsp+224], xmm14\nmovups xmmword ptr [rsp+240], xmm15\n",
+    save_vectors!(),
+    "mov rcx, rsp",
     "call {slow}",
-    "movups xmm0, xmmword ptr [rsp+0]\nmovups xmm1, xmmword ptr [rsp+16]\nmovups xmm2, xmmword ptr [rsp+32]\nmovups xmm3, xmmword ptr [rsp+48]\nmovups xmm4, xmmword ptr [rsp+64]\nmovups xmm5, xmmword ptr [rsp+80]\nmovups xmm6, xmmword ptr [rsp+96]\nmovups xmm7, xmmword ptr [rsp+112]\nmovups xmm8, xmmword ptr [rsp+128]\nmovups xmm9, xmmword ptr [rsp+144]\nmovups xmm10, xmmword ptr [rsp+160]\nmovups xmm11, xmmword ptr [rsp+176]\nmovups xmm12, xmmword ptr [rsp+192]\nmovups xmm13, xmmword ptr [rsp+208]\nmovups xmm14, xmmword ptr [rsp+224]\nmovups xmm15, xmmword ptr [rsp+240]\n",
+    restore_vectors!(),
     "mov qword ptr [rbp + 16], rax",
     "cmp rdx, 1",
     "ja 97f",
@@ -545,11 +506,20 @@ global_asm!(
 /// Address that replaces return addresses.
 #[inline]
 pub(crate) fn return_address() -> usize {
-    fathom_return as *const () as usize
+    if FILTERING.load(Ordering::Relaxed) {
+        asm_filter::fathom_filter_return as *const () as usize
+    } else {
+        fathom_return as *const () as usize
+    }
 }
 
 /// Whether an address is one that stands in a slot for the original.
 #[inline]
 pub(crate) fn is_ours(address: usize) -> bool {
-    address.wrapping_sub(fathom_returns as *const () as usize) < RETURNS
+    let page = if FILTERING.load(Ordering::Relaxed) {
+        asm_filter::fathom_filter_returns as *const () as usize
+    } else {
+        fathom_returns as *const () as usize
+    };
+    address.wrapping_sub(page) < RETURNS
 }

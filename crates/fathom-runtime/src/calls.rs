@@ -3,13 +3,15 @@
 //! What is special about a function (returns twice, starts a process, ends frames) comes from the plan as a
 //! [`kind`]; no name is compared here.
 
+use crate::fetch::Arguments;
+use crate::rules::FILTERING;
 use crate::slow::{self, Busy, block_of};
 use crate::state::{self, CYG};
-use crate::{asm, init, plt, segment, sys};
+use crate::{asm, asm_filter, filter, init, plt, rules, segment, sys};
 use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use fathom_abi::plan::kind;
-use fathom_abi::record::{EXIT, TYPE_MASK};
+use fathom_abi::record::{ADDR_SHIFT, EXIT, TYPE_MASK};
 
 /// One function. The first three fields are known to the assembly.
 #[repr(C)]
@@ -24,7 +26,9 @@ pub(crate) struct Function {
     pub(crate) kind: u8,
     /// Whether calls are recorded.
     pub(crate) record: u8,
-    pub(crate) reserved: [u8; 5],
+    /// `RANGE_` bits of the rules, for the filtering hooks.
+    pub(crate) filter: AtomicU8,
+    pub(crate) reserved: [u8; 4],
     /// See [`fathom_abi::plan::Slot::gadget`].
     pub(crate) gadget: usize,
 }
@@ -38,7 +42,7 @@ const CAPACITY: usize = 1 << 16;
 #[repr(C, align(64))]
 pub(crate) struct Table(UnsafeCell<[u8; CAPACITY * size_of::<Function>()]>);
 
-// SAFETY: an entry is written before anybody is led to it, and not changed after.
+// SAFETY: an entry is written before anybody is led to it; after that only its atomic changes.
 unsafe impl Sync for Table {}
 
 /// See [`Table`].
@@ -62,6 +66,21 @@ fn add(f: Function) -> Option<u32> {
     Some(index)
 }
 
+/// Looks up again what the rules say about each function.
+pub(crate) fn classify() {
+    for index in 0..(NEXT.load(Ordering::Relaxed) as usize).min(CAPACITY) {
+        // SAFETY: entries below the count are filled or zero, and stay.
+        let f = unsafe { &*function(index) };
+        f.filter.store(flags_of(f.word), Ordering::Relaxed);
+    }
+}
+
+/// What the rules say about a function.
+fn flags_of(word: u64) -> u8 {
+    let range = rules::tables().and_then(|tables| tables.find(word >> ADDR_SHIFT));
+    range.map_or(0, |range| range.flags as u8)
+}
+
 /// Code in memory of ours: for each function a stub that pushes its index and jumps to a call hook. Many stubs in one
 /// cache line's reach; the words of the functions follow each other in the table.
 pub(crate) struct Stubs {
@@ -83,8 +102,14 @@ impl Stubs {
 
     /// Stubs in writable memory of [`Stubs::len`] bytes.
     pub(crate) fn begin(at: usize, len: usize) -> Stubs {
-        let hooks =
-            [asm::fathom_call_plain as *const () as usize, asm::fathom_call_careful as *const () as usize];
+        let hooks = if FILTERING.load(Ordering::Relaxed) {
+            [
+                asm_filter::fathom_filter_call_plain as *const () as usize,
+                asm_filter::fathom_filter_call_careful as *const () as usize,
+            ]
+        } else {
+            [asm::fathom_call_plain as *const () as usize, asm::fathom_call_careful as *const () as usize]
+        };
         // SAFETY: callers pass fresh memory of theirs.
         unsafe { (at as *mut [usize; 2]).write(hooks) };
         Stubs { at, next: at + Self::HEAD, end: at + len }
@@ -101,6 +126,7 @@ impl Stubs {
         if self.next + Self::SIZE > self.end {
             return None;
         }
+        f.filter.store(flags_of(f.word), Ordering::Relaxed);
         let index = add(f)?;
         let stub = self.next;
         self.next += Self::SIZE;
@@ -139,7 +165,12 @@ const PLAIN: usize = 0;
 const PAIRED: usize = 1;
 
 /// A call that the fast path did not take.
-pub(crate) extern "C" fn slow_call(registers: &mut Registers, index: usize, slot: usize) -> Way {
+pub(crate) extern "C" fn slow_call(
+    registers: &mut Registers,
+    index: usize,
+    slot: usize,
+    vectors: *const u8,
+) -> Way {
     // SAFETY: only filled entries are led to.
     let f = unsafe { &*function(index) };
     if matches!(f.kind, kind::EXEC..=kind::EXECLE) {
@@ -158,7 +189,16 @@ pub(crate) extern "C" fn slow_call(registers: &mut Registers, index: usize, slot
         init::opened(b);
     }
     slow::prepare(b, slot);
+    if FILTERING.load(Ordering::Relaxed) {
+        let arguments = Arguments { integers: &*registers, vectors, stack: slot + 8 };
+        return Way { target: f.target, how: filtered_call(b, f, &arguments, slot) };
+    }
     match f.kind {
+        kind::FLUSH if f.record != 0 => {
+            if slow::enter(b, slot, f.word & !0xff) {
+                return Way { target: f.target, how: PAIRED };
+            }
+        }
         kind::NORMAL | kind::DLCLOSE | kind::EXEC..=kind::EXECLE if f.record != 0 => {
             if slow::enter(b, slot, f.word & !0xff) {
                 return Way { target: f.target, how: PAIRED };
@@ -171,9 +211,60 @@ pub(crate) extern "C" fn slow_call(registers: &mut Registers, index: usize, slot
                 return Way { target: f.target, how: f.gadget };
             }
         }
-        _ => returns_twice(b, f, registers, slot),
+        _ => {
+            slow::reap(b, slot);
+            if f.record != 0 {
+                let w = slow::with_depth(f.word, slow::depth_of(b, b.top.wrapping_add(1)));
+                segment::append(b, w);
+                segment::append(b, (w & !TYPE_MASK) | EXIT);
+            }
+            returns_twice(b, f, registers, slot);
+        }
     }
     plain
+}
+
+/// The same where rules decide what is recorded. Tells how the call goes on.
+fn filtered_call(b: &mut state::Block, f: &Function, arguments: &Arguments<'_>, slot: usize) -> usize {
+    let bits = f.word & !0xff;
+    let record = f.record != 0;
+    match f.kind {
+        kind::NORMAL | kind::DLCLOSE | kind::FLUSH | kind::EXEC..=kind::EXECLE => {
+            let paired = record && filter::enter(b, slot, bits, arguments);
+            if matches!(f.kind, kind::FLUSH | kind::EXEC..=kind::EXECLE) {
+                filter::write_long(b);
+            }
+            if paired { PAIRED } else { PLAIN }
+        }
+        kind::LANDING => {
+            filter::catch_up(b);
+            slow::reap(b, slot);
+            PLAIN
+        }
+        kind::CALLER | kind::DLOPEN if f.gadget != 0 => {
+            filter::catch_up(b);
+            slow::reap(b, slot);
+            let place = (slot - 8) | CYG;
+            let recorded = record && filter::push_at(b, place, AFTER, bits, arguments);
+            if !recorded && !filter::push_hidden(b, place, AFTER) {
+                return PLAIN;
+            }
+            if f.kind == kind::DLOPEN {
+                b.dlopen = slot;
+                b.dlopen_time = segment::now();
+            }
+            f.gadget
+        }
+        _ => {
+            filter::catch_up(b);
+            slow::reap(b, slot);
+            if record {
+                filter::record_pair(b, bits, arguments);
+            }
+            returns_twice(b, f, arguments.integers, slot);
+            PLAIN
+        }
+    }
 }
 
 /// Notes a call that returns to [`after`]. False when there is no room for its frame.
@@ -225,15 +316,8 @@ pub(crate) extern "C" fn after(slot: usize) {
     }
 }
 
-/// Kinds whose return address must not be touched: the exit is recorded at once.
+/// Kinds whose return address must not be touched: the exit has been recorded at once.
 fn returns_twice(b: &mut state::Block, f: &Function, registers: &Registers, slot: usize) {
-    slow::reap(b, slot);
-    if f.record != 0 {
-        let frame = b.top.wrapping_add(1);
-        let w = slow::with_depth(f.word, slow::depth_of(b, frame));
-        segment::append(b, w);
-        segment::append(b, (w & !TYPE_MASK) | EXIT);
-    }
     match f.kind {
         kind::VFORK => segment::begin_vfork(b),
         kind::CONTEXT => b.contexts = true,

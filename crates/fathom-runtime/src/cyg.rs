@@ -3,9 +3,13 @@
 //! A frame's slot is the stack pointer at the call of the enter hook, marked with [`CYG`]; it only orders the frame
 //! among the others. The function's address stands where other frames keep the return address.
 
+use crate::fetch::Arguments;
+use crate::filter;
+use crate::rules::FILTERING;
 use crate::slow::{self, Busy, block_of};
 use crate::state::{self, BITS, CYG, Frame, UNFILLED};
 use core::arch::naked_asm;
+use core::sync::atomic::Ordering;
 use fathom_abi::record::ADDR_SHIFT;
 
 /// Called by the compiler at the start of each function, inlined ones included.
@@ -18,6 +22,8 @@ pub(crate) unsafe extern "C" fn __cyg_profile_func_enter(_function: usize, _site
     naked_asm!(
         ".cfi_startproc",
         "lea r11, [rsp + 8 + {CYG}]",
+        "cmp byte ptr [rip + {FILTERING}], 0",
+        "jne 2f",
         "mov rcx, qword ptr [rip + fathom_tls@gottpoff]",
         "mov rcx, qword ptr fs:[rcx]",
         "test rcx, rcx",
@@ -54,6 +60,7 @@ pub(crate) unsafe extern "C" fn __cyg_profile_func_enter(_function: usize, _site
         "mov rdx, rax",
         "jmp {record}",
         ".cfi_endproc",
+        FILTERING = sym FILTERING,
         CYG = const CYG,
         LIMIT = const state::LIMIT_OFFSET,
         BIAS = const state::SHADOW_BIAS,
@@ -72,6 +79,8 @@ pub(crate) unsafe extern "C" fn __cyg_profile_func_enter(_function: usize, _site
 pub(crate) unsafe extern "C" fn __cyg_profile_func_exit(_function: usize, _site: usize) {
     naked_asm!(
         ".cfi_startproc",
+        "cmp byte ptr [rip + {FILTERING}], 0",
+        "jne 5f",
         "mov rcx, qword ptr [rip + fathom_tls@gottpoff]",
         "mov rcx, qword ptr fs:[rcx]",
         "test rcx, rcx",
@@ -104,6 +113,7 @@ pub(crate) unsafe extern "C" fn __cyg_profile_func_exit(_function: usize, _site:
         "mov rdx, rax",
         "jmp {record}",
         ".cfi_endproc",
+        FILTERING = sym FILTERING,
         CYG = const CYG,
         BUF = const state::BUF_OFFSET,
         exit = sym slow_exit,
@@ -121,6 +131,16 @@ extern "C" fn slow_enter(function: usize, slot: usize) {
         return;
     };
     slow::prepare(b, slot & !BITS);
+    if FILTERING.load(Ordering::Relaxed) {
+        filter::catch_up(b);
+        slow::reap(b, slot & !BITS);
+        // A frame in any case: it pairs the exit, which comes in any case.
+        let arguments = Arguments { integers: &[0; 6], vectors: [0u8; 256].as_ptr(), stack: 0 };
+        if !filter::push_at(b, slot, function, (function as u64) << ADDR_SHIFT, &arguments) {
+            filter::push_hidden(b, slot, function);
+        }
+        return;
+    }
     slow::reap(b, slot & !BITS);
     if let Some(w) = slow::push(b, slot, function, (function as u64) << ADDR_SHIFT) {
         crate::segment::append(b, w);
@@ -140,6 +160,9 @@ extern "C" fn slow_exit(function: usize, near: usize) {
         return;
     };
     slow::prepare(b, near);
+    if FILTERING.load(Ordering::Relaxed) {
+        filter::catch_up(b);
+    }
     let Some(at) = find(b, function, near) else { return };
     let mut above = b.top;
     while above > at && !b.contexts {

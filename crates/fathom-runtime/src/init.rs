@@ -1,7 +1,7 @@
 //! Coming up: the process (constructor, hello, plan), its threads, and forked children.
 
 use crate::state::{self, BITS, Block, NONE, PROCESS, THREADS};
-use crate::{patch, plt, segment, sys};
+use crate::{patch, plt, rules, segment, sys};
 use core::sync::atomic::Ordering;
 use fathom_abi::arena::{self, Header};
 use fathom_abi::record::{ENTRY, TYPE_MASK};
@@ -143,6 +143,7 @@ fn start() {
     s.pid.store(sys::getpid(), Ordering::Relaxed);
     s.sid.store(sys::random(), Ordering::Relaxed);
     s.start.store(segment::now(), Ordering::Relaxed);
+    rules::follow_session();
     plt::find_libc();
     hello(0, 0);
 }
@@ -195,8 +196,9 @@ fn hello(time: u64, tid: i32) {
     if !answered(s) || s.has_plan.load(Ordering::Relaxed) == 0 {
         return;
     }
-    if let Some(plan) = load_plan(index, generation) {
-        let failed = plt::apply(&plan) + patch::apply(&plan);
+    if let Some(plan) = load_plan(b"/plan-", index, generation) {
+        // Before the hooks: they are led to what the rules need.
+        let failed = u32::from(!rules::install(&plan)) + plt::apply(&plan) + patch::apply(&plan);
         s.failed.fetch_add(failed, Ordering::Relaxed);
     }
 }
@@ -257,13 +259,18 @@ fn answered(s: &arena::Session) -> bool {
 
 /// A plan file in memory.
 pub(crate) struct Plan {
+    pub(crate) head: plan::Header,
+    pub(crate) ranges: &'static [plan::Range],
+    pub(crate) rules: &'static [plan::Rule],
+    pub(crate) fetches: &'static [plan::Fetch],
     pub(crate) slots: &'static [plan::Slot],
     pub(crate) sites: &'static [plan::Site],
     pub(crate) strings: &'static [u8],
 }
 
-fn load_plan(index: u32, generation: u32) -> Option<Plan> {
-    let path = file(&[b"/plan-", b"-"], &[index, generation]);
+/// Maps the plan of that kind, session and number.
+pub(crate) fn load_plan(kind: &[u8], index: u32, number: u32) -> Option<Plan> {
+    let path = file(&[kind, b"-"], &[index, number]);
     let fd = sys::open(path.with_nul(), sys::O_RDONLY);
     if fd < 0 {
         return None;
@@ -281,7 +288,10 @@ fn load_plan(index: u32, generation: u32) -> Option<Plan> {
     }
     let slots = size_of::<plan::Header>();
     let sites = slots + h.slots as usize * size_of::<plan::Slot>();
-    let strings = sites + h.sites as usize * size_of::<plan::Site>();
+    let ranges = sites + h.sites as usize * size_of::<plan::Site>();
+    let rules = ranges + h.ranges as usize * size_of::<plan::Range>();
+    let fetches = rules + h.rules as usize * size_of::<plan::Rule>();
+    let strings = fetches + h.fetches as usize * size_of::<plan::Fetch>();
     let len = strings + h.strings as usize;
     // SAFETY: a mapping at an address of the kernel's choice, kept for ever.
     let at = unsafe { sys::call(sys::MMAP, [0, len, sys::PROT_READ, sys::MAP_PRIVATE, fd as usize, 0]) };
@@ -293,6 +303,10 @@ fn load_plan(index: u32, generation: u32) -> Option<Plan> {
     // SAFETY: the recorder writes files of exactly this length before it answers; offsets keep the alignment.
     unsafe {
         Some(Plan {
+            head: h,
+            ranges: core::slice::from_raw_parts(at.add(ranges).cast(), h.ranges as usize),
+            rules: core::slice::from_raw_parts(at.add(rules).cast(), h.rules as usize),
+            fetches: core::slice::from_raw_parts(at.add(fetches).cast(), h.fetches as usize),
             slots: core::slice::from_raw_parts(at.add(slots).cast(), h.slots as usize),
             sites: core::slice::from_raw_parts(at.add(sites).cast(), h.sites as usize),
             strings: core::slice::from_raw_parts(at.add(strings), h.strings as usize),
@@ -424,6 +438,7 @@ fn own_session() {
     own.start.store(segment::now(), Ordering::Relaxed);
     own.derived.store(1, Ordering::Relaxed);
     PROCESS.session.store(index, Ordering::Relaxed);
+    rules::follow_session();
 }
 
 /// Whether an address is on the stack that the thread began on.

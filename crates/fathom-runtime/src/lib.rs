@@ -11,17 +11,31 @@
 #[cfg(fathom_preload)]
 mod asm;
 #[cfg(fathom_preload)]
+mod asm_filter;
+#[cfg(fathom_preload)]
 mod calls;
 #[cfg(fathom_preload)]
 mod cyg;
 #[cfg(fathom_preload)]
+mod fetch;
+#[cfg(fathom_preload)]
+mod filter;
+#[cfg(fathom_preload)]
 mod init;
+#[cfg(fathom_preload)]
+mod macros;
 #[cfg(fathom_preload)]
 mod patch;
 #[cfg(fathom_preload)]
 mod plt;
 #[cfg(fathom_preload)]
+mod reads;
+#[cfg(fathom_preload)]
+mod rules;
+#[cfg(fathom_preload)]
 mod segment;
+#[cfg(fathom_preload)]
+mod signals;
 #[cfg(fathom_preload)]
 mod slow;
 #[cfg(fathom_preload)]

@@ -12,6 +12,8 @@ const CODE: usize = 5;
 /// A stub is at most this far from its site.
 const REACH: usize = 1 << 30;
 const JUMP: u8 = 0xe9;
+/// The NOP of this length (Intel's manual, volume 2, table 4-12).
+const NOP: [u8; CODE] = [0x0f, 0x1f, 0x44, 0x00, 0x00];
 
 /// Patches the sites of a plan, which are sorted by address. Returns how many could not be.
 pub(crate) fn apply(plan: &Plan) -> u32 {
@@ -63,12 +65,19 @@ fn patch_group(sites: &[Site], mut stubs: Stubs) -> u32 {
         return sites.len() as u32;
     }
     // All stubs first: they have to be executable before anybody is led to them.
-    let first_stub = stubs.next_stub();
-    let made = sites.iter().take_while(|site| add_stub(site, &mut stubs)).count();
+    let mut stub = stubs.next_stub();
+    let made = sites.iter().take_while(|site| site.silence != 0 || add_stub(site, &mut stubs)).count();
     let mut failed = sites.len() - made;
     if stubs.finish() {
-        for (i, site) in sites[..made].iter().enumerate() {
-            failed += usize::from(!patch(site, first_stub + i * Stubs::SIZE));
+        for site in &sites[..made] {
+            let code = if site.silence != 0 {
+                NOP
+            } else {
+                let jump = jump(site, stub);
+                stub += Stubs::SIZE;
+                jump
+            };
+            failed += usize::from(!patch(site, code));
         }
     } else {
         failed = sites.len();
@@ -86,23 +95,34 @@ fn add_stub(site: &Site, stubs: &mut Stubs) -> bool {
         special: 0,
         kind: kind::NORMAL,
         record: 1,
-        reserved: [0; 5],
+        filter: 0.into(),
+        reserved: [0; 4],
         gadget: 0,
     };
     stubs.add(function, site.calls == 0).is_some()
 }
 
-/// Makes a site jump to its stub, if it is what the recorder expected.
-fn patch(site: &Site, stub: usize) -> bool {
+/// The jump from a site to its stub.
+fn jump(site: &Site, stub: usize) -> [u8; CODE] {
+    let distance = stub as isize - (site.addr as usize + CODE) as isize;
+    let d = (distance as i32).to_le_bytes();
+    [JUMP, d[0], d[1], d[2], d[3]]
+}
+
+/// Puts code into a site, if it is what the recorder expected.
+fn patch(site: &Site, code: [u8; CODE]) -> bool {
     let (at, len) = (site.addr as usize, usize::from(site.len));
     // SAFETY: inside the mapping that was made writable.
     let now = unsafe { core::slice::from_raw_parts(at as *const u8, len) };
     if len < CODE || len > site.expect.len() || now != &site.expect[..len] {
         return false;
     }
-    let distance = stub as isize - (at + CODE) as isize;
-    let d = (distance as i32).to_le_bytes();
+    if code == NOP {
+        // What follows is run now. Before, it was never come to.
+        // SAFETY: as above.
+        unsafe { core::slice::from_raw_parts_mut((at + CODE) as *mut u8, len - CODE) }.fill(0x90);
+    }
     // SAFETY: as above; the bytes are what the recorder expected.
-    unsafe { (at as *mut [u8; CODE]).write([JUMP, d[0], d[1], d[2], d[3]]) };
+    unsafe { (at as *mut [u8; CODE]).write(code) };
     true
 }

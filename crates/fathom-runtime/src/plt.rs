@@ -118,7 +118,8 @@ fn add_all(mut stubs: Stubs, plan: &Plan) -> Option<usize> {
             special: u8::from(special),
             kind: slot.kind,
             record: slot.flags & SLOT_RECORD,
-            reserved: [0; 5],
+            filter: 0.into(),
+            reserved: [0; 4],
             gadget: slot.gadget as usize,
         };
         if stubs.add(function, false).is_none() {

@@ -5,13 +5,14 @@
 //! before that of the segment: every place that a hook can have reserved is a valid one, whichever way the comparison
 //! goes, and the slow path tells by its address whose it is.
 
+use crate::rules::FILTERING;
 use crate::slow::with_depth;
-use crate::state::{Block, Buffer, NONE, PROCESS, UNFILLED};
+use crate::state::{Block, Buffer, Frame, NONE, PROCESS, RULED, UNFILLED};
 use crate::sys::{self, NoSignals};
 use crate::{init, slow};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use fathom_abi::arena::{self, Header, Segment, Task};
-use fathom_abi::record::{ENTRY, LOST, SIZE, TYPE_MASK, word};
+use fathom_abi::record::{DATA_BYTES, ENTRY, EVENT, LOST, MORE, SIZE, TYPE_MASK, data_word, word};
 
 /// Places behind the end that hooks know: as many as hooks can be in the moment between reserving and comparing, each
 /// interrupted by the next.
@@ -116,6 +117,81 @@ pub(crate) fn append(b: &mut Block, w: u64) {
         follow_vfork(b);
     }
     put(b, None, w);
+}
+
+/// Writes a record with a time of its own.
+pub(crate) fn append_at(b: &mut Block, time: u64, w: u64) {
+    if b.vfork.active {
+        follow_vfork(b);
+    }
+    put(b, Some(time), w);
+}
+
+/// Writes a record with its payload, of at most some kilobytes.
+pub(crate) fn append_with(b: &mut Block, time: u64, w: u64, payload: &[u8]) {
+    if payload.is_empty() {
+        append_at(b, time, w);
+        return;
+    }
+    if b.vfork.active {
+        follow_vfork(b);
+    }
+    let records = 1 + payload.len().div_ceil(DATA_BYTES);
+    let at = reserve_run(b, records).or_else(|| {
+        let quiet = NoSignals::begin();
+        refill(b, &quiet);
+        reserve_run(b, records)
+    });
+    let Some(at) = at else {
+        buffer(b).set(0, 0);
+        lose(b, 1);
+        return;
+    };
+    // The record itself goes last: with it, all that belongs to it is there.
+    let mut place = at;
+    for piece in payload.chunks(DATA_BYTES) {
+        place += SIZE;
+        let mut bytes = [0u8; 16];
+        bytes[..piece.len()].copy_from_slice(piece);
+        let word = u128::from_le_bytes(bytes);
+        write(place, word as u64, data_word((word >> 64) as u64, piece.len()));
+    }
+    write(at, time, w | MORE);
+}
+
+/// Writes an event.
+pub(crate) fn append_event(b: &mut Block, time: u64, id: u64, data: &[u8]) {
+    let mut payload = [0u8; 64];
+    let end = 2 + data.len();
+    if end > payload.len() {
+        return;
+    }
+    payload[..2].copy_from_slice(&(data.len() as u16).to_le_bytes());
+    payload[2..end].copy_from_slice(data);
+    append_with(b, time, word(EVENT, 0, id), &payload[..end.next_multiple_of(8)]);
+}
+
+/// At least a nanosecond, in units of the recording's clock: what keeps an event apart from its record.
+pub(crate) fn tick() -> u64 {
+    /// Enough for processors of less than 8 GHz.
+    const TICKS: u64 = 8;
+    if header().clock == arena::CLOCK_TSC { TICKS } else { 1 }
+}
+
+/// Places for so many records in a row; none when the segment, or what is left of it, is too small.
+fn reserve_run(b: &mut Block, records: usize) -> Option<usize> {
+    let buffer = buffer(b);
+    loop {
+        let at = buffer.cursor.load(Ordering::Relaxed);
+        let next = at.checked_add(records * SIZE)?;
+        if at == 0 || next > buffer.end.load(Ordering::Relaxed) {
+            return None;
+        }
+        // A handler may have reserved places in between.
+        if buffer.cursor.compare_exchange(at, next, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            return Some(at);
+        }
+    }
 }
 
 /// Writes a record with the time of the task's start.
@@ -315,11 +391,26 @@ pub(crate) fn inherit(b: &mut Block, exiting: Option<u64>, except_top: bool) {
             frame = frame.wrapping_add(1);
             continue;
         }
-        put(b, Some(time), with_depth(w & !TYPE_MASK, slow::depth_of(b, frame)) | ENTRY);
+        // SAFETY: as above.
+        let held = unsafe { (*frame).held } & !RULED != 0;
+        if !held {
+            put(b, Some(time), inherited_word(b, w, frame));
+        }
         frame = frame.wrapping_add(1);
     }
     if let Some(w) = exiting {
-        put(b, Some(time), with_depth(w & !TYPE_MASK, slow::depth_of(b, frame)) | ENTRY);
+        put(b, Some(time), inherited_word(b, w, frame));
+    }
+}
+
+/// The entry of a call that a child has taken over. With filters, not every frame counts for a level: then the word
+/// knows the depth best.
+fn inherited_word(b: &Block, w: u64, frame: *mut Frame) -> u64 {
+    let w = w & !TYPE_MASK;
+    if FILTERING.load(Ordering::Relaxed) {
+        w | ENTRY
+    } else {
+        with_depth(w, slow::depth_of(b, frame)) | ENTRY
     }
 }
 
@@ -344,6 +435,7 @@ pub(crate) fn begin_vfork(b: &mut Block) {
     (b.task, b.segment, b.sequence) = (NONE, NONE, 0);
     b.limit = core::ptr::null_mut();
     b.vfork.active = true;
+    crate::filter::begin_vfork(b);
 }
 
 /// Finds out who runs while a vfork is pending, and gives the child a task at its first record.
@@ -368,7 +460,7 @@ pub(crate) fn vfork_returned(b: &mut Block) {
     close_task(b);
     while b.top > b.vfork.top {
         // SAFETY: above the base.
-        unsafe { (*b.top).slot = UNFILLED };
+        unsafe { ((*b.top).slot, (*b.top).held) = (UNFILLED, 0) };
         b.top = b.top.wrapping_sub(1);
     }
     b.vfork.active = false;
@@ -376,6 +468,7 @@ pub(crate) fn vfork_returned(b: &mut Block) {
     (b.task, b.segment, b.sequence) = (b.vfork.task, b.vfork.segment, b.vfork.sequence);
     b.careful = b.vfork.careful;
     buffer(b).set(b.vfork.cursor, b.vfork.end);
+    crate::filter::end_vfork(b);
 }
 
 /// After a fork that was noticed by thread `b`: a task of the child's own.
@@ -389,5 +482,9 @@ pub(crate) fn adopt(b: &mut Block, parent: i32) {
     b.careful = header().clock != arena::CLOCK_TSC;
     b.own.set(0, 0);
     b.task = new_task(b.tid, sys::getpid(), Some(parent));
+    if b.task != NONE {
+        crate::filter::inherited(b, task(b.task).start.load(Ordering::Relaxed));
+    }
+    crate::filter::look_again(b);
     init::arm_thread_end();
 }

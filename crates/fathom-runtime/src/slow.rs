@@ -4,9 +4,10 @@
 //! the same block; `Busy` keeps those out of the slow paths (they then run unhooked and are counted).
 
 use crate::asm::{is_ours, return_address};
-use crate::segment;
+use crate::fetch::Results;
+use crate::rules::FILTERING;
 use crate::state::{self, BITS, Block, CHAINED, CYG, Frame, PROCESS, UNFILLED};
-use crate::{init, sys, zombies};
+use crate::{filter, init, rules, segment, sys, zombies};
 use core::sync::atomic::{AtomicUsize, Ordering};
 use fathom_abi::record::{ADDR_SHIFT, DEPTH_MASK, ENTRY, EXIT, TYPE_MASK, word};
 
@@ -90,6 +91,11 @@ pub(crate) fn enter(b: &mut Block, slot: usize, addr_bits: u64) -> bool {
 
 /// Pushes a frame; its entry word, or `None` when the shadow stack is full (counted).
 pub(crate) fn push(b: &mut Block, slot: usize, orig: usize, addr_bits: u64) -> Option<u64> {
+    push_held(b, slot, orig, addr_bits, 0)
+}
+
+/// The same with [`Frame::held`].
+pub(crate) fn push_held(b: &mut Block, slot: usize, orig: usize, addr_bits: u64, held: u64) -> Option<u64> {
     if b.top >= b.real_limit {
         segment::too_deep(b);
         return None;
@@ -101,42 +107,61 @@ pub(crate) fn push(b: &mut Block, slot: usize, orig: usize, addr_bits: u64) -> O
     unsafe {
         (&raw mut (*frame).orig).write_volatile(orig);
         (&raw mut (*frame).word).write_volatile(w);
+        (&raw mut (*frame).held).write_volatile(held);
         (&raw mut (*frame).slot).write_volatile(slot);
     }
     Some(w)
 }
 
-/// Depth of a frame: how many are below it.
+/// Depth of a frame on top: how many are below it that count.
 pub(crate) fn depth_of(b: &Block, frame: *mut Frame) -> u64 {
-    ((frame as usize - b.base as usize) / size_of::<Frame>()) as u64
+    (((frame as usize - b.base as usize) / size_of::<Frame>()) as u64).saturating_sub(b.hidden / 64)
 }
 
 /// Takes the top frame off and records its exit.
 pub(crate) fn pop(b: &mut Block) {
-    let frame = b.top;
-    // SAFETY: callers have checked that the stack is not empty.
-    let w = unsafe {
-        (&raw mut (*frame).slot).write_volatile(UNFILLED);
-        (*frame).word
-    };
-    b.top = frame.wrapping_sub(1);
-    exit(b, w);
+    pop_with(b, None);
 }
 
-/// Records the exit that belongs to an entry's word; a frame without one was not recorded.
-fn exit(b: &mut Block, w: u64) {
-    if w != 0 {
-        segment::append(b, (w & !TYPE_MASK) | EXIT);
+fn pop_with(b: &mut Block, results: Option<&Results<'_>>) {
+    let place = b.top;
+    // SAFETY: callers have checked that the stack is not empty.
+    let frame = unsafe {
+        let frame = Frame { ..*place };
+        (&raw mut (*place).slot).write_volatile(UNFILLED);
+        (&raw mut (*place).held).write_volatile(0);
+        frame
+    };
+    b.top = place.wrapping_sub(1);
+    exit(b, &frame, place, true, results);
+}
+
+/// Records the exit that belongs to a frame; one without a word was not recorded.
+fn exit(b: &mut Block, frame: &Frame, place: *mut Frame, top: bool, results: Option<&Results<'_>>) {
+    if FILTERING.load(Ordering::Relaxed) {
+        let index = (place as usize - b.base as usize) / size_of::<Frame>();
+        filter::ended(b, frame, index, top, results);
+    } else if frame.word != 0 {
+        segment::append(b, (frame.word & !TYPE_MASK) | EXIT);
     }
 }
 
 /// The function was not called but jumped to from one whose return address is already replaced: both end when the
 /// second returns.
 fn tail_call(b: &mut Block, slot: usize, addr_bits: u64) {
+    if let Some(orig) = chain(b, slot)
+        && let Some(w) = push(b, slot | CHAINED, orig, addr_bits)
+    {
+        segment::append(b, w);
+    }
+}
+
+/// Makes room for a frame behind that of `slot`, from which its function was jumped to. Where both return to.
+pub(crate) fn chain(b: &mut Block, slot: usize) -> Option<usize> {
     /// Chains longer than this are loops written as tail calls: the caller's frame is ended and used again.
     const CHAIN_LIMIT: usize = 1 << 16;
     // Replaced by nobody we know (a copied stack?): leave it.
-    let Some(at) = find(b, slot) else { return };
+    let at = find(b, slot)?;
     if at == b.top {
         let below = at.wrapping_sub(CHAIN_LIMIT);
         // SAFETY: `at` is a frame; `below` is one if it is not below the base.
@@ -149,10 +174,7 @@ fn tail_call(b: &mut Block, slot: usize, addr_bits: u64) {
         }
     }
     // SAFETY: a live frame.
-    let orig = unsafe { (*at).orig };
-    if let Some(w) = push(b, slot | CHAINED, orig, addr_bits) {
-        segment::append(b, w);
-    }
+    Some(unsafe { (*at).orig })
 }
 
 /// Ends the frames on top that cannot be open any more now that code runs at `slot`: those that a longjmp or an
@@ -179,6 +201,10 @@ fn give_up(b: &mut Block, frame: *mut Frame, slot: usize) -> bool {
     }
     if at == slot {
         return true;
+    }
+    if rules::estimating() {
+        // Return addresses are left alone: only the stack pointer tells.
+        return at <= slot && init::on_own_stack(b, at);
     }
     match sys::peek(at) {
         Some(value) if is_ours(value) => {}
@@ -214,6 +240,11 @@ pub(crate) fn give_up_and_remove(b: &mut Block, frame: *mut Frame, slot: usize) 
 
 /// The replaced return address at `slot` has been returned to, and the top frame is not its. Returns where to go.
 pub(crate) extern "C" fn slow_exit(slot: usize) -> usize {
+    leave(slot, None)
+}
+
+/// The same, with what the function has returned where that is known.
+pub(crate) fn leave(slot: usize, results: Option<&Results<'_>>) -> usize {
     let block = state::current();
     if block.is_null() {
         sys::abandon(b"fathom: a traced function returned in a thread without state\n");
@@ -223,6 +254,9 @@ pub(crate) extern "C" fn slow_exit(slot: usize) -> usize {
     let busy = Busy::enter(block);
     if busy.is_some() {
         prepare(b, slot);
+        if FILTERING.load(Ordering::Relaxed) {
+            filter::catch_up(b);
+        }
     }
     let found = find(b, slot);
     let Some(mut at) = found else {
@@ -243,7 +277,7 @@ pub(crate) extern "C" fn slow_exit(slot: usize) -> usize {
         // A chain of tail calls ends together, innermost first.
         // SAFETY: a live frame.
         let chained = unsafe { (*at).slot } & CHAINED != 0;
-        remove(b, at);
+        remove_with(b, at, results);
         if !chained {
             return orig;
         }
@@ -270,18 +304,52 @@ fn find(b: &Block, slot: usize) -> Option<*mut Frame> {
 
 /// Takes a frame out, wherever it is, and records its exit.
 pub(crate) fn remove(b: &mut Block, at: *mut Frame) {
+    remove_with(b, at, None);
+}
+
+fn remove_with(b: &mut Block, at: *mut Frame, results: Option<&Results<'_>>) {
     if at == b.top {
-        pop(b);
+        pop_with(b, results);
         return;
     }
     // SAFETY: `at` is below the top. Frames above move down by one; their records keep the depth that they had.
     unsafe {
-        let w = (*at).word;
+        let frame = Frame { ..*at };
+        exit(b, &frame, at, false, results);
+        if FILTERING.load(Ordering::Relaxed) {
+            filter::moved_down(b, (at as usize - b.base as usize) / size_of::<Frame>());
+        }
         let count = (b.top as usize - at as usize) / size_of::<Frame>();
         core::ptr::copy(at.add(1), at, count);
         (&raw mut (*b.top).slot).write_volatile(UNFILLED);
+        (*b.top).held = 0;
         b.top = b.top.wrapping_sub(1);
-        exit(b, w);
+    }
+}
+
+/// Gives the calls around `frame` their return addresses back, for code that looks at them.
+pub(crate) fn unhook_below(b: &mut Block, frame: *mut Frame) {
+    let mut at = b.base;
+    while at < frame {
+        // SAFETY: between base and top.
+        let f = unsafe { &*at };
+        if f.slot & (CYG | CHAINED) == 0 && f.slot != UNFILLED && sys::peek(f.slot).is_some_and(is_ours) {
+            // SAFETY: the slot is mapped and holds an address that we put there.
+            unsafe { (f.slot as *mut usize).write(f.orig) };
+        }
+        at = at.wrapping_add(1);
+    }
+}
+
+/// Undoes [`unhook_below`] for the frames below `index`.
+pub(crate) fn hook_below(b: &mut Block, index: usize) {
+    for at in 0..index {
+        // SAFETY: between base and top.
+        let f = unsafe { &*b.base.add(at) };
+        if f.slot & (CYG | CHAINED) == 0 && f.slot != UNFILLED && sys::peek(f.slot) == Some(f.orig) {
+            // SAFETY: the slot is mapped and holds the return address of a call that has not returned.
+            unsafe { (f.slot as *mut usize).write(return_address()) };
+        }
     }
 }
 

@@ -17,9 +17,14 @@ pub(crate) struct Frame {
     pub(crate) orig: usize,
     /// The entry's record word.
     pub(crate) word: u64,
-    /// Makes the size a power of two, so that a frame's address gives its depth.
-    reserved: u64,
+    /// While filters decide: 0 when the entry is written, else when the call began, to be written if it turns out long
+    /// enough. With [`RULED`], also what is in the thread's [`crate::filter::Side`]. Otherwise 0, and so in every frame
+    /// that was popped.
+    pub(crate) held: u64,
 }
+
+/// Bit of [`Frame::held`]: something is said about the function, what it changed has to be restored.
+pub(crate) const RULED: u64 = 1 << 63;
 
 /// Slot of a frame that is reserved but not filled: fresh memory, and every frame that was popped. Only a hook that
 /// interrupted another one between the two can see it on top, and leaves it alone.
@@ -32,7 +37,7 @@ pub(crate) const CYG: usize = 2;
 pub(crate) const BITS: usize = 7;
 
 /// Bytes of a shadow stack: half a million frames, more than an 8 MiB stack can hold. Reserved, not committed.
-const SHADOW: usize = 16 << 20;
+pub(crate) const SHADOW: usize = 16 << 20;
 /// Frame 0 is this far behind a multiple of [`SHADOW_ALIGN`], so that a frame's address gives its depth (ten bits of
 /// it), and outer frames do not agree in the low twelve bits with the first blocks (see [`BUF_OFFSET`]).
 pub(crate) const SHADOW_BIAS: usize = 2048 + 256;
@@ -84,7 +89,44 @@ pub(crate) struct Block {
     pub(crate) own: Buffer,
     /// The state of the parent while a vfork child runs on this block.
     pub(crate) vfork: Vfork,
+    /// The session's epoch that the fields below belong to.
+    pub(crate) seen: u32,
+    /// [`HOLDING`], [`OFF`].
+    pub(crate) flags: u32,
+    /// Open calls of functions that are left out with all they call.
+    pub(crate) outside: u32,
+    /// Open calls of functions that recording was asked for.
+    pub(crate) inside: u32,
+    /// Frames from here on must not be on top when a call is recorded: it would be too deep. Null: none is recorded.
+    pub(crate) gate: *mut Frame,
+    /// Raw clock units that a held call must have taken.
+    pub(crate) threshold: u64,
+    /// Frames that count for no level, times 64: where a word keeps its depth.
+    pub(crate) hidden: u64,
+    /// The rest of what filters need; null until then.
+    pub(crate) side: *mut crate::filter::Side,
 }
+
+/// Block flag: entries wait for their exits.
+pub(crate) const HOLDING: u32 = 1;
+/// Block flag: recording is switched off.
+pub(crate) const OFF: u32 = 2;
+/// No epoch: the hooks go to Rust each time.
+pub(crate) const NEVER_SEEN: u32 = u32::MAX;
+/// Offset of `seen` in a block.
+pub(crate) const SEEN_OFFSET: usize = core::mem::offset_of!(Block, seen);
+/// Offset of `flags`.
+pub(crate) const FLAGS_OFFSET: usize = core::mem::offset_of!(Block, flags);
+/// Offset of `outside`.
+pub(crate) const OUTSIDE_OFFSET: usize = core::mem::offset_of!(Block, outside);
+/// Offset of `inside`.
+pub(crate) const INSIDE_OFFSET: usize = core::mem::offset_of!(Block, inside);
+/// Offset of `gate`.
+pub(crate) const GATE_OFFSET: usize = core::mem::offset_of!(Block, gate);
+/// Offset of `threshold`.
+pub(crate) const THRESHOLD_OFFSET: usize = core::mem::offset_of!(Block, threshold);
+/// Offset of `hidden`.
+pub(crate) const HIDDEN_OFFSET: usize = core::mem::offset_of!(Block, hidden);
 
 /// Set aside by a vfork.
 #[repr(C)]
@@ -291,6 +333,7 @@ pub(crate) fn take_block(tid: i32, pid: i32, near: usize) -> Option<*mut Block> 
     block.dlopen = 0;
     block.vfork.active = false;
     block.careful = false;
+    crate::filter::reset(block);
     block.own.set(0, 0);
     block.buffer().set(0, 0);
     block.used.store(true, Ordering::Release);
@@ -311,7 +354,7 @@ pub(crate) fn release(block: &mut Block) {
     block.top = block.sentinel();
     while frame >= block.base {
         // SAFETY: frames from `base` to the former `top` are in the shadow stack.
-        unsafe { (*frame).slot = UNFILLED };
+        unsafe { ((*frame).slot, (*frame).held) = (UNFILLED, 0) };
         frame = frame.wrapping_sub(1);
     }
     if !block.zombies.is_null() {

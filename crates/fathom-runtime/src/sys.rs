@@ -9,11 +9,13 @@ pub(crate) const CLOSE: usize = 3;
 pub(crate) const MMAP: usize = 9;
 pub(crate) const MPROTECT: usize = 10;
 pub(crate) const MUNMAP: usize = 11;
+pub(crate) const RT_SIGACTION: usize = 13;
 pub(crate) const RT_SIGPROCMASK: usize = 14;
 pub(crate) const SCHED_YIELD: usize = 24;
 pub(crate) const MADVISE: usize = 28;
 pub(crate) const GETPID: usize = 39;
 pub(crate) const READLINK: usize = 89;
+pub(crate) const GETRUSAGE: usize = 98;
 pub(crate) const GETTID: usize = 186;
 pub(crate) const FUTEX: usize = 202;
 pub(crate) const CLOCK_GETTIME: usize = 228;
@@ -21,6 +23,7 @@ pub(crate) const EXIT_GROUP: usize = 231;
 pub(crate) const TGKILL: usize = 234;
 pub(crate) const OPENAT: usize = 257;
 pub(crate) const PPOLL: usize = 271;
+pub(crate) const PERF_EVENT_OPEN: usize = 298;
 pub(crate) const PROCESS_VM_READV: usize = 310;
 pub(crate) const GETRANDOM: usize = 318;
 
@@ -202,6 +205,31 @@ pub(crate) fn peek(address: usize) -> Option<usize> {
         )
     };
     (n == 8).then_some(value)
+}
+
+/// Copies memory that may not be mapped; how many bytes from the start on could be read. At most 4096 are asked for.
+pub(crate) fn read_memory(address: usize, out: &mut [u8]) -> usize {
+    let first = out.len().min(4096 - (address & 4095));
+    let local = [out.as_mut_ptr() as usize, out.len()];
+    // The kernel may not go on after a piece that it could not read whole: one piece for each page.
+    let remote = [address, first, address.wrapping_add(first), out.len() - first];
+    let pieces = if first < out.len() { 2 } else { 1 };
+    // SAFETY: the descriptors are valid; the kernel checks the remote addresses.
+    let n = unsafe {
+        call(
+            PROCESS_VM_READV,
+            [getpid() as usize, local.as_ptr() as usize, 1, remote.as_ptr() as usize, pieces, 0],
+        )
+    };
+    usize::try_from(n).unwrap_or(0)
+}
+
+/// The number of the processor that this runs on.
+pub(crate) fn cpu() -> u32 {
+    let mut aux = 0u32;
+    // SAFETY: every x86-64 processor that Linux runs on here has it; the kernel keeps the number in the low twelve bits.
+    unsafe { core::arch::x86_64::__rdtscp(&raw mut aux) };
+    aux & 0xfff
 }
 
 /// Sixty-four random bits (the time, mixed, where the kernel has none yet).

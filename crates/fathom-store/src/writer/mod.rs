@@ -98,7 +98,8 @@ impl DirectoryWriter {
             let Some(tid) = name.and_then(|n| n.parse::<Tid>().ok()) else { continue };
             let file = File::options().write(true).open(&path).map_err(|e| Error::io(&path, "open", e))?;
             let len = file.metadata().map_err(|e| Error::io(&path, "read", e))?.len();
-            let whole = len - len % record::SIZE as u64;
+            // Payloads come in units of 8 bytes.
+            let whole = len - len % 8;
             file.set_len(whole).map_err(|e| Error::io(&path, "truncate", e))?;
             let state = Mutex::new(LogState { file: None, len: whole });
             logs.insert(tid, Arc::new(Log { path, state, used: AtomicU64::new(0) }));
@@ -129,9 +130,9 @@ impl DirectoryWriter {
         let mut tail = vec![0; back as usize];
         file.seek(SeekFrom::Start(state.len - back)).map_err(at)?;
         file.read_exact(&mut tail).map_err(at)?;
-        let repeated = tail.chunks_exact(record::SIZE).position(|r| r == first);
-        if let Some(index) = repeated {
-            let start = index * record::SIZE;
+        // Payloads come in units of 8 bytes.
+        let repeated = (0..tail.len()).step_by(8).find(|&at| tail.get(at..at + record::SIZE) == Some(first));
+        if let Some(start) = repeated {
             // Only if all that follows is the beginning of the records.
             if records.starts_with(&tail[start..]) {
                 state.len = state.len - back + start as u64;

@@ -1,0 +1,112 @@
+//! A plan as the bytes that the runtime maps.
+
+use crate::rules::Compiled;
+use fathom_abi::VERSION;
+use fathom_abi::plan::{self, Fetch, Range, Rule, Site, Slot};
+
+/// All of a plan.
+pub(crate) fn bytes(slots: &[Slot], sites: &[Site], strings: &[u8], rules: &Compiled) -> Vec<u8> {
+    let mut out = Vec::new();
+    header(&mut out, [slots.len(), sites.len(), strings.len()], rules);
+    slots.iter().for_each(|one| slot(&mut out, one));
+    sites.iter().for_each(|one| site(&mut out, one));
+    rules.ranges.iter().for_each(|one| range(&mut out, one));
+    rules.rules.iter().for_each(|one| rule(&mut out, one));
+    rules.fetches.iter().for_each(|one| fetch(&mut out, one));
+    out.extend(strings);
+    out
+}
+
+fn header(out: &mut Vec<u8>, [slots, sites, strings]: [usize; 3], rules: &Compiled) {
+    out.extend(plan::MAGIC.to_le_bytes());
+    let mut signals = [[0u8; 2]; 8];
+    let count = rules.signals.len().min(signals.len());
+    signals[..count].copy_from_slice(&rules.signals[..count]);
+    let (ranges, all_rules, fetches) = (rules.ranges.len(), rules.rules.len(), rules.fetches.len());
+    for n in [VERSION as usize, slots, sites, strings, ranges, all_rules, fetches] {
+        out.extend((n as u32).to_le_bytes());
+    }
+    for n in [rules.mode, rules.depth, rules.max_stack, rules.size, count as u32] {
+        out.extend(n.to_le_bytes());
+    }
+    for n in [rules.time, rules.watch.0, rules.watch.1] {
+        out.extend(n.to_le_bytes());
+    }
+    out.extend(signals.as_flattened());
+}
+
+fn slot(out: &mut Vec<u8>, slot: &Slot) {
+    for n in [slot.got, slot.addr, slot.lazy_from, slot.lazy_to] {
+        out.extend(n.to_le_bytes());
+    }
+    out.extend(slot.name.to_le_bytes());
+    out.extend(slot.version.to_le_bytes());
+    out.extend(slot.gadget.to_le_bytes());
+    out.extend([slot.kind, slot.flags]);
+    out.extend(slot.reserved);
+}
+
+fn site(out: &mut Vec<u8>, site: &Site) {
+    out.extend(site.addr.to_le_bytes());
+    out.extend(site.expect);
+    out.extend([site.len, site.calls, site.silence]);
+    out.extend(site.reserved);
+}
+
+fn range(out: &mut Vec<u8>, range: &Range) {
+    out.extend(range.start.to_le_bytes());
+    for n in [range.len, range.size, range.rule, range.flags] {
+        out.extend(n.to_le_bytes());
+    }
+}
+
+pub(crate) fn rule(out: &mut Vec<u8>, rule: &Rule) {
+    let decide = &rule.decide;
+    out.extend(decide.flags.to_le_bytes());
+    out.extend(decide.depth.to_le_bytes());
+    out.extend(decide.time.to_le_bytes());
+    out.extend(decide.size.to_le_bytes());
+    out.extend(decide.reserved.to_le_bytes());
+    out.extend(rule.fetch.to_le_bytes());
+    out.extend(rule.args.to_le_bytes());
+    out.extend(rule.retvals.to_le_bytes());
+    out.extend(rule.reads.to_le_bytes());
+    out.extend([rule.condition, rule.condition_arg, rule.condition_size, rule.condition_signed]);
+    out.extend(rule.condition_value.to_le_bytes());
+}
+
+pub(crate) fn fetch(out: &mut Vec<u8>, fetch: &Fetch) {
+    out.extend([fetch.kind, fetch.parts]);
+    out.extend(fetch.size.to_le_bytes());
+    out.extend(fetch.number.to_le_bytes());
+    for part in &fetch.part {
+        out.extend([part.from, part.size]);
+        out.extend(part.index.to_le_bytes());
+        out.extend(part.offset.to_le_bytes());
+    }
+    out.extend(fetch.absent.to_le_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_those_of_the_structures() {
+        let mut out = Vec::new();
+        header(&mut out, [0; 3], &Compiled::default());
+        assert_eq!(out.len(), size_of::<plan::Header>());
+        let mut out = Vec::new();
+        rule(&mut out, &Rule::default());
+        assert_eq!(out.len(), size_of::<Rule>());
+        let mut out = Vec::new();
+        fetch(&mut out, &Fetch::default());
+        assert_eq!(out.len(), size_of::<Fetch>());
+        let mut out = Vec::new();
+        range(&mut out, &Range { start: 0, len: 0, size: 0, rule: 0, flags: 0 });
+        assert_eq!(out.len(), size_of::<Range>());
+        let mut out = Vec::new();
+        site(&mut out, &Site { addr: 0, expect: [0; 8], len: 0, calls: 0, silence: 0, reserved: [0; 5] });
+        assert_eq!(out.len(), size_of::<Site>());
+    }
+}

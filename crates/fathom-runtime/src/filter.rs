@@ -1,0 +1,616 @@
+//! Recording by rules: which calls get a frame, which are written, and when.
+//!
+//! The hooks of `asm_filter.rs` come here for functions that a rule is about and for everything unusual. What a rule
+//! changes for the calls inside (levels, limits, whether anything is recorded at all) is in the block for the hooks and
+//! in the [`Side`] for us, and goes back when the function ends: the frame of a ruled function has an [`Extra`].
+
+use crate::asm::is_ours;
+use crate::fetch::{self, Arguments, Payload, Results};
+use crate::rules::{self, SITES, Tables};
+use crate::slow::{self, Busy, block_of};
+use crate::state::{Block, CHAINED, CYG, Frame, HOLDING, NEVER_SEEN, OFF, RULED, SHADOW, UNFILLED};
+use crate::{reads, segment, sys};
+use fathom_abi::decide::{self, State, Verdict};
+use fathom_abi::plan::{
+    MODE_CALLERS, MODE_ESTIMATE, MODE_HOLD, MODE_OPT_IN, MODE_SIZES, MODE_WATCH_CPU, RANGE_NEVER, Range, Rule,
+};
+use fathom_abi::record::{ADDR_SHIFT, EXIT, TYPE_MASK};
+
+/// What a thread keeps for filters besides its block. In memory of its own, with an [`Extra`] for each frame and the
+/// values of held calls behind it.
+#[repr(C)]
+pub(crate) struct Side {
+    /// Whether `state` belongs to the block's present owner.
+    started: bool,
+    state: State,
+    /// The block's gate as it is while it is open.
+    gate: *mut Frame,
+    /// Limits that hold outside of all ruled functions.
+    global: (u32, u64, u32),
+    /// Values of held calls in use, in bytes.
+    used: u32,
+    pub(crate) watched: reads::Watched,
+    /// Counters of the processor; see `reads.rs`.
+    pub(crate) counters: reads::Counters,
+    /// What a vfork has set aside.
+    parent: Saved,
+}
+
+/// What a ruled function has found and what has to be put back when it ends.
+#[derive(Clone, Copy)]
+struct Saved {
+    state: State,
+    gate: *mut Frame,
+    hidden: u64,
+    outside: u32,
+    used: u32,
+}
+
+/// Belongs to the frame of a ruled function.
+#[repr(C)]
+struct Extra {
+    saved: Saved,
+    /// Null for functions without a rule.
+    rule: *const Rule,
+    /// Bytes of arguments in the values of this call, and of counters behind them.
+    arguments: u16,
+    counters: u16,
+}
+
+/// Bytes for the values of held calls.
+const VALUES: usize = 4 << 20;
+/// Bytes in front of the extras.
+const HEAD: usize = 4096;
+const FRAMES: usize = SHADOW / size_of::<Frame>();
+const _: () = assert!(size_of::<Side>() <= HEAD);
+
+/// A thread begins or a block gets another owner.
+pub(crate) fn reset(b: &mut Block) {
+    (b.seen, b.flags, b.outside, b.inside) = (NEVER_SEEN, 0, 0, 0);
+    (b.gate, b.threshold, b.hidden) = (core::ptr::null_mut(), 0, 0);
+    // SAFETY: null or this block's own.
+    if let Some(side) = unsafe { b.side.as_mut() } {
+        side.started = false;
+        side.used = 0;
+        reads::forget(&mut side.watched);
+    }
+}
+
+/// The hooks are to come to Rust the next time.
+pub(crate) fn look_again(b: &mut Block) {
+    b.seen = NEVER_SEEN;
+}
+
+/// The thread's side, made when it is needed first.
+fn side(b: &mut Block) -> Option<&'static mut Side> {
+    if b.side.is_null() {
+        b.side = sys::map(HEAD + FRAMES * size_of::<Extra>() + VALUES, sys::MAP_NORESERVE)?.cast();
+    }
+    // SAFETY: mapped with this size, zeroed (a valid side), kept for ever, and this thread's alone.
+    Some(unsafe { &mut *b.side })
+}
+
+fn index_of(b: &Block, frame: *mut Frame) -> usize {
+    (frame as usize - b.base as usize) / size_of::<Frame>()
+}
+
+impl Side {
+    /// The extra of a frame by its index.
+    fn extra(&mut self, index: usize) -> &'static mut Extra {
+        let extras = (&raw mut *self).cast::<u8>().wrapping_add(HEAD).cast::<Extra>();
+        // SAFETY: there is one for each frame that a shadow stack can have.
+        unsafe { &mut *extras.add(index.min(FRAMES - 1)) }
+    }
+
+    /// The values from `at` on.
+    fn values(&mut self, at: u32) -> &'static mut [u8] {
+        let values = (&raw mut *self).cast::<u8>().wrapping_add(HEAD + FRAMES * size_of::<Extra>());
+        let at = (at as usize).min(VALUES);
+        // SAFETY: inside of the mapping.
+        unsafe { core::slice::from_raw_parts_mut(values.add(at), VALUES - at) }
+    }
+
+    /// Levels used when `top` is the frame on top.
+    fn depth(&self, top: *mut Frame) -> u32 {
+        let left = (self.gate as isize - top as isize) / size_of::<Frame>() as isize;
+        (i64::from(self.state.max_depth) - left as i64).clamp(0, i64::from(u32::MAX)) as u32
+    }
+
+    fn saved(&self, b: &Block) -> Saved {
+        Saved { state: self.state, gate: self.gate, hidden: b.hidden, outside: b.outside, used: self.used }
+    }
+
+    fn put_back(&mut self, b: &mut Block, saved: Saved) {
+        (self.state, self.gate, self.used) = (saved.state, saved.gate, saved.used);
+        (b.hidden, b.outside) = (saved.hidden, saved.outside);
+    }
+}
+
+/// Takes up what has changed since this thread looked last: rules, limits, the switch.
+pub(crate) fn catch_up(b: &mut Block) {
+    let Some(side) = side(b) else { return };
+    if side.started && b.seen == rules::epoch() {
+        return;
+    }
+    rules::refresh();
+    let Some(tables) = rules::tables() else { return };
+    let head = &tables.head;
+    let global = (head.depth, head.time, head.size);
+    if !side.started {
+        side.started = true;
+        side.state = State::new(head.depth, head.time, head.size);
+        side.gate = b.sentinel().wrapping_add(head.depth as usize);
+        side.global = global;
+        if head.max_stack != 0 {
+            let frames = head.max_stack as usize - 1;
+            b.real_limit = b.real_limit.min(b.base.wrapping_add(frames));
+            b.limit = b.limit.min(b.real_limit);
+        }
+    } else if side.global != global {
+        let old = core::mem::replace(&mut side.global, global);
+        if side.state.max_depth == old.0 {
+            side.state.max_depth = global.0;
+            side.gate = side.gate.wrapping_offset(global.0 as isize - old.0 as isize);
+        }
+        if side.state.time == old.1 {
+            side.state.time = global.1;
+        }
+        if side.state.size == old.2 {
+            side.state.size = global.2;
+        }
+    }
+    update(b, side, tables);
+}
+
+/// Tells the hooks what follows from the state.
+fn update(b: &mut Block, side: &Side, tables: &Tables) {
+    let mode = tables.head.mode;
+    let on = rules::is_on();
+    let closed = !on || (mode & MODE_OPT_IN != 0 && side.state.inside == 0);
+    b.gate = if closed { core::ptr::null_mut() } else { side.gate };
+    b.inside = side.state.inside;
+    b.threshold = if mode & MODE_CALLERS != 0 { u64::MAX } else { side.state.time };
+    b.flags = if mode & MODE_HOLD != 0 { HOLDING } else { 0 } | if on { 0 } else { OFF };
+    let always = b.careful
+        || b.vfork.active
+        || mode & (MODE_WATCH_CPU | MODE_ESTIMATE) != 0
+        || tables.head.watch != 0
+        || (mode & MODE_SIZES != 0 && side.state.size != 0);
+    b.seen = if always { NEVER_SEEN } else { rules::epoch() };
+}
+
+/// An entry that the hook does not decide by itself. `slot` is where the return address is, `addr` an address in the
+/// function.
+pub(crate) extern "C" fn slow_entry(integers: &[usize; 6], vectors: *const u8, slot: usize, addr: usize) {
+    let Some(block) = block_of(slot) else { return };
+    // SAFETY: our own thread's block; hooks that interrupt us keep out by `Busy`.
+    let b = unsafe { &mut *block };
+    let Some(_busy) = Busy::enter(block) else {
+        segment::lose(b, 2);
+        return;
+    };
+    slow::prepare(b, slot);
+    if let Some(tables) = rules::tables() {
+        SITES.set(addr as u64, tables.find(addr as u64).map_or(0, |range| range.flags));
+    }
+    let arguments = Arguments { integers, vectors, stack: slot + 8 };
+    if enter(b, slot, (addr as u64) << ADDR_SHIFT, &arguments) {
+        // SAFETY: the slot is the function's own; the frame that leads back is in place.
+        unsafe { (slot as *mut usize).write(crate::asm::return_address()) };
+    }
+}
+
+/// As [`slow::enter`]: true when the return address is now to be replaced.
+pub(crate) fn enter(b: &mut Block, slot: usize, addr_bits: u64, arguments: &Arguments<'_>) -> bool {
+    catch_up(b);
+    let Some(tables) = rules::tables() else { return false };
+    // SAFETY: the slot holds the return address of the function that is being entered.
+    let orig = unsafe { (slot as *const usize).read() };
+    if is_ours(orig) {
+        if let Some(orig) = slow::chain(b, slot) {
+            push(b, tables, slot | CHAINED, orig, addr_bits, arguments);
+        }
+        return false;
+    }
+    slow::reap(b, slot);
+    let pushed = push(b, tables, slot, orig, addr_bits, arguments);
+    pushed && tables.head.mode & MODE_ESTIMATE == 0
+}
+
+/// What becomes of a call, and by which rule.
+enum Course {
+    Skip,
+    Plain,
+    Ruled(&'static Rule, Verdict, State),
+}
+
+fn course(b: &mut Block, tables: &Tables, addr: u64, arguments: &Arguments<'_>) -> Course {
+    let range = tables.find(addr);
+    let flags = range.map_or(0, |range| range.flags);
+    if flags & RANGE_NEVER != 0 || b.outside != 0 {
+        return Course::Skip;
+    }
+    let Some(side) = side(b) else { return Course::Plain };
+    let rule = range.and_then(|range| tables.rule(range));
+    let size = range.map_or(u32::MAX, |range: &Range| range.size);
+    let Some(rule) = rule else {
+        let small = tables.head.mode & MODE_SIZES != 0 && size < side.state.size;
+        return if small || b.top >= b.gate { Course::Skip } else { Course::Plain };
+    };
+    let mut decision = rule.decide;
+    if rule.condition != 0 && !fetch::holds(rule, arguments) {
+        decision.flags &= !(decide::FILTER_IN | decide::FILTER_OUT);
+    }
+    let mut state = side.state;
+    state.depth = side.depth(b.top);
+    let opt_in = tables.head.mode & MODE_OPT_IN != 0;
+    match state.enter(&decision, size, opt_in, rules::is_on()) {
+        Verdict::Skip => Course::Skip,
+        verdict => Course::Ruled(rule, verdict, state),
+    }
+}
+
+/// Records a call whose return is not seen: as if it took no time.
+pub(crate) fn record_pair(b: &mut Block, addr_bits: u64, arguments: &Arguments<'_>) {
+    // Nothing that runs later can have this slot, and no result is known.
+    if push_at(b, CYG, 0, addr_bits, arguments) {
+        slow::pop(b);
+    }
+}
+
+/// What is open for long enough is written, because the process may end here.
+pub(crate) fn write_long(b: &mut Block) {
+    if b.flags & HOLDING == 0 || b.is_empty() || !rules::is_on() {
+        return;
+    }
+    let Some(side) = side(b) else { return };
+    let now = segment::now();
+    let mut long = index_of(b, b.top) + 1;
+    // Outer calls are older.
+    while long > 0 {
+        // SAFETY: between base and top.
+        let f = unsafe { &*b.base.add(long - 1) };
+        if f.word != 0 && now.wrapping_sub(f.held & !RULED) >= b.threshold {
+            break;
+        }
+        long -= 1;
+    }
+    write_held(b, side, long);
+}
+
+/// Pushes a frame if the rules want one. `slot` may have its bits.
+pub(crate) fn push_at(
+    b: &mut Block,
+    slot: usize,
+    orig: usize,
+    addr_bits: u64,
+    arguments: &Arguments<'_>,
+) -> bool {
+    rules::tables().is_some_and(|tables| push(b, tables, slot, orig, addr_bits, arguments))
+}
+
+/// Pushes a frame if the rules want one, and writes the entry or holds it.
+fn push(
+    b: &mut Block,
+    tables: &'static Tables,
+    slot: usize,
+    orig: usize,
+    addr_bits: u64,
+    arguments: &Arguments<'_>,
+) -> bool {
+    match course(b, tables, addr_bits >> ADDR_SHIFT, arguments) {
+        Course::Skip => false,
+        Course::Plain => push_plain(b, slot, orig, addr_bits),
+        Course::Ruled(rule, verdict, state) => {
+            push_ruled(b, tables, (slot, orig, addr_bits), (rule, verdict, state), arguments)
+        }
+    }
+}
+
+fn push_plain(b: &mut Block, slot: usize, orig: usize, addr_bits: u64) -> bool {
+    let holding = b.flags & HOLDING != 0;
+    let time = segment::now();
+    let Some(w) = slow::push_held(b, slot, orig, addr_bits, if holding { time } else { 0 }) else {
+        return false;
+    };
+    if !holding {
+        match side(b) {
+            Some(side) => {
+                let f = Frame { slot: UNFILLED, orig, word: w, held: 0 };
+                write_entry(b, side, &f, 0, time);
+            }
+            None => segment::append_at(b, time, w),
+        }
+    }
+    true
+}
+
+/// The side of a frame that changes what is recorded inside of it.
+fn push_ruled(
+    b: &mut Block,
+    tables: &'static Tables,
+    (slot, orig, addr_bits): (usize, usize, u64),
+    (rule, verdict, mut state): (&'static Rule, Verdict, State),
+    arguments: &Arguments<'_>,
+) -> bool {
+    let Some(side) = side(b) else { return false };
+    let saved = side.saved(b);
+    let shown = verdict == Verdict::Shown;
+    let time = segment::now();
+    let holding = b.flags & HOLDING != 0 && shown;
+    let held = RULED | if holding { time } else { 0 };
+    let Some(w) = slow::push_held(b, slot, orig, if shown { addr_bits } else { 0 }, held) else {
+        return false;
+    };
+    let frame = b.top;
+    if !shown {
+        // SAFETY: the frame was just pushed.
+        unsafe { (&raw mut (*frame).word).write_volatile(0) };
+        b.hidden += 64;
+    }
+    let extra = side.extra(index_of(b, frame));
+    *extra = Extra { saved, rule, arguments: 0, counters: 0 };
+    let left = state.max_depth.saturating_sub(state.depth);
+    side.gate = frame.wrapping_add(left as usize);
+    b.outside = state.outside;
+    state.outside = 0;
+    side.state = state;
+    carry_out(rule);
+    if rule.decide.flags & decide::RECOVER != 0 {
+        slow::unhook_below(b, frame);
+    }
+    update(b, side, tables);
+    if !shown {
+        return true;
+    }
+    take_values(side, extra, tables, rule, arguments);
+    if !holding {
+        // SAFETY: the frame was just pushed.
+        let f = unsafe { Frame { ..*frame } };
+        debug_assert_eq!(f.word, w);
+        write_entry(b, side, &f, index_of(b, frame), time);
+    }
+    true
+}
+
+/// A frame that is not recorded, whatever the rules say, but has to be there.
+pub(crate) fn push_hidden(b: &mut Block, slot: usize, orig: usize) -> bool {
+    let Some(side) = side(b) else { return false };
+    let saved = side.saved(b);
+    if slow::push_held(b, slot, orig, 0, RULED).is_none() {
+        return false;
+    }
+    let frame = b.top;
+    // SAFETY: the frame was just pushed.
+    unsafe { (&raw mut (*frame).word).write_volatile(0) };
+    *side.extra(index_of(b, frame)) = Extra { saved, rule: core::ptr::null(), arguments: 0, counters: 0 };
+    b.hidden += 64;
+    side.gate = side.gate.wrapping_add(1);
+    if let Some(tables) = rules::tables() {
+        update(b, side, tables);
+    }
+    true
+}
+
+/// Switches that a rule has.
+fn carry_out(rule: &Rule) {
+    let flags = rule.decide.flags;
+    if flags & decide::FINISH != 0 {
+        rules::finish();
+    } else if flags & decide::TRACE_ON != 0 {
+        rules::switch(true);
+    } else if flags & decide::TRACE_OFF != 0 {
+        rules::switch(false);
+    }
+}
+
+/// Copies the arguments and counters of a call that begins.
+fn take_values(side: &mut Side, extra: &mut Extra, tables: &Tables, rule: &Rule, arguments: &Arguments<'_>) {
+    if rule.args == 0 && rule.reads == 0 {
+        return;
+    }
+    let mut payload = Payload::new(side.values(side.used));
+    if rule.args != 0 {
+        fetch::arguments(tables.arguments(rule), arguments, &mut payload);
+        extra.arguments = payload.len() as u16;
+    }
+    if rule.reads != 0 {
+        reads::take(rule.reads, &mut side.counters, &mut payload);
+        extra.counters = payload.len() as u16 - extra.arguments;
+    }
+    side.used += payload.len() as u32;
+}
+
+/// Writes the entry of a call that began at `time`, with all that belongs to it. `index` is that of its frame.
+fn write_entry(b: &mut Block, side: &mut Side, f: &Frame, index: usize, time: u64) {
+    reads::watch(b, &mut side.watched, time, false);
+    if f.held & RULED == 0 {
+        segment::append_at(b, time, f.word);
+    } else {
+        write_ruled_entry(b, side, f, index, time);
+    }
+    reads::watch(b, &mut side.watched, time, true);
+}
+
+fn write_ruled_entry(b: &mut Block, side: &mut Side, f: &Frame, index: usize, time: u64) {
+    let extra = side.extra(index);
+    // SAFETY: null or in tables that are never freed.
+    let rule = unsafe { extra.rule.as_ref() };
+    if rule.is_some_and(|rule| rule.decide.flags & decide::CALLSITE != 0) {
+        let site = (f.orig as u64).to_le_bytes();
+        segment::append_event(b, time - segment::tick(), reads::CALLSITE, &site);
+    }
+    let values = side.values(extra.saved.used);
+    let (arguments, rest) = values.split_at(usize::from(extra.arguments));
+    segment::append_with(b, time, f.word, arguments);
+    if let Some(rule) = rule.filter(|rule| rule.reads != 0) {
+        let counters = &rest[..usize::from(extra.counters)];
+        reads::write(b, rule.reads, counters, time + segment::tick());
+    }
+}
+
+/// Writes the entries that the calls around the frame `index` still hold: what is written inside of them needs them.
+fn write_held(b: &mut Block, side: &mut Side, index: usize) {
+    let mut first = index;
+    while first > 0 {
+        // SAFETY: between base and top.
+        let f = unsafe { &*b.base.add(first - 1) };
+        if f.word != 0 && f.held & !RULED == 0 {
+            break;
+        }
+        first -= 1;
+    }
+    for at in first..index {
+        // SAFETY: between base and top.
+        let f = unsafe { &mut *b.base.add(at) };
+        let time = f.held & !RULED;
+        if f.word != 0 && time != 0 && f.slot != UNFILLED {
+            f.held &= RULED;
+            let f = Frame { ..*f };
+            write_entry(b, side, &f, at, time);
+        }
+    }
+}
+
+/// A frame leaves the stack: its exit is written if its entry is, or if it was long enough. `index` is its place, and
+/// `top` tells whether it was the innermost and has been taken off; another is still in its place.
+pub(crate) fn ended(b: &mut Block, frame: &Frame, index: usize, top: bool, results: Option<&Results<'_>>) {
+    let (w, ruled, start) = (frame.word, frame.held & RULED != 0, frame.held & !RULED);
+    if w == 0 && !ruled {
+        if frame.slot & CYG == 0 {
+            b.outside = b.outside.saturating_sub(1);
+        }
+        return;
+    }
+    let Some(tables) = rules::tables() else { return };
+    let Some(side) = side(b) else { return };
+    let extra = side.extra(index);
+    // SAFETY: null or in tables that are never freed.
+    let rule = if ruled { unsafe { extra.rule.as_ref() } } else { None };
+    if w != 0 && rules::is_on() {
+        let time = segment::now();
+        let flags = rule.map_or(0, |rule| rule.decide.flags);
+        let long = time.wrapping_sub(start) >= side.state.time;
+        let wanted = tables.head.mode & MODE_CALLERS == 0 || flags & decide::CALLER != 0;
+        if start == 0 || (long && wanted) || flags & decide::TRACE != 0 {
+            if start != 0 {
+                write_held(b, side, index);
+                write_entry(b, side, frame, index, start);
+            }
+            write_exit(b, side, (extra, rule), (w & !TYPE_MASK) | EXIT, time, tables, results);
+        }
+    }
+    if !ruled {
+        return;
+    }
+    if rule.is_some_and(|rule| rule.decide.flags & decide::RECOVER != 0) {
+        slow::hook_below(b, index);
+    }
+    if top {
+        let saved = extra.saved;
+        side.put_back(b, saved);
+    } else {
+        side.take_out(b, extra, index, w == 0);
+    }
+    update(b, side, tables);
+}
+
+/// Writes an exit with the return value and what the counters have become. `time` is the raw time of the exit.
+fn write_exit(
+    b: &mut Block,
+    side: &mut Side,
+    (extra, rule): (&Extra, Option<&'static Rule>),
+    w: u64,
+    time: u64,
+    tables: &'static Tables,
+    results: Option<&Results<'_>>,
+) {
+    let Some(rule) = rule else {
+        reads::watch(b, &mut side.watched, time, false);
+        segment::append_at(b, time, w);
+        return;
+    };
+    // Behind the values of this call nothing is in use: the calls inside of it have ended.
+    let from = extra.saved.used + u32::from(extra.arguments);
+    let (before, free) = side.values(from).split_at_mut(usize::from(extra.counters));
+    let mut payload = Payload::new(free);
+    if rule.reads != 0 && extra.counters != 0 {
+        reads::take(rule.reads, &mut side.counters, &mut payload);
+        reads::write_differences(b, rule.reads, before, payload.bytes(), time - segment::tick());
+        payload.clear();
+    }
+    reads::watch(b, &mut side.watched, time, false);
+    if let Some(results) = results.filter(|_| rule.retvals != 0) {
+        fetch::results(tables.results(rule), results, &mut payload);
+    }
+    segment::append_with(b, time, w, payload.bytes());
+}
+
+/// The replaced return address at `slot` has been returned to. Returns where to go.
+pub(crate) extern "C" fn slow_exit(slot: usize, integers: &[usize; 3], vectors: *const u8) -> usize {
+    let results = Results { integers, vectors };
+    slow::leave(slot, Some(&results))
+}
+
+impl Side {
+    /// The frame of a ruled function is taken out below others: what it changed is undone as far as it can be told.
+    fn take_out(&mut self, b: &mut Block, extra: &Extra, index: usize, hidden: bool) {
+        // SAFETY: null or in tables that are never freed.
+        let flags = unsafe { extra.rule.as_ref() }.map_or(0, |rule| rule.decide.flags);
+        let inside = u32::from(flags & decide::FILTER_IN != 0);
+        self.state.inside = self.state.inside.saturating_sub(inside);
+        if flags & decide::FILTER_OUT != 0 {
+            b.outside = b.outside.saturating_sub(1);
+        }
+        if hidden {
+            b.hidden = b.hidden.saturating_sub(64);
+            self.gate = self.gate.wrapping_sub(1);
+        }
+        for above in index + 1..=index_of(b, b.top) {
+            let saved = &mut self.extra(above).saved;
+            saved.state.inside = saved.state.inside.saturating_sub(inside);
+            saved.hidden = saved.hidden.saturating_sub(if hidden { 64 } else { 0 });
+        }
+    }
+}
+
+/// The frames above `index` move down by one.
+pub(crate) fn moved_down(b: &mut Block, index: usize) {
+    let top = index_of(b, b.top);
+    let Some(side) = side(b) else { return };
+    let (to, from): (*mut Extra, *const Extra) = (side.extra(index), side.extra(index + 1));
+    // SAFETY: the extras of all frames of the shadow stack follow each other.
+    unsafe { core::ptr::copy(from, to, top - index) };
+}
+
+/// The state of the parent before a vfork.
+pub(crate) fn begin_vfork(b: &mut Block) {
+    look_again(b);
+    if rules::tables().is_some()
+        && let Some(side) = side(b)
+    {
+        side.parent = side.saved(b);
+    }
+}
+
+/// The parent goes on.
+pub(crate) fn end_vfork(b: &mut Block) {
+    if let (Some(tables), Some(side)) = (rules::tables(), side(b)) {
+        let saved = side.parent;
+        side.put_back(b, saved);
+        update(b, side, tables);
+    }
+}
+
+/// In a forked child the calls that are open began with it, for all that its trace can tell.
+pub(crate) fn inherited(b: &mut Block, start: u64) {
+    let mut frame = b.base;
+    while frame <= b.top {
+        // SAFETY: between base and top.
+        let f = unsafe { &mut *frame };
+        if f.held & !RULED != 0 {
+            f.held = (f.held & RULED) | start;
+        }
+        frame = frame.wrapping_add(1);
+    }
+}
