@@ -44,13 +44,12 @@ impl Compiled {
 pub(crate) struct Selector {
     selection: Selection,
     rules: Rules,
-    matching: Match,
     /// Values of functions by their types.
     types: fetches::Types,
     /// Which values are recorded; none if none are.
     table: Option<ArgTable>,
     /// Switch recording on or off with the next rules.
-    switch: Option<bool>,
+    switch: bool,
 }
 
 /// A module of a process, and what is known about its file.
@@ -60,7 +59,7 @@ impl Selector {
     pub(crate) fn new(selection: Selection, matching: Match) -> Result<Selector, Error> {
         let rules = compile(&selection, matching)?;
         let table = values_text(&selection).map(|specs| ArgTable::new(&specs, matching, Class::Bits64));
-        Ok(Selector { selection, rules, matching, types: fetches::Types::default(), table, switch: None })
+        Ok(Selector { selection, rules, types: fetches::Types::default(), table, switch: false })
     }
 
     /// Whether the hooks have anything to decide.
@@ -78,21 +77,23 @@ impl Selector {
         self.rules.needs_source()
     }
 
-    /// Puts another selection in the place of the present one.
-    pub(crate) fn replace(&mut self, selection: Selection) -> Result<(), Error> {
-        self.rules = compile(&selection, self.matching)?;
-        self.switch = (selection.on != self.selection.on).then_some(selection.on);
+    /// Puts another selection in the place of the present one. The values that are recorded stay as they are: the
+    /// trace says once for all of it what records carry.
+    pub(crate) fn replace(&mut self, selection: Selection, matching: Match) -> Result<(), Error> {
+        self.rules = compile(&selection, matching)?;
+        self.switch = selection.on != self.selection.on;
         self.selection = selection;
         Ok(())
     }
 
-    pub(crate) fn selection(&self) -> &Selection {
-        &self.selection
+    /// The change has reached all processes: those that come later begin with it.
+    pub(crate) fn settle(&mut self) {
+        self.switch = false;
     }
 
-    /// Patterns are matched in another way from the next selection on.
-    pub(crate) fn set_matching(&mut self, matching: Match) {
-        self.matching = matching;
+    /// What is recorded now.
+    pub(crate) fn selection(&self) -> &Selection {
+        &self.selection
     }
 
     /// Specs that no function has matched, in words.
@@ -121,7 +122,7 @@ impl Selector {
         compiled
     }
 
-    fn head(&mut self, modules: &[Mapped<'_>], exe: &Path, ticks: f64) -> Compiled {
+    fn head(&self, modules: &[Mapped<'_>], exe: &Path, ticks: f64) -> Compiled {
         let s = &self.selection;
         let callers = self.rules.has_caller();
         let times = s.time > 0 || self.rules.any_action(|action| matches!(action, Action::Time(_)));
@@ -131,10 +132,10 @@ impl Selector {
         set(callers, plan::MODE_CALLERS);
         set(!s.on, plan::MODE_OFF);
         set(self.rules.any_action(|action| matches!(action, Action::Size(_))), plan::MODE_SIZES);
-        set(times || callers || s.changeable, plan::MODE_HOLD);
+        set(times || callers, plan::MODE_HOLD);
         set(s.watch_cpu, plan::MODE_WATCH_CPU);
         set(s.estimate, plan::MODE_ESTIMATE);
-        set(self.switch.take().is_some(), plan::MODE_SWITCH);
+        set(self.switch, plan::MODE_SWITCH);
         let action = |action: SignalAction| match action {
             SignalAction::TraceOn => plan::SIGNAL_ON,
             SignalAction::TraceOff => plan::SIGNAL_OFF,

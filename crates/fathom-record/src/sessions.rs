@@ -3,7 +3,8 @@
 use crate::arena::Arena;
 use crate::clock::Clock;
 use crate::plan::{Module, Planner, modules};
-use crate::{Error, sys};
+use crate::selection::Selection;
+use crate::{Error, Match, plan_file, sys};
 use fathom_abi::arena::{SESSION_ANSWERED, SESSION_HELLO, Session};
 use fathom_store::writer::{DirectoryWriter, reduce_map};
 use fathom_store::{TaskChange, TaskMessage};
@@ -48,8 +49,8 @@ pub(crate) struct Sessions<'r> {
     writer: &'r DirectoryWriter,
     planner: Planner,
     runtime: PathBuf,
-    /// Modules of each session name, with their starts.
-    known: FxHashMap<u64, Vec<Module>>,
+    /// Executable and modules of each session name.
+    known: FxHashMap<u64, (PathBuf, Vec<Module>)>,
     answers: Answers,
 }
 
@@ -124,15 +125,15 @@ impl<'r> Sessions<'r> {
             self.begin(session, sid, &exe, map_text)?;
             found
         } else {
-            let known = self.known.get(&sid).map(Vec::as_slice).unwrap_or_default();
+            let known = self.known.get(&sid).map(|(_, known)| known.as_slice()).unwrap_or_default();
             let new: Vec<_> = found.into_iter().filter(|m| !known.contains(m)).collect();
             self.opened(session, sid, &new)?;
             new
         };
-        let mut all = self.known.get(&sid).cloned().unwrap_or_default();
-        all.extend(new.iter().cloned());
         let ticks = self.ticks()?;
-        let plan = self.planner.plan(&new, &all, &exe, ticks);
+        let (_, all) = self.known.entry(sid).or_insert_with(|| (exe.clone(), Vec::new()));
+        all.extend(new.iter().cloned());
+        let plan = self.planner.plan(&new, all, &exe, ticks);
         self.answers.ambiguous += plan.ambiguous;
         self.answers.short_sites += plan.short_sites;
         let (slots, sites) = plan.len();
@@ -147,7 +148,29 @@ impl<'r> Sessions<'r> {
             }
         }
         self.answers.modules.extend(new.iter().map(|m| m.path.clone()));
-        self.known.entry(sid).or_default().extend(new);
+        Ok(())
+    }
+
+    /// Records by another selection from now on, in all processes that run.
+    pub(crate) fn change(&mut self, selection: Selection, matching: Match) -> Result<(), Error> {
+        self.planner.selector.replace(selection, matching)?;
+        let ticks = self.ticks()?;
+        for index in 0..self.arena.sessions() {
+            let session = self.arena.session(index);
+            if session.state.load(Ordering::Acquire) != SESSION_ANSWERED {
+                continue;
+            }
+            let sid = session.sid.load(Ordering::Relaxed);
+            let Some((exe, modules)) = self.known.get(&sid) else { continue };
+            let rules = self.planner.rules(modules, exe, ticks);
+            let number = session.rules.load(Ordering::Relaxed) + 1;
+            let path = self.arena.dir().join(format!("rules-{index}-{number}"));
+            write_readable(&path, &plan_file::bytes(&[], &[], &[], &rules))
+                .map_err(|e| Error::io("write", &path, e))?;
+            session.rules.store(number, Ordering::Release);
+            session.epoch.fetch_add(1, Ordering::AcqRel);
+        }
+        self.planner.selector.settle();
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use crate::asm::is_ours;
 use crate::fetch::{self, Arguments, Payload, Results};
 use crate::rules::{self, SITES, Tables};
 use crate::slow::{self, Busy, block_of};
-use crate::state::{Block, CHAINED, CYG, Frame, HOLDING, NEVER_SEEN, OFF, RULED, SHADOW, UNFILLED};
+use crate::state::{Block, CHAINED, CYG, Frame, HOLDING, NEVER_SEEN, OFF, RULED, SHADOW, UNFILLED, WATCHING};
 use crate::{reads, segment, sys};
 use fathom_abi::decide::{self, State, Verdict};
 use fathom_abi::plan::{
@@ -49,13 +49,28 @@ struct Saved {
 /// Belongs to the frame of a ruled function.
 #[repr(C)]
 struct Extra {
-    saved: Saved,
     /// Null for functions without a rule.
     rule: *const Rule,
-    /// Bytes of arguments in the values of this call, and of counters behind them.
+    /// Where the values of this call begin.
+    values: u32,
+    /// Bytes of arguments there, and of counters behind them.
     arguments: u16,
     counters: u16,
+    /// Whether `saved` has to be put back.
+    acts: bool,
+    saved: Saved,
 }
+
+/// What changes something for the calls inside of a function, or for all.
+const ACTS: u32 = decide::FILTER_IN
+    | decide::FILTER_OUT
+    | decide::DEPTH
+    | decide::TIME
+    | decide::SIZE
+    | decide::TRACE_ON
+    | decide::TRACE_OFF
+    | decide::FINISH
+    | decide::RECOVER;
 
 /// Bytes for the values of held calls.
 const VALUES: usize = 4 << 20;
@@ -127,11 +142,16 @@ impl Side {
 }
 
 /// Takes up what has changed since this thread looked last: rules, limits, the switch.
+#[inline]
 pub(crate) fn catch_up(b: &mut Block) {
-    let Some(side) = side(b) else { return };
-    if side.started && b.seen == rules::epoch() {
-        return;
+    if b.seen != rules::epoch() {
+        really_catch_up(b);
     }
+}
+
+#[cold]
+fn really_catch_up(b: &mut Block) {
+    let Some(side) = side(b) else { return };
     rules::refresh();
     let Some(tables) = rules::tables() else { return };
     let head = &tables.head;
@@ -159,6 +179,11 @@ pub(crate) fn catch_up(b: &mut Block) {
             side.state.size = global.2;
         }
     }
+    if b.flags & HOLDING != 0 && head.mode & MODE_HOLD == 0 && !b.is_empty() {
+        // From here on calls are written at once, behind those that they are in.
+        let above = index_of(b, b.top) + 1;
+        write_held(b, side, above);
+    }
     update(b, side, tables);
 }
 
@@ -170,11 +195,13 @@ fn update(b: &mut Block, side: &Side, tables: &Tables) {
     b.gate = if closed { core::ptr::null_mut() } else { side.gate };
     b.inside = side.state.inside;
     b.threshold = if mode & MODE_CALLERS != 0 { u64::MAX } else { side.state.time };
-    b.flags = if mode & MODE_HOLD != 0 { HOLDING } else { 0 } | if on { 0 } else { OFF };
+    let watching = mode & MODE_WATCH_CPU != 0 || tables.head.watch != 0;
+    let flag = |condition: bool, flag: u32| if condition { flag } else { 0 };
+    b.flags = flag(mode & MODE_HOLD != 0, HOLDING) | flag(!on, OFF) | flag(watching, WATCHING);
     let always = b.careful
         || b.vfork.active
-        || mode & (MODE_WATCH_CPU | MODE_ESTIMATE) != 0
-        || tables.head.watch != 0
+        || watching
+        || mode & MODE_ESTIMATE != 0
         || (mode & MODE_SIZES != 0 && side.state.size != 0);
     b.seen = if always { NEVER_SEEN } else { rules::epoch() };
 }
@@ -334,8 +361,9 @@ fn push_ruled(
     arguments: &Arguments<'_>,
 ) -> bool {
     let Some(side) = side(b) else { return false };
-    let saved = side.saved(b);
     let shown = verdict == Verdict::Shown;
+    let acts = rule.decide.flags & ACTS != 0 || !shown;
+    let saved = if acts { Some(side.saved(b)) } else { None };
     let time = segment::now();
     let holding = b.flags & HOLDING != 0 && shown;
     let held = RULED | if holding { time } else { 0 };
@@ -349,17 +377,21 @@ fn push_ruled(
         b.hidden += 64;
     }
     let extra = side.extra(index_of(b, frame));
-    *extra = Extra { saved, rule, arguments: 0, counters: 0 };
-    let left = state.max_depth.saturating_sub(state.depth);
-    side.gate = frame.wrapping_add(left as usize);
-    b.outside = state.outside;
-    state.outside = 0;
-    side.state = state;
-    carry_out(rule);
-    if rule.decide.flags & decide::RECOVER != 0 {
-        slow::unhook_below(b, frame);
+    (extra.rule, extra.values, extra.arguments, extra.counters) = (rule, side.used, 0, 0);
+    extra.acts = acts;
+    if let Some(saved) = saved {
+        extra.saved = saved;
+        let left = state.max_depth.saturating_sub(state.depth);
+        side.gate = frame.wrapping_add(left as usize);
+        b.outside = state.outside;
+        state.outside = 0;
+        side.state = state;
+        carry_out(rule);
+        if rule.decide.flags & decide::RECOVER != 0 {
+            slow::unhook_below(b, frame);
+        }
+        update(b, side, tables);
     }
-    update(b, side, tables);
     if !shown {
         return true;
     }
@@ -383,7 +415,9 @@ pub(crate) fn push_hidden(b: &mut Block, slot: usize, orig: usize) -> bool {
     let frame = b.top;
     // SAFETY: the frame was just pushed.
     unsafe { (&raw mut (*frame).word).write_volatile(0) };
-    *side.extra(index_of(b, frame)) = Extra { saved, rule: core::ptr::null(), arguments: 0, counters: 0 };
+    let values = side.used;
+    *side.extra(index_of(b, frame)) =
+        Extra { rule: core::ptr::null(), values, arguments: 0, counters: 0, acts: true, saved };
     b.hidden += 64;
     side.gate = side.gate.wrapping_add(1);
     if let Some(tables) = rules::tables() {
@@ -440,7 +474,7 @@ fn write_ruled_entry(b: &mut Block, side: &mut Side, f: &Frame, index: usize, ti
         let site = (f.orig as u64).to_le_bytes();
         segment::append_event(b, time - segment::tick(), reads::CALLSITE, &site);
     }
-    let values = side.values(extra.saved.used);
+    let values = side.values(extra.values);
     let (arguments, rest) = values.split_at(usize::from(extra.arguments));
     segment::append_with(b, time, f.word, arguments);
     if let Some(rule) = rule.filter(|rule| rule.reads != 0) {
@@ -506,6 +540,12 @@ pub(crate) fn ended(b: &mut Block, frame: &Frame, index: usize, top: bool, resul
     if rule.is_some_and(|rule| rule.decide.flags & decide::RECOVER != 0) {
         slow::hook_below(b, index);
     }
+    if !extra.acts {
+        if top {
+            side.used = extra.values;
+        }
+        return;
+    }
     if top {
         let saved = extra.saved;
         side.put_back(b, saved);
@@ -531,7 +571,7 @@ fn write_exit(
         return;
     };
     // Behind the values of this call nothing is in use: the calls inside of it have ended.
-    let from = extra.saved.used + u32::from(extra.arguments);
+    let from = extra.values + u32::from(extra.arguments);
     let (before, free) = side.values(from).split_at_mut(usize::from(extra.counters));
     let mut payload = Payload::new(free);
     if rule.reads != 0 && extra.counters != 0 {
@@ -567,6 +607,7 @@ impl Side {
             self.gate = self.gate.wrapping_sub(1);
         }
         for above in index + 1..=index_of(b, b.top) {
+            // What stands there for a frame without a rule is never looked at.
             let saved = &mut self.extra(above).saved;
             saved.state.inside = saved.state.inside.saturating_sub(inside);
             saved.hidden = saved.hidden.saturating_sub(if hidden { 64 } else { 0 });

@@ -1,7 +1,7 @@
 //! What is recorded beside calls: memory use, page faults, counters of the processor, watched values.
 
 use crate::fetch::Payload;
-use crate::state::Block;
+use crate::state::{Block, WATCHING};
 use crate::{rules, segment, sys};
 use core::sync::atomic::Ordering;
 use fathom_abi::plan::{MODE_WATCH_CPU, READ_BRANCH, READ_CACHE, READ_CYCLES, READ_PAGE_FAULT, READ_STATM};
@@ -175,15 +175,17 @@ pub(crate) struct Watched {
 
 /// Around the writing of a record of `time`: tells of watched values that are new, in front of the record; those of the
 /// first one come `behind` it, so that they are not outside of every call.
+#[inline]
 pub(crate) fn watch(b: &mut Block, watched: &mut Watched, time: u64, behind: bool) {
-    if watched.known == behind {
-        return;
+    if b.flags & WATCHING != 0 && watched.known != behind {
+        really_watch(b, watched, time, behind);
     }
+}
+
+#[cold]
+fn really_watch(b: &mut Block, watched: &mut Watched, time: u64, behind: bool) {
     let Some(tables) = rules::tables() else { return };
     let head = &tables.head;
-    if head.mode & MODE_WATCH_CPU == 0 && head.watch == 0 {
-        return;
-    }
     let first = behind;
     watched.known = true;
     let time = if first { time + segment::tick() } else { time - segment::tick() };

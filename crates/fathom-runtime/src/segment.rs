@@ -10,7 +10,7 @@ use crate::slow::with_depth;
 use crate::state::{Block, Buffer, Frame, NONE, PROCESS, RULED, UNFILLED};
 use crate::sys::{self, NoSignals};
 use crate::{init, slow};
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use fathom_abi::arena::{self, Header, Segment, Task};
 use fathom_abi::record::{DATA_BYTES, ENTRY, EVENT, LOST, MORE, SIZE, TYPE_MASK, data_word, word};
 
@@ -149,14 +149,23 @@ pub(crate) fn append_with(b: &mut Block, time: u64, w: u64, payload: &[u8]) {
     };
     // The record itself goes last: with it, all that belongs to it is there.
     let mut place = at;
-    for piece in payload.chunks(DATA_BYTES) {
+    let mut rest = payload;
+    while !rest.is_empty() {
         place += SIZE;
-        let mut bytes = [0u8; 16];
-        bytes[..piece.len()].copy_from_slice(piece);
-        let word = u128::from_le_bytes(bytes);
-        write(place, word as u64, data_word((word >> 64) as u64, piece.len()));
+        let len = rest.len().min(DATA_BYTES);
+        let high = rest.get(8..).map_or(0, first_word) & 0xffff_ffff_ffff;
+        write(place, first_word(rest), data_word(high, len));
+        rest = &rest[len..];
     }
     write(at, time, w | MORE);
+}
+
+/// Up to eight bytes as a word. Not by a copy: those of the runtime are made for many bytes.
+fn first_word(bytes: &[u8]) -> u64 {
+    match bytes.first_chunk::<8>() {
+        Some(word) => u64::from_le_bytes(*word),
+        None => bytes.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte)),
+    }
 }
 
 /// Writes an event.
@@ -178,6 +187,30 @@ pub(crate) fn tick() -> u64 {
     if header().clock == arena::CLOCK_TSC { TICKS } else { 1 }
 }
 
+/// Adds to a word of this thread's own and returns what was there. Without the lock that other processors would need, and
+/// which takes as long as all the rest: only handlers of the same thread come in between, and not within an instruction.
+fn add(word: &AtomicUsize, n: usize) -> usize {
+    let mut old = n;
+    // SAFETY: the word lives through the instruction.
+    unsafe {
+        core::arch::asm!("xadd qword ptr [{}], {}", in(reg) word.as_ptr(), inout(reg) old, options(nostack));
+    }
+    old
+}
+
+/// Puts `new` into a word of this thread's own if it is `old`. As [`add`].
+fn replace(word: &AtomicUsize, old: usize, new: usize) -> bool {
+    let mut found = old;
+    // SAFETY: the word lives through the instruction.
+    unsafe {
+        core::arch::asm!(
+            "cmpxchg qword ptr [{}], {}",
+            in(reg) word.as_ptr(), in(reg) new, inout("rax") found, options(nostack)
+        );
+    }
+    found == old
+}
+
 /// Places for so many records in a row; none when the segment, or what is left of it, is too small.
 fn reserve_run(b: &mut Block, records: usize) -> Option<usize> {
     let buffer = buffer(b);
@@ -188,7 +221,7 @@ fn reserve_run(b: &mut Block, records: usize) -> Option<usize> {
             return None;
         }
         // A handler may have reserved places in between.
-        if buffer.cursor.compare_exchange(at, next, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+        if replace(&buffer.cursor, at, next) {
             return Some(at);
         }
     }
@@ -283,7 +316,7 @@ pub(crate) fn lose(b: &Block, records: u64) {
 /// The place of the next record in the current segment; as an error when it is not in front of the end.
 fn reserve(b: &mut Block) -> Result<usize, usize> {
     let buffer = buffer(b);
-    let at = buffer.cursor.fetch_add(SIZE, Ordering::Relaxed);
+    let at = add(&buffer.cursor, SIZE);
     if at < buffer.end.load(Ordering::Relaxed) { Ok(at) } else { Err(at) }
 }
 

@@ -91,7 +91,7 @@ pub(crate) struct Block {
     pub(crate) vfork: Vfork,
     /// The session's epoch that the fields below belong to.
     pub(crate) seen: u32,
-    /// [`HOLDING`], [`OFF`].
+    /// [`HOLDING`], [`OFF`], [`WATCHING`].
     pub(crate) flags: u32,
     /// Open calls of functions that are left out with all they call.
     pub(crate) outside: u32,
@@ -111,6 +111,8 @@ pub(crate) struct Block {
 pub(crate) const HOLDING: u32 = 1;
 /// Block flag: recording is switched off.
 pub(crate) const OFF: u32 = 2;
+/// Block flag: a value is watched.
+pub(crate) const WATCHING: u32 = 4;
 /// No epoch: the hooks go to Rust each time.
 pub(crate) const NEVER_SEEN: u32 = u32::MAX;
 /// Offset of `seen` in a block.
