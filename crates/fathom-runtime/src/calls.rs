@@ -180,6 +180,12 @@ pub(crate) extern "C" fn slow_call(
     let Some(block) = block_of(slot) else { return plain };
     // SAFETY: our own thread's block.
     let b = unsafe { &mut *block };
+    if FILTERING.load(Ordering::Relaxed) && f.kind == kind::NORMAL {
+        let arguments = Arguments { integers: &*registers, vectors, stack: slot + 8 };
+        let record = f.record != 0 && filter::take_care(block, slot);
+        let paired = record && filter::enter(b, slot, f.word & !0xff, &arguments);
+        return Way { target: f.target, how: if paired { PAIRED } else { PLAIN } };
+    }
     let Some(_busy) = Busy::enter(block) else {
         segment::lose(b, 2 * u64::from(f.record));
         return plain;
@@ -190,6 +196,7 @@ pub(crate) extern "C" fn slow_call(
     }
     slow::prepare(b, slot);
     if FILTERING.load(Ordering::Relaxed) {
+        filter::catch_up(b);
         let arguments = Arguments { integers: &*registers, vectors, stack: slot + 8 };
         return Way { target: f.target, how: filtered_call(b, f, &arguments, slot) };
     }
@@ -229,20 +236,18 @@ fn filtered_call(b: &mut state::Block, f: &Function, arguments: &Arguments<'_>, 
     let bits = f.word & !0xff;
     let record = f.record != 0;
     match f.kind {
-        kind::NORMAL | kind::DLCLOSE | kind::FLUSH | kind::EXEC..=kind::EXECLE => {
+        kind::DLCLOSE | kind::FLUSH | kind::EXEC..=kind::EXECLE => {
             let paired = record && filter::enter(b, slot, bits, arguments);
-            if matches!(f.kind, kind::FLUSH | kind::EXEC..=kind::EXECLE) {
+            if f.kind != kind::DLCLOSE {
                 filter::write_long(b);
             }
             if paired { PAIRED } else { PLAIN }
         }
         kind::LANDING => {
-            filter::catch_up(b);
             slow::reap(b, slot);
             PLAIN
         }
         kind::CALLER | kind::DLOPEN if f.gadget != 0 => {
-            filter::catch_up(b);
             slow::reap(b, slot);
             let place = (slot - 8) | CYG;
             let recorded = record && filter::push_at(b, place, AFTER, bits, arguments);
@@ -256,7 +261,6 @@ fn filtered_call(b: &mut state::Block, f: &Function, arguments: &Arguments<'_>, 
             f.gadget
         }
         _ => {
-            filter::catch_up(b);
             slow::reap(b, slot);
             if record {
                 filter::record_pair(b, bits, arguments);

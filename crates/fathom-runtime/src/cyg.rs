@@ -53,8 +53,21 @@ pub(crate) unsafe extern "C" fn __cyg_profile_func_enter(_function: usize, _site
         "mov qword ptr [rcx], rax",
         "mov qword ptr [rcx + 8], r10",
         "ret",
+        // Programs that make their own stacks may not have aligned them.
         "2: mov rsi, r11",
-        "jmp {enter}",
+        "push rbp",
+        ".cfi_adjust_cfa_offset 8",
+        ".cfi_rel_offset rbp, 0",
+        "mov rbp, rsp",
+        ".cfi_remember_state",
+        ".cfi_def_cfa_register rbp",
+        "and rsp, -16",
+        "call {enter}",
+        "leave",
+        ".cfi_def_cfa rsp, 8",
+        "ret",
+        ".cfi_restore_state",
+        ".cfi_def_cfa_offset 8",
         "4: mov rdi, rcx",
         "mov rsi, r10",
         "mov rdx, rax",
@@ -107,7 +120,19 @@ pub(crate) unsafe extern "C" fn __cyg_profile_func_exit(_function: usize, _site:
         "mov qword ptr [rcx + 8], r10",
         "ret",
         "5: lea rsi, [rsp + 8]",
-        "jmp {exit}",
+        "push rbp",
+        ".cfi_adjust_cfa_offset 8",
+        ".cfi_rel_offset rbp, 0",
+        "mov rbp, rsp",
+        ".cfi_remember_state",
+        ".cfi_def_cfa_register rbp",
+        "and rsp, -16",
+        "call {exit}",
+        "leave",
+        ".cfi_def_cfa rsp, 8",
+        "ret",
+        ".cfi_restore_state",
+        ".cfi_def_cfa_offset 8",
         "4: mov rdi, rcx",
         "mov rsi, r10",
         "mov rdx, rax",
@@ -124,6 +149,9 @@ pub(crate) unsafe extern "C" fn __cyg_profile_func_exit(_function: usize, _site:
 /// An entry that the fast path did not take.
 extern "C" fn slow_enter(function: usize, slot: usize) {
     let Some(block) = block_of(slot) else { return };
+    if FILTERING.load(Ordering::Relaxed) {
+        return filtered_enter(block, function, slot);
+    }
     // SAFETY: our own thread's block.
     let b = unsafe { &mut *block };
     let Some(_busy) = Busy::enter(block) else {
@@ -131,19 +159,26 @@ extern "C" fn slow_enter(function: usize, slot: usize) {
         return;
     };
     slow::prepare(b, slot & !BITS);
-    if FILTERING.load(Ordering::Relaxed) {
-        filter::catch_up(b);
-        slow::reap(b, slot & !BITS);
-        // A frame in any case: it pairs the exit, which comes in any case.
-        let arguments = Arguments { integers: &[0; 6], vectors: [0u8; 256].as_ptr(), stack: 0 };
-        if !filter::push_at(b, slot, function, (function as u64) << ADDR_SHIFT, &arguments) {
-            filter::push_hidden(b, slot, function);
-        }
-        return;
-    }
     slow::reap(b, slot & !BITS);
     if let Some(w) = slow::push(b, slot, function, (function as u64) << ADDR_SHIFT) {
         crate::segment::append(b, w);
+    }
+}
+
+/// An entry where rules decide. A frame in any case: it pairs the exit, which comes in any case.
+fn filtered_enter(block: *mut state::Block, function: usize, slot: usize) {
+    if !filter::take_care(block, slot & !BITS) {
+        return;
+    }
+    // SAFETY: our own thread's block.
+    let b = unsafe { &mut *block };
+    if !filter::reap(b, slot & !BITS) {
+        return;
+    }
+    let vectors = [0u8; 256];
+    let arguments = Arguments { integers: &[0; 6], vectors: vectors.as_ptr(), stack: 0 };
+    if !filter::push_at(b, slot, function, (function as u64) << ADDR_SHIFT, &arguments) {
+        filter::push_hidden(b, slot, function);
     }
 }
 
@@ -155,6 +190,14 @@ extern "C" fn slow_exit(function: usize, near: usize) {
     }
     // SAFETY: our own thread's block.
     let b = unsafe { &mut *block };
+    if FILTERING.load(Ordering::Relaxed) {
+        // SAFETY: the top frame, or the one below all.
+        let top = unsafe { &*b.top };
+        if top.slot & CYG != 0 && top.orig == function && filter::take_care(block, near) {
+            slow::pop(b);
+            return;
+        }
+    }
     let Some(_busy) = Busy::enter(block) else {
         crate::segment::lose(b, 1);
         return;

@@ -91,31 +91,36 @@ pub(crate) fn enter(b: &mut Block, slot: usize, addr_bits: u64) -> bool {
 
 /// Pushes a frame; its entry word, or `None` when the shadow stack is full (counted).
 pub(crate) fn push(b: &mut Block, slot: usize, orig: usize, addr_bits: u64) -> Option<u64> {
-    push_held(b, slot, orig, addr_bits, 0)
+    let frame = reserve(b)?;
+    let w = addr_bits | word(ENTRY, depth_of(b, frame), 0);
+    publish(frame, Frame { slot, orig, word: w, held: 0 });
+    Some(w)
 }
 
-/// The same with [`Frame::held`].
-pub(crate) fn push_held(b: &mut Block, slot: usize, orig: usize, addr_bits: u64, held: u64) -> Option<u64> {
+/// A place for a frame, on top of the others and not filled; `None` when the shadow stack is full (counted).
+pub(crate) fn reserve(b: &mut Block) -> Option<*mut Frame> {
     if b.top >= b.real_limit {
         segment::too_deep(b);
         return None;
     }
-    let frame = b.top.wrapping_add(1);
-    b.top = frame;
-    let w = addr_bits | word(ENTRY, depth_of(b, frame), 0);
+    b.top = b.top.wrapping_add(1);
+    Some(b.top)
+}
+
+/// Fills a frame that was reserved.
+pub(crate) fn publish(frame: *mut Frame, f: Frame) {
     // SAFETY: between base and limit. The slot is written last, see `asm.rs`.
     unsafe {
-        (&raw mut (*frame).orig).write_volatile(orig);
-        (&raw mut (*frame).word).write_volatile(w);
-        (&raw mut (*frame).held).write_volatile(held);
-        (&raw mut (*frame).slot).write_volatile(slot);
+        (&raw mut (*frame).orig).write_volatile(f.orig);
+        (&raw mut (*frame).word).write_volatile(f.word);
+        (&raw mut (*frame).held).write_volatile(f.held);
+        (&raw mut (*frame).slot).write_volatile(f.slot);
     }
-    Some(w)
 }
 
 /// Depth of a frame on top: how many are below it that count.
 pub(crate) fn depth_of(b: &Block, frame: *mut Frame) -> u64 {
-    (((frame as usize - b.base as usize) / size_of::<Frame>()) as u64).saturating_sub(b.hidden / 64)
+    (index_of(b, frame) as u64).saturating_sub(b.hidden / 64)
 }
 
 /// Takes the top frame off and records its exit.
@@ -123,24 +128,40 @@ pub(crate) fn pop(b: &mut Block) {
     pop_with(b, None);
 }
 
-fn pop_with(b: &mut Block, results: Option<&Results<'_>>) {
+pub(crate) fn pop_with(b: &mut Block, results: Option<&Results<'_>>) {
     let place = b.top;
     // SAFETY: callers have checked that the stack is not empty.
-    let frame = unsafe {
-        let frame = Frame { ..*place };
+    let frame = unsafe { *place };
+    let ending = ending(b, &frame, place);
+    // SAFETY: as above.
+    unsafe {
         (&raw mut (*place).slot).write_volatile(UNFILLED);
         (&raw mut (*place).held).write_volatile(0);
-        frame
-    };
+    }
     b.top = place.wrapping_sub(1);
-    exit(b, &frame, place, true, results);
+    exit(b, &frame, (place, true), &ending, results);
 }
 
-/// Records the exit that belongs to a frame; one without a word was not recorded.
-fn exit(b: &mut Block, frame: &Frame, place: *mut Frame, top: bool, results: Option<&Results<'_>>) {
-    if FILTERING.load(Ordering::Relaxed) {
-        let index = (place as usize - b.base as usize) / size_of::<Frame>();
-        filter::ended(b, frame, index, top, results);
+/// What filters know about a frame that is about to leave the stack.
+fn ending(b: &mut Block, frame: &Frame, place: *mut Frame) -> Option<filter::Ending> {
+    FILTERING.load(Ordering::Relaxed).then(|| filter::ending(b, frame, index_of(b, place)))
+}
+
+fn index_of(b: &Block, frame: *mut Frame) -> usize {
+    (frame as usize - b.base as usize) / size_of::<Frame>()
+}
+
+/// Records the exit that belongs to a frame; one without a word was not recorded. `top`: it has been taken off the top.
+fn exit(
+    b: &mut Block,
+    frame: &Frame,
+    (place, top): (*mut Frame, bool),
+    ending: &Option<filter::Ending>,
+    results: Option<&Results<'_>>,
+) {
+    if let Some(ending) = ending {
+        let index = index_of(b, place);
+        filter::ended(b, frame, (index, top), ending, results);
     } else if frame.word != 0 {
         segment::append(b, (frame.word & !TYPE_MASK) | EXIT);
     }
@@ -314,10 +335,11 @@ fn remove_with(b: &mut Block, at: *mut Frame, results: Option<&Results<'_>>) {
     }
     // SAFETY: `at` is below the top. Frames above move down by one; their records keep the depth that they had.
     unsafe {
-        let frame = Frame { ..*at };
-        exit(b, &frame, at, false, results);
-        if FILTERING.load(Ordering::Relaxed) {
-            filter::moved_down(b, (at as usize - b.base as usize) / size_of::<Frame>());
+        let frame = *at;
+        let ending = ending(b, &frame, at);
+        exit(b, &frame, (at, false), &ending, results);
+        if ending.is_some() {
+            filter::moved_down(b, index_of(b, at));
         }
         let count = (b.top as usize - at as usize) / size_of::<Frame>();
         core::ptr::copy(at.add(1), at, count);
@@ -379,7 +401,7 @@ pub(crate) extern "C" fn slow_record(block: *mut Block, w: u64, place: usize) {
 }
 
 /// Whether this is a forked child that has not recorded anything yet.
-fn has_forked(b: &Block) -> bool {
+pub(crate) fn has_forked(b: &Block) -> bool {
     b.buffer().end.load(Ordering::Relaxed) == 0 && PROCESS.pid.load(Ordering::Relaxed) != sys::getpid()
 }
 

@@ -10,6 +10,7 @@ use fathom_abi::arena;
 
 /// One open call.
 #[repr(C)]
+#[derive(Clone, Copy)]
 pub(crate) struct Frame {
     /// Where the return address is; [`UNFILLED`] while the frame is not filled. Low bits: [`CHAINED`], [`CYG`].
     pub(crate) slot: usize,
