@@ -76,7 +76,8 @@ pub struct State {
 pub enum Verdict {
     /// It is not recorded and has changed nothing.
     Skip,
-    /// It is not recorded, but the state before it has to be restored when it ends.
+    /// It is not recorded, but the state before it has to be restored when it ends. If it is the target of a caller
+    /// filter ([`CALLER`]) and took long enough while recording was on, the open calls around it are recorded then.
     Hidden,
     /// It is recorded; the state before it has to be restored when it ends.
     Shown,
@@ -109,7 +110,9 @@ impl State {
         } else if opt_in && self.inside == 0 {
             return Verdict::Skip;
         }
-        let changes = rule.flags & (FILTER_IN | DEPTH | TIME | SIZE | TRACE_ON | TRACE_OFF | FINISH) != 0;
+        // The end of a target counts although it is not recorded itself: what led to it is.
+        let changes =
+            rule.flags & (FILTER_IN | DEPTH | TIME | SIZE | TRACE_ON | TRACE_OFF | FINISH | CALLER) != 0;
         if rule.flags & DEPTH != 0 {
             (self.depth, self.max_depth) = (0, rule.depth);
         }
@@ -119,10 +122,9 @@ impl State {
         if rule.flags & SIZE != 0 {
             self.size = rule.size;
         }
-        let on = match rule.flags & (TRACE_ON | TRACE_OFF) {
-            TRACE_ON => true,
-            TRACE_OFF => false,
-            _ => on,
+        let on = match rule.flags & (TRACE_ON | TRACE_OFF | FINISH) {
+            0 => on,
+            switches => switches == TRACE_ON,
         };
         if !on || rule.flags & HIDE != 0 || size < self.size || self.depth >= self.max_depth {
             return if changes { Verdict::Hidden } else { Verdict::Skip };
@@ -168,6 +170,9 @@ mod tests {
         assert_eq!(state.enter(&PLAIN, 10, false, false), Verdict::Skip);
         assert_eq!(state.enter(&rule(TRACE_OFF), 10, false, true), Verdict::Hidden);
         assert_eq!(state.enter(&rule(TRACE_ON), 10, false, false), Verdict::Shown);
+        let mut state = State::new(1, 0, 0);
+        assert_eq!(state.enter(&rule(FINISH), 10, false, true), Verdict::Hidden);
+        assert_eq!(state.enter(&rule(FINISH | TRACE_ON), 10, false, true), Verdict::Hidden);
     }
 
     #[test]
@@ -179,5 +184,14 @@ mod tests {
         assert_eq!(state.enter(&limit, 20, false, true), Verdict::Hidden);
         assert_eq!(state.enter(&PLAIN, 20, false, true), Verdict::Shown);
         assert_eq!(state.enter(&PLAIN, 20, false, true), Verdict::Skip);
+    }
+
+    #[test]
+    fn the_end_of_a_hidden_target_is_seen() {
+        let mut state = State::new(0, 0, 0);
+        assert_eq!(state.enter(&rule(CALLER), 20, false, true), Verdict::Hidden);
+        assert_eq!(state.enter(&rule(CALLER | HIDE), 20, false, true), Verdict::Hidden);
+        state.outside = 1;
+        assert_eq!(state.enter(&rule(CALLER), 20, false, true), Verdict::Skip);
     }
 }

@@ -86,6 +86,11 @@ pub trait Visitor {
     /// and then have a callee.
     fn leave(&mut self, outer: &[Frame], frame: &Frame, end: u64, how: End);
 
+    /// A frame that was assumed is gone without having returned.
+    fn forget(&mut self, outer: &[Frame], frame: &Frame) {
+        let _ = (outer, frame);
+    }
+
     /// An exit that belongs to no frame, such as the second return of setjmp.
     fn stray(&mut self, outer: &[Frame], callee: Callee, event: &Event) {
         let _ = (outer, callee, event);
@@ -335,6 +340,7 @@ impl<'t> CallStack<'t> {
             if let Some(outer) = self.frames.last_mut() {
                 outer.children = outer.children.wrapping_add(frame.children);
             }
+            visitor.forget(&self.frames, &frame);
         } else {
             self.given_up[self.given_up_next] = (frame.addr, frame.level);
             self.given_up_next = (self.given_up_next + 1) % self.given_up.len();

@@ -3,12 +3,14 @@
 //! Not for reading traces (`fathom-store`) nor for text (`fathom-view`).
 //!
 //! Everything here is a fold over the events of single tasks: [`calls`] matches entries and exits of a task,
-//! [`statistics`] and [`graph`] add up what comes out of it, [`walk`] does that for many tasks at once.
+//! [`statistics`] and [`graph`] add up what comes out of it, [`walk`] does that for many tasks at once. [`filter`] shows
+//! them less than there is.
 #![forbid(unsafe_code)]
 
 pub mod callee;
 pub mod calls;
 pub mod diff;
+pub mod filter;
 pub mod graph;
 pub mod statistics;
 pub mod walk;

@@ -16,6 +16,9 @@ pub const TASK_NAME: u64 = 200_006;
 pub const SCHED_OUT_PREEMPTED: u64 = 200_007;
 /// A task was off its processor, taken by another: made by views, never stored.
 pub const SCHEDULE_PREEMPTED: u64 = 200_008;
+/// The open calls at the entry of a function, made by the filtering layer for `backtrace` and never stored; the payload
+/// is their addresses, the outermost first, 8 bytes each in the machine's order.
+pub const BACKTRACE: u64 = 200_101;
 /// First id of the probes of the program, which `events.txt` names.
 pub const USER: u64 = 1_000_000;
 /// A message from `extern.dat`; the payload is its text.

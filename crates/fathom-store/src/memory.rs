@@ -15,12 +15,13 @@
 //! assert_eq!(&*trace.function(leaf).name, "leaf");
 //! ```
 
+use crate::args::{ArgSpec, Class, parse_items};
 use crate::{
     Batch, Error, Event, EventOptions, External, Function, FunctionId, FunctionKind, Info, Kind, Resolver,
     Session, SessionSpan, Task, TaskEvents, Tid, Trace,
 };
 use rustc_hash::FxHashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Address of the first function; each has [`FUNCTION_SIZE`] bytes, the next one begins where it ends.
 const FIRST_ADDRESS: u64 = 0x40_1000;
@@ -41,6 +42,9 @@ pub struct MemoryTrace {
     sessions: Vec<Session>,
     logs: FxHashMap<Tid, Log>,
     functions: Mutex<Vec<Function>>,
+    /// Source files and argument specs, by the name in the symbol table.
+    sources: FxHashMap<Arc<str>, Arc<str>>,
+    specs: FxHashMap<Arc<str>, Arc<[ArgSpec]>>,
     /// Only the functions that were named by the builder have known addresses.
     known: usize,
     warnings: Vec<String>,
@@ -72,6 +76,8 @@ impl MemoryTrace {
             sessions: vec![session(0, 0, "/tmp/toy")],
             logs: FxHashMap::default(),
             functions: Mutex::new(Vec::new()),
+            sources: FxHashMap::default(),
+            specs: FxHashMap::default(),
             known: 0,
             warnings: Vec::new(),
             external: Vec::new(),
@@ -146,6 +152,28 @@ impl MemoryTrace {
             functions.len() - 1
         });
         functions[index].addr
+    }
+
+    /// Says in which file a function is, making the function if it is new.
+    pub fn source(&mut self, name: &str, file: &str) -> &mut Self {
+        self.address_of(name);
+        self.sources.insert(name.into(), file.into());
+        self
+    }
+
+    /// Says how many bytes a function has, making it if it is new. Its addresses stay as they are.
+    pub fn size(&mut self, name: &str, size: u64) -> &mut Self {
+        self.address_of(name);
+        let functions = self.functions.get_mut().unwrap_or_else(PoisonError::into_inner);
+        functions.iter_mut().filter(|f| *f.raw_name == *name).for_each(|f| f.size = size);
+        self
+    }
+
+    /// Says what is recorded with calls of a function, for example `arg1,arg2/s`; nothing if that makes no sense.
+    pub fn specs(&mut self, name: &str, items: &str) -> &mut Self {
+        let specs = parse_items(items, Class::Bits64).unwrap_or_default().specs;
+        self.specs.insert(name.into(), specs.into());
+        self
     }
 
     /// `tid` enters a function.
@@ -266,6 +294,21 @@ impl Trace for MemoryTrace {
     fn function(&self, id: FunctionId) -> Function {
         let functions = self.functions.lock().unwrap_or_else(PoisonError::into_inner);
         functions.get(id.0 as usize).cloned().unwrap_or_else(|| unknown(0))
+    }
+
+    fn arg_specs(&self, id: FunctionId) -> Arc<[ArgSpec]> {
+        self.specs.get(&self.function(id).raw_name).cloned().unwrap_or_else(|| Arc::new([]))
+    }
+
+    fn all_functions(&self, _sources: bool, visit: &mut dyn FnMut(&Function, Option<&str>)) {
+        let functions = self.functions.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for function in functions.iter().take(self.known) {
+            visit(function, self.sources.get(&function.raw_name).map(|source| &**source));
+        }
+    }
+
+    fn source_of(&self, id: FunctionId) -> Option<Arc<str>> {
+        self.sources.get(&self.function(id).raw_name).cloned()
     }
 
     fn external(&self) -> &[External] {

@@ -163,6 +163,16 @@ pub trait Trace: Sync {
         let _ = id;
         None
     }
+    /// Calls `visit` for every function that the symbols of the trace name, whether it was ever called or not, with the
+    /// source file it is in as far as the trace says (and `sources` asks for it).
+    fn all_functions(&self, sources: bool, visit: &mut dyn FnMut(&Function, Option<&str>)) {
+        let _ = (sources, visit);
+    }
+    /// The source file of a function, relative to the directory it was compiled in, if the trace says.
+    fn source_of(&self, id: FunctionId) -> Option<Arc<str>> {
+        let _ = id;
+        None
+    }
     /// The name of an event, e.g. `linux:sched-in`; none when neither the format nor the trace names it.
     fn event_name(&self, id: u64) -> Option<String> {
         event_id::name(id).map(str::to_owned)
@@ -183,6 +193,16 @@ pub trait Layer: Sync {
     /// What is underneath.
     fn inner(&self) -> &dyn Trace;
 
+    /// The tasks that this layer shows.
+    fn layer_tasks(&self) -> &[Task] {
+        self.inner().tasks()
+    }
+
+    /// The messages from outside that this layer shows.
+    fn layer_external(&self) -> &[External] {
+        self.inner().external()
+    }
+
     /// The events as this layer shows them.
     fn layer_events(&self, tid: Tid, options: EventOptions) -> Result<Box<dyn TaskEvents + '_>, Error>;
 }
@@ -192,7 +212,7 @@ impl<L: Layer> Trace for L {
         self.inner().info()
     }
     fn tasks(&self) -> &[Task] {
-        self.inner().tasks()
+        self.layer_tasks()
     }
     fn sessions(&self) -> &[Session] {
         self.inner().sessions()
@@ -215,11 +235,17 @@ impl<L: Layer> Trace for L {
     fn library_of(&self, id: FunctionId) -> Option<Arc<str>> {
         self.inner().library_of(id)
     }
+    fn all_functions(&self, sources: bool, visit: &mut dyn FnMut(&Function, Option<&str>)) {
+        self.inner().all_functions(sources, visit);
+    }
+    fn source_of(&self, id: FunctionId) -> Option<Arc<str>> {
+        self.inner().source_of(id)
+    }
     fn event_name(&self, id: u64) -> Option<String> {
         self.inner().event_name(id)
     }
     fn external(&self) -> &[External] {
-        self.inner().external()
+        self.layer_external()
     }
     fn warnings(&self) -> Vec<String> {
         self.inner().warnings()

@@ -120,7 +120,12 @@ impl AddressSpace {
         (lowest != 0 && addr >= lowest).then_some(addr | self.kernel_base)
     }
 
-    /// All modules, each once, in the order of their addresses.
+    /// All modules that the program opened, in the order of time; where one begins, and which it is.
+    pub(crate) fn opened_modules(&self) -> impl Iterator<Item = (u64, ModuleIndex)> {
+        self.opened.iter().map(|opened| (opened.base, opened.module))
+    }
+
+    /// All modules that were there from the beginning, in the order of their addresses.
     pub(crate) fn modules(&self) -> impl Iterator<Item = (u64, ModuleIndex)> {
         self.mapped.iter().map(|m| (m.start, m.module))
     }

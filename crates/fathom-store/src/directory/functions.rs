@@ -7,7 +7,7 @@ use super::modules::ModuleIndex;
 use crate::args::{self, ArgSpec, Length, Subject};
 use crate::{Function, FunctionId, FunctionKind, Kind, Resolver, SessionSpan, Trace};
 use fathom_symbols::{Symbol, SymbolKind, demangle};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// More unknown addresses than this share one function: only damaged traces have so many.
@@ -237,13 +237,11 @@ impl Directory {
         self.arg_table().specs(subject, debug.map(|f| (f.args.as_deref(), f.retval.as_deref())))
     }
 
-    fn function_in(&self, index: ModuleIndex, base: u64, addr: u64) -> Option<FunctionId> {
-        let module = self.modules.get(index)?;
-        let symbol = module.symbols(&self.places, &self.warnings).find(addr.checked_sub(base)?)?;
-        let id = self.functions.of_symbol(index, symbol, || Function {
+    fn function_of(&self, path: &str, base: u64, symbol: Symbol) -> Function {
+        Function {
             name: demangle::demangle(symbol.name, self.demangle).as_ref().into(),
             raw_name: symbol.name.into(),
-            module: module.id.path.as_str().into(),
+            module: path.into(),
             addr: base.wrapping_add(symbol.addr),
             size: symbol.size,
             kind: match symbol.kind {
@@ -251,7 +249,43 @@ impl Directory {
                 SymbolKind::Kernel => FunctionKind::Kernel,
                 _ => FunctionKind::User,
             },
-        });
+        }
+    }
+
+    /// Every function of every module, also of libraries that were opened later; each module once.
+    pub(crate) fn every_function(&self, sources: bool, visit: &mut dyn FnMut(&Function, Option<&str>)) {
+        let mut seen = FxHashSet::default();
+        let modules = self.spaces.iter().flat_map(|space| space.modules().chain(space.opened_modules()));
+        for (base, index) in modules.filter(|(_, index)| seen.insert(*index)) {
+            let Some(module) = self.modules.get(index) else { continue };
+            let debug = sources.then(|| module.debug(&self.places, &self.warnings));
+            let lines: FxHashMap<u64, &str> = debug
+                .into_iter()
+                .flat_map(|debug| &debug.functions)
+                .filter_map(|function| Some((function.addr, function.line.as_ref()?.file.as_str())))
+                .collect();
+            for symbol in module.symbols(&self.places, &self.warnings).iter() {
+                if symbol.kind.is_function() {
+                    let function = self.function_of(&module.id.path, base, symbol);
+                    visit(&function, lines.get(&symbol.addr).copied());
+                }
+            }
+        }
+    }
+
+    /// The source file of a function.
+    pub(crate) fn file_of(&self, id: FunctionId) -> Option<Arc<str>> {
+        let Known { symbol: Some((module, addr)), .. } = self.functions.get(id)? else { return None };
+        let debug = self.modules.get(module)?.debug(&self.places, &self.warnings);
+        let function = debug.functions.iter().find(|function| function.addr == addr)?;
+        function.line.as_ref().map(|line| line.file.as_str().into())
+    }
+
+    fn function_in(&self, index: ModuleIndex, base: u64, addr: u64) -> Option<FunctionId> {
+        let module = self.modules.get(index)?;
+        let symbol = module.symbols(&self.places, &self.warnings).find(addr.checked_sub(base)?)?;
+        let make = || self.function_of(&module.id.path, base, symbol);
+        let id = self.functions.of_symbol(index, symbol, make);
         Some(id)
     }
 }

@@ -241,6 +241,14 @@ impl Trace for Directory {
         self.library_with(id)
     }
 
+    fn all_functions(&self, sources: bool, visit: &mut dyn FnMut(&Function, Option<&str>)) {
+        self.every_function(sources, visit);
+    }
+
+    fn source_of(&self, id: FunctionId) -> Option<Arc<str>> {
+        self.file_of(id)
+    }
+
     fn event_name(&self, id: u64) -> Option<String> {
         event_id::name(id).map(str::to_owned).or_else(|| self.event_names.get(&id).cloned())
     }
