@@ -3,6 +3,7 @@
 //! What is typed is first put in order by [`words`] (command word anywhere before the program, abbreviated
 //! long options, options of other commands); clap then parses the result.
 
+pub(crate) mod filters;
 pub(crate) mod later;
 pub(crate) mod values;
 pub(crate) mod words;
@@ -210,9 +211,6 @@ pub(crate) struct Recording {
     /// Record the functions FUNC of a program built with -fpatchable-function-entry; may be repeated
     #[arg(short = 'P', long, value_name = "FUNC", action = ArgAction::Append)]
     pub(crate) patch: Vec<String>,
-    /// How the patterns of --patch are meant
-    #[arg(long = "match", value_enum, value_name = "TYPE", default_value = "regex")]
-    pub(crate) pattern: Match,
     /// Where the runtime is that is loaded into the program: libfathom-runtime.so or its directory
     #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub(crate) runtime: Option<PathBuf>,
@@ -305,6 +303,8 @@ pub(crate) struct Record {
     #[arg(long, help_heading = "Recording")]
     pub(crate) no_sched: bool,
     #[command(flatten)]
+    pub(crate) filters: filters::Filters,
+    #[command(flatten)]
     pub(crate) common: Common,
     #[command(flatten)]
     pub(crate) program: Program,
@@ -314,6 +314,10 @@ pub(crate) struct Record {
 pub(crate) struct Replay {
     #[command(flatten)]
     pub(crate) text: Text,
+    #[command(flatten)]
+    pub(crate) filters: filters::Filters,
+    #[command(flatten)]
+    pub(crate) selection: filters::Selection,
     #[command(flatten)]
     pub(crate) load: Load,
     #[command(flatten)]
@@ -337,6 +341,10 @@ pub(crate) struct Live {
     pub(crate) no_libcall: bool,
     #[command(flatten)]
     pub(crate) text: Text,
+    #[command(flatten)]
+    pub(crate) filters: filters::Filters,
+    #[command(flatten)]
+    pub(crate) selection: filters::Selection,
     #[command(flatten)]
     pub(crate) load: Load,
     #[command(flatten)]
@@ -375,6 +383,10 @@ pub(crate) struct Report {
     #[arg(long, value_enum, value_name = "FORMAT", default_value = "normal")]
     pub(crate) format: ReportFormat,
     #[command(flatten)]
+    pub(crate) filters: filters::Filters,
+    #[command(flatten)]
+    pub(crate) selection: filters::Selection,
+    #[command(flatten)]
     pub(crate) load: Load,
     #[command(flatten)]
     pub(crate) libcall: Libcall,
@@ -393,6 +405,10 @@ pub(crate) struct Graph {
     /// Output format
     #[arg(long, value_enum, value_name = "FORMAT", default_value = "normal")]
     pub(crate) format: TextFormat,
+    #[command(flatten)]
+    pub(crate) filters: filters::Filters,
+    #[command(flatten)]
+    pub(crate) selection: filters::Selection,
     #[command(flatten)]
     pub(crate) load: Load,
     #[command(flatten)]
@@ -445,6 +461,10 @@ pub(crate) struct Dump {
     /// Do not show arguments and return values
     #[arg(long)]
     pub(crate) no_args: bool,
+    #[command(flatten)]
+    pub(crate) filters: filters::Filters,
+    #[command(flatten)]
+    pub(crate) selection: filters::Selection,
     #[command(flatten)]
     pub(crate) load: Load,
     #[command(flatten)]

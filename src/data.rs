@@ -59,7 +59,7 @@ pub(crate) fn style(demangle: Demangle) -> Style {
 
 /// Which events are wanted.
 pub(crate) fn events(load: &Load) -> EventOptions {
-    EventOptions { events: !load.no_event, sched: !load.no_event && !load.no_sched }
+    EventOptions { events: !load.no_event, sched: !load.no_event && !load.no_sched, outside: false }
 }
 
 /// Opens a recording. One whose recorder was killed is finished first.

@@ -6,6 +6,7 @@
 mod args;
 mod commands;
 mod data;
+mod filtering;
 mod messages;
 mod output;
 mod progress;

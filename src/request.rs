@@ -1,6 +1,6 @@
 //! From the words of a command line to what is to be done.
 
-use crate::args::words::{Error, Sorted, Vocabulary};
+use crate::args::words::{Error, Given, Sorted, Vocabulary};
 use crate::args::{Cli, Command, later};
 use crate::messages::{Failure, exit};
 use clap::{CommandFactory, Parser};
@@ -90,7 +90,12 @@ fn clap_line(
         format!("default.opts: there is no option '{}', the rest is left out", word.to_string_lossy())
     }));
     let given = from_file.options.iter().map(|option| (option, false));
-    for (option, typed) in given.chain(sorted.options.iter().map(|option| (option, true))) {
+    let all: Vec<_> = given.chain(sorted.options.iter().map(|option| (option, true))).collect();
+    let dropped = exclusive(&all, notes);
+    for (option, typed) in all {
+        if Some(option.long.as_str()) == dropped {
+            continue;
+        }
         if vocabulary.belongs(name, &option.long) {
             line.push(option.word());
         } else if typed {
@@ -116,6 +121,21 @@ fn clap_line(
         line.extend(sorted.rest.into_iter().take(wanted));
     }
     Ok(line)
+}
+
+/// Of the options that exclude each other the last one typed counts; gives the other one, if it was given too.
+fn exclusive(options: &[(&Given, bool)], notes: &mut Vec<String>) -> Option<&'static str> {
+    const PAIR: [&str; 2] = ["time-filter", "time-range"];
+    let place = |name: &str| options.iter().rposition(|(option, _)| option.long == name);
+    let [Some(filter), Some(range)] = PAIR.map(place) else { return None };
+    let typed = |at: usize| options.get(at).is_some_and(|(_, typed)| *typed);
+    let (kept, dropped) = if (typed(filter), filter) > (typed(range), range) { (0, 1) } else { (1, 0) };
+    let (kept, dropped) = (PAIR[kept], PAIR[dropped]);
+    // What an option file says is only a default.
+    if typed(if dropped == PAIR[0] { filter } else { range }) {
+        notes.push(format!("--{dropped} cannot be used with --{kept}, which comes later; it is left out"));
+    }
+    Some(dropped)
 }
 
 fn bad_words(error: &Error) -> Failure {
@@ -165,8 +185,8 @@ mod tests {
 
     #[test]
     fn later_options_are_refused_by_name() {
-        insta::assert_snapshot!(refusal("record --filter main ./a"), @r"
-        reading the command line: --filter is not there yet: filters and triggers come later
+        insta::assert_snapshot!(refusal("record --srcline ./a"), @r"
+        reading the command line: --srcline is not there yet: source lines come later
           leave it out; `fathom record --help` lists the options of record
         ");
         insta::assert_snapshot!(refusal("-k ./a"), @r"
@@ -265,10 +285,32 @@ mod tests {
         let Command::Replay(replay) = *command else { panic!() };
         assert_eq!(replay.common.color, crate::args::Color::No);
         assert_eq!(replay.text.column_offset, 4);
-        assert_eq!(
-            notes,
-            ["--time-filter of default.opts is not there yet: filters and triggers come later"]
-        );
+        assert_eq!((replay.filters.time(), notes), (1000, Vec::new()));
+    }
+
+    #[test]
+    fn time_filter_and_time_range_exclude_each_other() {
+        let seen = |line: &str, defaults: &[&str]| {
+            let words = line.split_whitespace().map(OsString::from).collect();
+            let defaults: Vec<_> = defaults.iter().map(OsString::from).collect();
+            let Ok(Request::Run { command, notes }) = understand(words, &defaults) else { panic!("{line}") };
+            let Command::Replay(replay) = *command else { panic!("{line}") };
+            (replay.filters.time(), replay.selection.time_range.is_some(), notes.len())
+        };
+        assert_eq!(seen("replay -t 1us", &[]), (1000, false, 0));
+        assert_eq!(seen("replay -t 1us -r 1us~", &[]), (0, true, 1));
+        assert_eq!(seen("replay -r 1us~ -t 1us", &[]), (1000, false, 1));
+        assert_eq!(seen("replay -r 1us~", &["-t", "1us"]), (0, true, 0));
+        assert_eq!(seen("replay -t 2us", &["-r", "1us~"]), (2000, false, 0));
+    }
+
+    #[test]
+    fn filters_keep_their_order() {
+        let Ok(Request::Run { command, .. }) = ask("replay -N a -F b;!c -T d@trace -N e") else { panic!() };
+        let Command::Replay(replay) = *command else { panic!() };
+        let specs = replay.filters.specs().unwrap();
+        let list: Vec<_> = specs.iter().map(|spec| spec.shown()).collect();
+        assert_eq!(list, ["-N a", "-F b", "-F !c", "-T d@trace", "-N e"]);
     }
 
     #[test]

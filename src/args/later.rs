@@ -22,7 +22,6 @@ const fn flag(long: &'static str, short: Option<char>, part: &'static str) -> La
     Later { long, short, value: false, part }
 }
 
-const FILTERS: &str = "filters and triggers come";
 const ARGS: &str = "arguments and return values come";
 const EVENTS: &str = "events come";
 const KERNEL: &str = "kernel functions and events come";
@@ -38,25 +37,10 @@ pub(crate) const OPTIONS: &[Later] = &[
     with("argument", Some('A'), ARGS),
     flag("auto-args", Some('a'), ARGS),
     with("retval", Some('R'), ARGS),
-    with("filter", Some('F'), FILTERS),
-    with("notrace", Some('N'), FILTERS),
-    with("caller-filter", Some('C'), FILTERS),
-    with("hide", Some('H'), FILTERS),
-    with("loc-filter", Some('L'), FILTERS),
-    with("trigger", Some('T'), FILTERS),
-    with("depth", Some('D'), FILTERS),
-    with("time-filter", Some('t'), FILTERS),
-    with("time-range", Some('r'), FILTERS),
-    with("size-filter", Some('Z'), FILTERS),
-    with("tid", None, FILTERS),
-    with("trace", None, FILTERS),
-    flag("disable", None, FILTERS),
-    with("signal", None, FILTERS),
+    with("signal", None, EVENTS),
     with("Event", Some('E'), EVENTS),
     with("event", None, EVENTS),
     flag("list-event", None, EVENTS),
-    flag("event-full", None, EVENTS),
-    flag("no-sched-preempt", None, EVENTS),
     with("watch", Some('W'), EVENTS),
     flag("kernel", Some('k'), KERNEL),
     with("kernel-depth", Some('K'), KERNEL),

@@ -1,62 +1,76 @@
 //! Values of options: sizes and times.
 
+use fathom_analysis::filter::{Bound, TimeRange};
+use fathom_filter::values;
 use std::time::Duration;
 
-/// A size in bytes: a number (`0x` for hexadecimal) with an optional `k`, `m` or `g`, each 1024 times the
-/// one before.
+/// The size of a buffer in bytes.
 pub(crate) fn size(text: &str) -> Result<u64, String> {
-    let bad = || format!("a size is a number, with k, m or g if wanted, for example 256k, not '{text}'");
-    let (digits, shift) = match text.chars().last().map(|c| c.to_ascii_lowercase()) {
-        Some('k') => (&text[..text.len() - 1], 10),
-        Some('m') => (&text[..text.len() - 1], 20),
-        Some('g') => (&text[..text.len() - 1], 30),
-        _ => (text, 0),
-    };
-    let number = match digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
-        Some(hex) => u64::from_str_radix(hex, 16).map_err(|_| bad())?,
-        None => digits.parse::<u64>().map_err(|_| bad())?,
-    };
-    if number == 0 {
-        return Err("a size of zero holds nothing".to_owned());
+    match values::size(text)? {
+        0 => Err("a size of zero holds nothing".to_owned()),
+        size => Ok(size),
     }
-    number.checked_mul(1 << shift).ok_or_else(|| format!("the size {text} does not fit 64 bits"))
+}
+
+/// The size that functions must have, in bytes.
+pub(crate) fn function_size(text: &str) -> Result<u32, String> {
+    let size = size(text)?;
+    u32::try_from(size).map_err(|_| format!("no function has {size} bytes"))
+}
+
+/// How long calls must take, in ns: up to three digits before and after the decimal point.
+pub(crate) fn threshold(text: &str) -> Result<u64, String> {
+    values::time(text, 3)
+}
+
+/// A range of time: `FROM~TO`, where either can be left out. With a unit they are times since the first record, without
+/// one seconds of the trace's clock.
+pub(crate) fn range(text: &str) -> Result<TimeRange, String> {
+    let bad = || {
+        let example = "for example 10us~2ms, ~1s or 1234.567~1235";
+        format!("a time range is FROM~TO, {example}, not '{text}'")
+    };
+    let (from, to) = text.split_once('~').ok_or_else(bad)?;
+    let range = TimeRange { from: bound(from.trim())?, to: bound(to.trim())? };
+    match (range.from, range.to) {
+        (None, None) => Err(bad()),
+        (Some(Bound::At(_)), Some(Bound::Since(_))) | (Some(Bound::Since(_)), Some(Bound::At(_))) => {
+            Err(format!("both ends of '{text}' need a unit, or none has one"))
+        }
+        (Some(Bound::At(from) | Bound::Since(from)), Some(Bound::At(to) | Bound::Since(to))) if from > to => {
+            Err(format!("'{text}' ends before it begins"))
+        }
+        _ => Ok(range),
+    }
+}
+
+fn bound(text: &str) -> Result<Option<Bound>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    if text.ends_with(|c: char| c.is_ascii_alphabetic()) {
+        return values::time(text, 9).map(|time| Some(Bound::Since(time)));
+    }
+    // As the time field shows it: seconds with up to nine decimals.
+    values::time(&format!("{text}s"), 9).map(|time| Some(Bound::At(time)))
+}
+
+/// Numbers of tasks, separated by commas.
+pub(crate) fn tids(text: &str) -> Result<Vec<i32>, String> {
+    let one = |word: &str| {
+        let tid = word.trim().parse().ok().filter(|tid| *tid > 0);
+        tid.ok_or_else(|| format!("'{}' is no number of a task", word.trim()))
+    };
+    text.split([',', ';']).map(one).collect()
 }
 
 /// A time: up to nine digits before and after the decimal point and a unit, nanoseconds without one.
 pub(crate) fn sample_time(text: &str) -> Result<Duration, String> {
-    let time = time(text, 9)?;
+    let time = Duration::from_nanos(values::time(text, 9)?);
     if time.is_zero() {
         return Err("a sample has to take some time, at least 1ns".to_owned());
     }
     Ok(time)
-}
-
-/// A time with at most `digits` digits before and after the decimal point.
-fn time(text: &str, digits: usize) -> Result<Duration, String> {
-    let bad = || format!("a time is a number with ns, us, ms, s or m, for example 10us, not '{text}'");
-    let unit_at = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(unit_at);
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    if whole.is_empty() || fraction.contains('.') {
-        return Err(bad());
-    }
-    if whole.len() > digits || fraction.len() > digits {
-        return Err(format!("a time has at most {digits} digits before and after the decimal point"));
-    }
-    let unit: u64 = match unit {
-        "" | "ns" | "nsec" => 1,
-        "us" | "usec" => 1_000,
-        "ms" | "msec" => 1_000_000,
-        "s" | "sec" => 1_000_000_000,
-        "m" | "min" => 60_000_000_000,
-        _ => return Err(bad()),
-    };
-    let whole: u64 = whole.parse().map_err(|_| bad())?;
-    let scale = 10u64.pow(u32::try_from(fraction.len()).map_err(|_| bad())?);
-    let fraction: u64 = if fraction.is_empty() { 0 } else { fraction.parse().map_err(|_| bad())? };
-    let part = u128::from(fraction) * u128::from(unit) / u128::from(scale);
-    let total = u128::from(whole) * u128::from(unit) + part;
-    u64::try_from(total).map(Duration::from_nanos).map_err(|_| format!("the time {text} is too long"))
 }
 
 #[cfg(test)]
@@ -84,6 +98,25 @@ mod tests {
         assert_eq!(sample_time("0.000000001s"), Ok(Duration::from_nanos(1)));
         for bad in ["", "us", ".5s", "1.2.3s", "5 s", "1h", "0", "1234567890s", "1.1234567890s"] {
             assert!(sample_time(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn ranges() {
+        let (since, at) = (|n| Some(Bound::Since(n)), |n| Some(Bound::At(n)));
+        assert_eq!(range("10us~2ms"), Ok(TimeRange { from: since(10_000), to: since(2_000_000) }));
+        assert_eq!(range("~1s"), Ok(TimeRange { from: None, to: since(1_000_000_000) }));
+        assert_eq!(range("1876.861141746~"), Ok(TimeRange { from: at(1_876_861_141_746), to: None }));
+        for bad in ["", "~", "5us", "1us~2", "3us~2us", "x~", "1.2.3~"] {
+            assert!(range(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn tasks() {
+        assert_eq!(tids("1, 22;3"), Ok(vec![1, 22, 3]));
+        for bad in ["", "0", "-1", "x", "1,,2"] {
+            assert!(tids(bad).is_err(), "{bad}");
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::Context;
 use crate::args::{Dump, DumpFormat};
 use crate::data;
+use crate::filtering::{self, Filtering, Seen};
 use crate::messages::{Failure, exit};
 use crate::progress::Watched;
 use fathom_export::{ChromeOptions, DiagramOptions, FlameOptions, RawOptions, Summary};
@@ -14,7 +15,11 @@ pub(crate) fn run(args: &Dump, context: &Context) -> Result<u8, Failure> {
     let trace = data::open(&dir, data::open_options(&args.load), &context.log)?;
     let format = format(args);
     let watched = Watched::new(&trace, context.progress(true));
-    let summary = write(args, format, &trace, &watched, context)?;
+    let mut filtering = Filtering::new(&args.filters, &args.selection)?;
+    filtering.options.recorded_depths = format == DumpFormat::Normal;
+    filtering.note_useless(false, &context.log);
+    let seen = filtering.apply(&watched, &context.log)?;
+    let summary = write(args, format, &trace, &seen, context)?;
     watched.finish();
     data::show_warnings(&trace, &context.log);
     if summary.lost > 0 {
@@ -37,10 +42,11 @@ fn write(
     args: &Dump,
     format: DumpFormat,
     trace: &Directory,
-    watched: &Watched<'_>,
+    seen: &Seen<'_>,
     context: &Context,
 ) -> Result<Summary, Failure> {
-    let events = data::events(&args.load);
+    let events = filtering::events(data::events(&args.load), &args.filters, &args.selection);
+    let shown = seen.trace();
     let libcalls = !args.libcall.no_libcall;
     let version = context.version();
     let mut out = context.output()?;
@@ -52,24 +58,25 @@ fn write(
                 args: !args.no_args,
                 bytes: args.common.verbose > 0,
                 color: context.color(false),
+                span: seen.span(),
                 processors: trace.perf_files().iter().map(|(_, path)| path.clone()).collect(),
             };
-            fathom_export::raw(watched, &options, &mut out)
+            fathom_export::raw(shown, &options, &mut out)
         }
         DumpFormat::Chrome => {
             let recorded = trace.info().record_date.clone();
             let options = ChromeOptions { events, libcalls, version, recorded };
-            fathom_export::chrome(watched, &options, &mut out)
+            fathom_export::chrome(shown, &options, &mut out)
         }
         DumpFormat::FlameGraph => {
             let options = FlameOptions { events, libcalls, sample_time: args.sample_time };
-            fathom_export::flame_graph(watched, &options, &mut out)
+            fathom_export::flame_graph(shown, &options, &mut out)
         }
         DumpFormat::Graphviz => {
-            fathom_export::graphviz(watched, &DiagramOptions { events, libcalls, version }, &mut out)
+            fathom_export::graphviz(shown, &DiagramOptions { events, libcalls, version }, &mut out)
         }
         DumpFormat::Mermaid => {
-            fathom_export::mermaid(watched, &DiagramOptions { events, libcalls, version }, &mut out)
+            fathom_export::mermaid(shown, &DiagramOptions { events, libcalls, version }, &mut out)
         }
     };
     let doing = || format!("writing the recording in '{}'", trace.path().display());

@@ -2,7 +2,9 @@
 
 use super::{Context, record, replay, report};
 use crate::args::Live;
+use crate::args::filters::acts_on_recordings;
 use crate::data;
+use crate::filtering::{self, Filtering};
 use crate::messages::{Failure, exit};
 use crate::output;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -42,9 +44,16 @@ impl Place {
 }
 
 pub(crate) fn run(args: &Live, context: &Context) -> Result<u8, Failure> {
+    let filtering = filtering(args)?;
     let place = Place::choose(args, context)?;
-    let outcome =
-        record::record(&args.recording, args.no_libcall, &args.program.program, &place.dir(), context)?;
+    let outcome = record::record(
+        &args.recording,
+        &args.filters,
+        args.no_libcall,
+        &args.program.program,
+        &place.dir(),
+        context,
+    )?;
     if args.recording.time {
         record::print_times(&outcome)?;
     }
@@ -53,7 +62,7 @@ pub(crate) fn run(args: &Live, context: &Context) -> Result<u8, Failure> {
         clean_up_on_signals(dir.path())?;
     }
     let code = record::code(outcome.status);
-    let shown = show(args, &place.dir(), context);
+    let shown = show(args, &filtering, &place.dir(), context);
     if let Place::Temporary(dir) = place {
         let path = dir.path().display().to_string();
         if let Err(error) = dir.close() {
@@ -72,17 +81,32 @@ pub(crate) fn run(args: &Live, context: &Context) -> Result<u8, Failure> {
     }
 }
 
-fn show(args: &Live, dir: &Path, context: &Context) -> Result<(), Failure> {
+/// The filters. All of them are applied to the recording; what only the recorder could do is refused.
+fn filtering(args: &Live) -> Result<Filtering, Failure> {
+    let filtering = Filtering::new(&args.filters, &args.selection)?;
+    let useless = filtering.specs.iter().find(|spec| !spec.actions.iter().all(acts_on_recordings));
+    match useless {
+        None => Ok(filtering),
+        Some(spec) => {
+            let cause =
+                format!("{}: values and counters are not recorded yet: that comes later", spec.shown());
+            Err(Failure::because(exit::TROUBLE, "reading the command line", cause))
+        }
+    }
+}
+
+fn show(args: &Live, filtering: &Filtering, dir: &Path, context: &Context) -> Result<(), Failure> {
     let trace = data::open(dir, data::open_options(&args.load), &context.log)?;
     let written = |error| Failure::new(exit::TROUBLE, "showing the replay", error);
+    let events = filtering::events(data::events(&args.load), &args.filters, &args.selection);
     let mut out = context.output()?;
     if args.report {
         // The peer's words: scripts look for them.
         out.write_all(b"#\n# uftrace report\n#\n").map_err(written)?;
-        report::brief(&trace, &args.load, args.no_libcall, context, &mut out)?;
+        report::brief(&trace, events, args.no_libcall, filtering, context, &mut out)?;
         out.write_all(b"\n#\n# uftrace replay\n#\n").map_err(written)?;
     }
-    replay::show(&trace, &args.text, &args.load, args.no_libcall, context, &mut out)?;
+    replay::show(&trace, &args.text, events, args.no_libcall, filtering, context, &mut out)?;
     out.finish().map_err(written)?;
     data::show_warnings(&trace, &context.log);
     Ok(())

@@ -1,7 +1,8 @@
 //! `record`: runs a program and saves its calls.
 
 use super::Context;
-use crate::args::{Match, Record, Recording};
+use crate::args::filters::Filters;
+use crate::args::{Record, Recording};
 use crate::data;
 use crate::messages::{Failure, exit};
 use fathom_record::{LibCalls, Losses, Options, Outcome, PatchSpec, Status};
@@ -12,7 +13,13 @@ use std::time::Duration;
 
 pub(crate) fn run(args: &Record, context: &Context) -> Result<u8, Failure> {
     let dir = args.common.data.clone().unwrap_or_else(|| data::default_target(context.name));
-    let outcome = record(&args.recording, args.no_libcall, &args.program.program, &dir, context)?;
+    if let Some(option) = args.filters.any() {
+        let cause = format!("{option} does nothing while recording yet: that comes later");
+        return Err(Failure::because(exit::TROUBLE, "reading the command line", cause)
+            .next("leave it out here, and give it to replay, report, graph or dump"));
+    }
+    let outcome =
+        record(&args.recording, &args.filters, args.no_libcall, &args.program.program, &dir, context)?;
     if args.recording.time {
         print_times(&outcome)?;
     }
@@ -22,6 +29,7 @@ pub(crate) fn run(args: &Record, context: &Context) -> Result<u8, Failure> {
 /// Records into `dir` and tells what could not be kept; also the first half of live.
 pub(crate) fn record(
     args: &Recording,
+    filters: &Filters,
     no_libcall: bool,
     program: &[OsString],
     dir: &Path,
@@ -45,7 +53,7 @@ pub(crate) fn record(
         libcalls,
         force: args.force || args.nest_libcall,
         patch: patches(&args.patch),
-        matching: matching(args.pattern),
+        matching: filters.pattern(),
         bind_not: args.no_pltbind,
         randomize: !args.no_randomize_addr,
         runtime: runtime(args, context)?,
@@ -102,14 +110,6 @@ fn command_line() -> String {
 fn patches(given: &[String]) -> Vec<PatchSpec> {
     let patterns = given.iter().flat_map(|list| list.split(';')).filter(|pattern| !pattern.is_empty());
     patterns.map(|pattern| PatchSpec { pattern: pattern.to_owned(), unpatch: false }).collect()
-}
-
-fn matching(pattern: Match) -> fathom_record::Match {
-    match pattern {
-        Match::Regex => fathom_record::Match::Regex,
-        Match::Glob => fathom_record::Match::Glob,
-        Match::Simple => fathom_record::Match::Simple,
-    }
 }
 
 /// The runtime to use instead of the built-in one.

@@ -1,12 +1,14 @@
 //! `replay`: the calls in the order they were made.
 
 use super::{Context, view_failure};
-use crate::args::{Load, Replay, Text, TextFormat};
+use crate::args::{Replay, Text, TextFormat};
 use crate::data;
+use crate::filtering::{self, Filtering};
 use crate::messages::{Failure, exit};
 use crate::output::Output;
 use crate::progress::Watched;
 use crate::without::Without;
+use fathom_store::EventOptions;
 use fathom_store::directory::Directory;
 use fathom_view::{Format, ReplayOptions};
 
@@ -14,7 +16,9 @@ pub(crate) fn run(args: &Replay, context: &Context) -> Result<u8, Failure> {
     let dir = data::source(&args.common, context.name)?;
     let trace = data::open(&dir, data::open_options(&args.load), &context.log)?;
     let mut out = context.output()?;
-    show(&trace, &args.text, &args.load, args.libcall.no_libcall, context, &mut out)?;
+    let filtering = Filtering::new(&args.filters, &args.selection)?;
+    let events = filtering::events(data::events(&args.load), &args.filters, &args.selection);
+    show(&trace, &args.text, events, args.libcall.no_libcall, &filtering, context, &mut out)?;
     out.finish().map_err(|error| Failure::new(exit::TROUBLE, "showing the replay", error))?;
     data::show_warnings(&trace, &context.log);
     Ok(exit::SUCCESS)
@@ -24,19 +28,40 @@ pub(crate) fn run(args: &Replay, context: &Context) -> Result<u8, Failure> {
 pub(crate) fn show(
     trace: &Directory,
     text: &Text,
-    load: &Load,
+    events: EventOptions,
     no_libcall: bool,
+    filtering: &Filtering,
     context: &Context,
     out: &mut Output,
 ) -> Result<(), Failure> {
     let watched = Watched::new(trace, context.progress(true));
-    let shown = Without { inner: &watched, libcalls: no_libcall, args: text.no_args };
-    let result = fathom_view::replay(&shown, &options(text, load, context), out);
+    let mut filtering = filtering.clone();
+    filtering.options.backtraces = true;
+    filtering.note_useless(true, &context.log);
+    let seen = filtering.apply(&watched, &context.log)?;
+    let shown = Without { inner: seen.trace(), libcalls: no_libcall, args: text.no_args };
+    let colors = |id| seen.rule(id)?.color.map(color);
+    let result = fathom_view::replay_colored(&shown, &options(text, events, context), &colors, out);
     watched.finish();
     result.map_err(|error| view_failure("replay", error))
 }
 
-fn options(text: &Text, load: &Load, context: &Context) -> ReplayOptions {
+/// The colour of a `color=` trigger.
+fn color(color: fathom_filter::Color) -> fathom_view::Color {
+    use fathom_filter::Color;
+    match color {
+        Color::Red => fathom_view::Color::Red,
+        Color::Green => fathom_view::Color::Green,
+        Color::Blue => fathom_view::Color::Blue,
+        Color::Yellow => fathom_view::Color::Yellow,
+        Color::Magenta => fathom_view::Color::Magenta,
+        Color::Cyan => fathom_view::Color::Cyan,
+        Color::Bold => fathom_view::Color::Bold,
+        Color::Gray => fathom_view::Color::Gray,
+    }
+}
+
+fn options(text: &Text, events: EventOptions, context: &Context) -> ReplayOptions {
     let html = text.format == TextFormat::Html;
     ReplayOptions {
         fields: text.output_fields.clone(),
@@ -46,7 +71,7 @@ fn options(text: &Text, load: &Load, context: &Context) -> ReplayOptions {
         flat: text.flat,
         column_offset: text.column_view.then_some(text.column_offset),
         task_newline: text.task_newline,
-        events: data::events(load),
+        events,
         output: fathom_view::Output {
             color: context.color(html),
             format: if html { Format::Html } else { Format::Normal },

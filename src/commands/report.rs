@@ -1,11 +1,13 @@
 //! `report`: how often each function was called, and how long it took.
 
 use super::{Context, view_failure};
-use crate::args::{Load, Report, ReportFormat};
+use crate::args::{Report, ReportFormat};
 use crate::data;
+use crate::filtering::{self, Filtering};
 use crate::messages::{Failure, exit};
 use crate::output::Output;
 use crate::progress::Watched;
+use fathom_store::EventOptions;
 use fathom_store::directory::Directory;
 use fathom_view::{Averages, DiffOptions, Format, ReportOptions};
 
@@ -15,6 +17,8 @@ pub(crate) fn run(args: &Report, context: &Context) -> Result<u8, Failure> {
     }
     let dir = data::source(&args.common, context.name)?;
     let trace = data::open(&dir, data::open_options(&args.load), &context.log)?;
+    let filtering = Filtering::new(&args.filters, &args.selection)?;
+    filtering.note_useless(false, &context.log);
     let mut out = context.output()?;
     match &args.diff {
         Some(base) => {
@@ -25,12 +29,12 @@ pub(crate) fn run(args: &Report, context: &Context) -> Result<u8, Failure> {
                 policy: args.diff_policy.clone(),
                 sort_column: args.sort_column,
             };
-            diff(args, &trace, &other, &names, context, &mut out)?;
+            diff(args, &trace, &other, &names, &filtering, context, &mut out)?;
             data::show_warnings(&other, &context.log);
         }
         None => {
             let options = options(args, context);
-            show(&trace, &options, context, &mut out)?;
+            show(&trace, &options, &filtering, context, &mut out)?;
         }
     }
     out.finish().map_err(|error| Failure::new(exit::TROUBLE, "showing the report", error))?;
@@ -42,11 +46,13 @@ pub(crate) fn run(args: &Report, context: &Context) -> Result<u8, Failure> {
 fn show(
     trace: &Directory,
     options: &ReportOptions,
+    filtering: &Filtering,
     context: &Context,
     out: &mut Output,
 ) -> Result<(), Failure> {
     let watched = Watched::new(trace, context.progress(false));
-    let result = fathom_view::report(&watched, options, out);
+    let seen = filtering.apply(&watched, &context.log)?;
+    let result = fathom_view::report(seen.trace(), options, out);
     watched.finish();
     result.map_err(|error| view_failure("report", error))
 }
@@ -54,15 +60,15 @@ fn show(
 /// Writes the usual report, for live.
 pub(crate) fn brief(
     trace: &Directory,
-    load: &Load,
+    events: EventOptions,
     no_libcall: bool,
+    filtering: &Filtering,
     context: &Context,
     out: &mut Output,
 ) -> Result<(), Failure> {
     let output = fathom_view::Output { color: context.color(false), format: Format::Normal };
-    let options =
-        ReportOptions { events: data::events(load), no_libcall, output, ..ReportOptions::default() };
-    show(trace, &options, context, out)
+    let options = ReportOptions { events, no_libcall, output, ..ReportOptions::default() };
+    show(trace, &options, filtering, context, out)
 }
 
 fn diff(
@@ -70,12 +76,14 @@ fn diff(
     trace: &Directory,
     base: &Directory,
     names: &DiffOptions,
+    filtering: &Filtering,
     context: &Context,
     out: &mut Output,
 ) -> Result<(), Failure> {
     let (base, trace) =
         (Watched::new(base, context.progress(false)), Watched::new(trace, context.progress(false)));
-    let result = fathom_view::report_diff(&base, &trace, &options(args, context), names, out);
+    let (old, new) = (filtering.apply(&base, &context.log)?, filtering.apply(&trace, &context.log)?);
+    let result = fathom_view::report_diff(old.trace(), new.trace(), &options(args, context), names, out);
     base.finish();
     trace.finish();
     result.map_err(|error| view_failure("comparison", error))
@@ -98,7 +106,7 @@ fn options(args: &Report, context: &Context) -> ReportOptions {
         sort: (!args.sort.is_empty()).then(|| args.sort.join(";")),
         no_libcall: args.libcall.no_libcall,
         task: args.task,
-        events: data::events(&args.load),
+        events: filtering::events(data::events(&args.load), &args.filters, &args.selection),
         output: fathom_view::Output { color: context.color(format == Format::Html), format },
         ..ReportOptions::default()
     }

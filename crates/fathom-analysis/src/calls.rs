@@ -117,6 +117,8 @@ pub struct CallStack<'t> {
     lossy: bool,
     /// Frames are not in the order of their depths: there are coroutines.
     scattered: bool,
+    /// Time off the processor counts also outside of functions.
+    outside: bool,
     /// How many frames were assumed so far.
     assumed: usize,
     /// Any of the four flags above; the only one that the fast path looks at.
@@ -141,11 +143,19 @@ impl<'t> CallStack<'t> {
             sleeping: false,
             lossy: false,
             scattered: false,
+            outside: false,
             assumed: 0,
             unusual: true,
             given_up: [(0, u32::MAX); 8],
             given_up_next: 0,
         }
+    }
+
+    /// Whether time off the processor counts also while the task is in no function.
+    #[must_use]
+    pub fn with_outside(mut self, outside: bool) -> Self {
+        self.outside = outside;
+        self
     }
 
     /// The open calls, outermost first.
@@ -465,7 +475,7 @@ impl<'t> CallStack<'t> {
     }
 
     fn event(&mut self, event: &Event, visitor: &mut impl Visitor) {
-        if self.frames.is_empty() {
+        if self.frames.is_empty() && !self.outside {
             // Outside of functions: the task's start and end, which belong to nobody.
             return;
         }

@@ -44,15 +44,14 @@ pub struct FilterOptions {
     /// Add the open calls where a `backtrace` trigger asks for them, as events of
     /// [`fathom_store::event_id::BACKTRACE`].
     pub backtraces: bool,
+    /// Leave depths as they are recorded, instead of those among the calls that are shown.
+    pub recorded_depths: bool,
 }
-
-/// Levels that are shown unless another number is given. uftrace records no more.
-pub const DEPTH: u32 = 1024;
 
 impl Default for FilterOptions {
     fn default() -> Self {
         FilterOptions {
-            depth: DEPTH,
+            depth: u32::MAX,
             time: 0,
             size: 0,
             on: true,
@@ -60,6 +59,7 @@ impl Default for FilterOptions {
             tids: None,
             preemption: true,
             backtraces: false,
+            recorded_depths: false,
         }
     }
 }
@@ -67,7 +67,12 @@ impl Default for FilterOptions {
 impl FilterOptions {
     /// Whether everything is shown as it is.
     pub fn is_nothing(&self) -> bool {
-        *self == FilterOptions { backtraces: self.backtraces, ..FilterOptions::default() }
+        let how = FilterOptions {
+            backtraces: self.backtraces,
+            recorded_depths: self.recorded_depths,
+            ..FilterOptions::default()
+        };
+        *self == how
     }
 }
 
@@ -145,6 +150,11 @@ impl<'t> Filtered<'t> {
         self.shared.rules.unmatched()
     }
 
+    /// From when to when events are shown, ns.
+    pub fn span(&self) -> (u64, u64) {
+        (self.shared.span.from, self.shared.span.to)
+    }
+
     /// What the specs say about a function; none if they say nothing.
     pub fn rule(&self, id: FunctionId) -> Option<FunctionRule> {
         self.shared.rule(id, &self.inner.function(id))
@@ -209,7 +219,7 @@ fn first_time(trace: &dyn Trace) -> Result<u64, Error> {
     let mut first = u64::MAX;
     let mut batch = Batch::default();
     for task in trace.tasks() {
-        let mut events = trace.events(task.tid, EventOptions { events: false, sched: false })?;
+        let mut events = trace.events(task.tid, EventOptions { events: false, ..EventOptions::default() })?;
         while events.next_batch(&mut batch)? {
             if let Some(event) = batch.events.iter().find(|event| event.kind != Kind::Lost) {
                 first = first.min(event.time);

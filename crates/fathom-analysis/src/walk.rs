@@ -18,7 +18,7 @@ pub fn walk_task(
     visitor: &mut impl Visitor,
 ) -> Result<Option<(u64, u64)>, Error> {
     let mut events = trace.events(task.tid, options)?;
-    let mut stack = CallStack::new(trace, trace.resolver(task.tid));
+    let mut stack = CallStack::new(trace, trace.resolver(task.tid)).with_outside(options.outside);
     let mut batch = Batch::default();
     while events.next_batch(&mut batch)? {
         for event in &batch.events {

@@ -40,13 +40,15 @@ pub fn chrome<W: Write>(trace: &dyn Trace, options: &ChromeOptions, out: &mut W)
     let mut writer = Writer {
         trace,
         libcalls: options.libcalls,
+        outside: options.events.outside,
         names: Vec::new(),
         out: Buffer::new(out),
         utc_ns: trace.info().utc_offset.unwrap_or(0).saturating_mul(1_000_000_000),
         first: true,
         summary: Summary::default(),
     };
-    let mut lanes: Vec<Lane<'_>> = trace.tasks().iter().map(|task| Lane::new(trace, task)).collect();
+    let lane = |task: &Task| Lane::new(trace, task, options.events.outside);
+    let mut lanes: Vec<Lane<'_>> = trace.tasks().iter().map(lane).collect();
     writer.out.text("{\"traceEvents\":[\n");
     for task in trace.tasks() {
         writer.head(task);
@@ -73,14 +75,15 @@ pub fn chrome<W: Write>(trace: &dyn Trace, options: &ChromeOptions, out: &mut W)
 }
 
 impl<'a> Lane<'a> {
-    fn new(trace: &'a dyn Trace, task: &Task) -> Lane<'a> {
+    fn new(trace: &'a dyn Trace, task: &Task, outside: bool) -> Lane<'a> {
         let leader = task.tid == task.pid;
         let ids = if leader {
             format!("\"pid\":{}", task.pid)
         } else {
             format!("\"pid\":{},\"tid\":{}", task.pid, task.tid)
         };
-        Lane { stack: CallStack::new(trace, trace.resolver(task.tid)), ids, tid: task.tid, leader }
+        let stack = CallStack::new(trace, trace.resolver(task.tid)).with_outside(outside);
+        Lane { stack, ids, tid: task.tid, leader }
     }
 }
 
@@ -95,6 +98,8 @@ struct Name {
 struct Writer<'a, 'o, W: Write> {
     trace: &'a dyn Trace,
     libcalls: bool,
+    /// What a task does outside of functions is shown, too.
+    outside: bool,
     /// By [`Callee::index`].
     names: Vec<Option<Name>>,
     out: Buffer<'o, W>,
@@ -130,7 +135,7 @@ impl<W: Write> Writer<'_, '_, W> {
         self.summary.lost += u64::from(event.kind == Kind::Lost);
         let named = event.kind == Kind::Event && event.addr == event_id::TASK_NAME;
         // What a task does before and after its calls is not part of any.
-        if named && !lane.stack.frames().is_empty() {
+        if named && (!lane.stack.frames().is_empty() || self.outside) {
             let name = String::from_utf8_lossy(payload);
             if lane.leader {
                 self.name_line("process_name", &lane.ids, lane.tid, &name);

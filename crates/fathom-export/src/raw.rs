@@ -29,6 +29,8 @@ pub struct RawOptions {
     pub color: bool,
     /// Files of the kernel's events, one for each processor, which are shown after the tasks' records.
     pub processors: Vec<PathBuf>,
+    /// From when to when events of these files are shown, ns.
+    pub span: (u64, u64),
 }
 
 const FEATURES: [&str; 14] = [
@@ -308,7 +310,9 @@ impl<'a, W: Write> Writer<'a, '_, W> {
             // A damaged file ends where the damage is; the trace has a warning about it.
             while let Ok(Some(event)) = reader.next_event(path) {
                 let known = self.trace.tasks().binary_search_by_key(&event.tid, |task| task.tid).is_ok();
-                if !known || (!self.options.events.sched && event_id::is_sched(event.id)) {
+                let (from, to) = self.options.span;
+                let now = (from..=to).contains(&event.time);
+                if !known || !now || (!self.options.events.sched && event_id::is_sched(event.id)) {
                     continue;
                 }
                 if let Some(path) = heading.take() {

@@ -52,6 +52,7 @@ fn raw_options() -> RawOptions {
         bytes: false,
         color: false,
         processors: Vec::new(),
+        span: (0, u64::MAX),
     }
 }
 

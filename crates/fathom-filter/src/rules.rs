@@ -143,6 +143,7 @@ impl Rules {
                     false => error.reason,
                 },
             };
+            let how = if spec.literal { Match::Simple } else { how };
             let pattern = match spec.kind {
                 SpecKind::Location => Location::new(&spec.name, how).map(Either::Source),
                 _ => Pattern::new(&spec.name, how).map(Either::Name),

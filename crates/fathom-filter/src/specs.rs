@@ -86,12 +86,16 @@ pub struct Spec {
     pub scope: Scope,
     /// What is to be done, in the order given.
     pub actions: Vec<Action>,
+    /// The name is no pattern, whatever it looks like.
+    pub literal: bool,
 }
 
 impl Spec {
     /// Option and spec, as an error names it.
     pub fn shown(&self) -> String {
-        format!("{} {}", self.kind.option(), self.text)
+        let turned = self.kind == SpecKind::NoTrace && self.text.starts_with('!');
+        let option = if turned { SpecKind::Filter } else { self.kind }.option();
+        format!("{option} {}", self.text)
     }
 
     /// The settings that it takes away; none means all.
@@ -162,6 +166,18 @@ impl Specs {
         Ok(())
     }
 
+    /// Adds an action at the function of that name, in any module.
+    pub fn push_literal(&mut self, kind: SpecKind, name: &str, action: Action) {
+        self.specs.push(Spec {
+            kind,
+            text: name.to_owned(),
+            name: name.to_owned(),
+            scope: Scope::Any,
+            actions: vec![action],
+            literal: true,
+        });
+    }
+
     /// All, in the order given.
     pub fn iter(&self) -> impl Iterator<Item = &Spec> {
         self.specs.iter()
@@ -215,8 +231,14 @@ fn parse(kind: SpecKind, text: &str) -> Result<Spec, SpecError> {
     let (negated, rest) = text.strip_prefix('!').map_or((false, text), |rest| (true, rest));
     let (name, items) = rest.split_once('@').unwrap_or((rest, ""));
     let name = name.trim();
-    let mut spec =
-        Spec { kind, text: text.to_owned(), name: name.to_owned(), scope: Scope::Any, actions: Vec::new() };
+    let mut spec = Spec {
+        kind,
+        text: text.to_owned(),
+        name: name.to_owned(),
+        scope: Scope::Any,
+        actions: Vec::new(),
+        literal: false,
+    };
     if name.is_empty() {
         return Err(wrong("", "there is no function name".to_owned()));
     }

@@ -467,7 +467,7 @@ mod tests {
     fn options_batches_and_seek() {
         let mut trace = toy();
         trace.batch_size(2);
-        let mut events = trace.events(10, EventOptions { events: true, sched: false }).unwrap();
+        let mut events = trace.events(10, EventOptions { sched: false, ..EventOptions::default() }).unwrap();
         let mut batch = Batch::default();
         events.seek(140).unwrap();
         assert!(events.next_batch(&mut batch).unwrap());

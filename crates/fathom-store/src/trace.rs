@@ -99,11 +99,14 @@ pub struct EventOptions {
     pub events: bool,
     /// Scheduler events (`--no-sched` clears it).
     pub sched: bool,
+    /// Also show what happens while a task is in no function (`--event-full` sets it). Stores give these events anyway;
+    /// it is for readers.
+    pub outside: bool,
 }
 
 impl Default for EventOptions {
     fn default() -> Self {
-        EventOptions { events: true, sched: true }
+        EventOptions { events: true, sched: true, outside: false }
     }
 }
 

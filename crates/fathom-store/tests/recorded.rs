@@ -169,7 +169,8 @@ fn rewrite(trace: &Directory, to: &std::path::Path) {
     }
     let mut batch = Batch::default();
     for task in trace.tasks() {
-        let mut events = trace.events(task.tid, EventOptions { events: true, sched: false }).unwrap();
+        let mut events =
+            trace.events(task.tid, EventOptions { sched: false, ..EventOptions::default() }).unwrap();
         while events.next_batch(&mut batch).unwrap() {
             for event in batch.events.iter().filter(|e| e.kind != Kind::Event || e.addr / 100_000 != 2) {
                 let payload = batch.payload(event);

@@ -234,7 +234,7 @@ fn processors_that_do_not_count() {
         let trace = Directory::open(&path, OpenOptions::default()).unwrap();
         let all = rest(&mut *trace.events(7, EventOptions::default()).unwrap());
         assert_eq!(all.len(), want);
-        let no_sched = EventOptions { events: true, sched: false };
+        let no_sched = EventOptions { sched: false, ..EventOptions::default() };
         assert_eq!(rest(&mut *trace.events(7, no_sched).unwrap()).len(), 1);
     }
 }

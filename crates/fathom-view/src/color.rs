@@ -19,6 +19,8 @@ pub enum Color {
     Cyan,
     /// Comments.
     Gray,
+    /// None of our own; what the user wants to stand out.
+    Bold,
 }
 
 impl Color {
@@ -31,6 +33,7 @@ impl Color {
             Color::Magenta => "\x1b[35m",
             Color::Cyan => "\x1b[36m",
             Color::Gray => "\x1b[90m",
+            Color::Bold => "\x1b[1m",
         }
     }
 
@@ -43,6 +46,7 @@ impl Color {
             Color::Magenta => "<span style='color:magenta'>",
             Color::Cyan => "<span style='color:cyan'>",
             Color::Gray => "<span style='color:gray'>",
+            Color::Bold => "<span style='font-weight:bold'>",
         }
     }
 }

@@ -25,5 +25,5 @@ pub use info::{Extra, info, info_symbols};
 pub use options::{
     Averages, DiffOptions, Format, GraphOptions, InfoOptions, Output, ReplayOptions, ReportOptions,
 };
-pub use replay::replay;
+pub use replay::{Colors, replay, replay_colored};
 pub use report::{report, report_diff};

@@ -301,7 +301,7 @@ impl<'s> Sieve<'s> {
             self.switch(rule.flags);
         }
         let shown = verdict == Verdict::Shown;
-        let depth = (frame.level.saturating_sub(self.hidden) & DEPTH_MASK) as u16;
+        let depth = self.shown_depth(frame);
         let caller = rule.flags & CALLER != 0;
         let eligible = match shown {
             true => caller || !self.shared.caller,
@@ -396,6 +396,13 @@ impl<'s> Sieve<'s> {
             number: 0,
         };
         self.push(open, false, &[])
+    }
+
+    /// The depth that a call is shown at.
+    #[inline]
+    fn shown_depth(&self, frame: &Frame) -> u16 {
+        let hidden = if self.shared.options.recorded_depths { 0 } else { self.hidden };
+        (frame.level.saturating_sub(hidden) & DEPTH_MASK) as u16
     }
 
     /// Takes a call off the stack.
@@ -516,7 +523,7 @@ impl Visitor for Sieve<'_> {
             ASSUMED => {
                 let long = !self.shared.caller && frame.duration(end) >= self.state.time;
                 if how == End::Returned && long && self.switches.is_on() {
-                    let depth = (frame.level.saturating_sub(self.hidden) & DEPTH_MASK) as u16;
+                    let depth = self.shown_depth(frame);
                     let event = Event { depth, ..self.event };
                     self.put(&event);
                 }

@@ -99,7 +99,7 @@ impl TaskEvents for Stream<'_> {
 /// When a task switches recording on and off.
 pub(crate) fn switches_of(shared: &Shared, tid: Tid, number: u32) -> Result<Vec<Switch>, Error> {
     let trace = shared.trace;
-    let mut events = trace.events(tid, EventOptions { events: false, sched: false })?;
+    let mut events = trace.events(tid, EventOptions { events: false, ..EventOptions::default() })?;
     let mut stack = CallStack::new(trace, trace.resolver(tid));
     let mut sieve = Sieve::new(shared, number, u64::MAX);
     sieve.switched = Some(Vec::new());

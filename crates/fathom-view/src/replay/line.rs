@@ -1,5 +1,6 @@
 //! Lines of a replay.
 
+use super::Colors;
 use super::event_text::event_text;
 use super::names::Names;
 use super::task::{Shown, TaskReplay};
@@ -83,10 +84,16 @@ pub(super) struct Lines<'t> {
     arguments: Option<String>,
     /// Text of the event that is about to be printed.
     text: Option<String>,
+    /// What stands in the place of a duration, as wide as one.
+    mark: Option<&'static [u8]>,
 }
 
 impl<'t> Lines<'t> {
-    pub(super) fn new(trace: &'t dyn Trace, options: &ReplayOptions) -> Result<Self, Error> {
+    pub(super) fn new(
+        trace: &'t dyn Trace,
+        options: &ReplayOptions,
+        colors: Colors<'t>,
+    ) -> Result<Self, Error> {
         let default = |c| matches!(c, Column::Duration | Column::Tid);
         let fields = select(&FIELDS, options.fields.as_deref(), default)?;
         let usual = fields.iter().map(|f| f.kind).eq([Column::Duration, Column::Tid]);
@@ -102,13 +109,14 @@ impl<'t> Lines<'t> {
             column_offset: options.column_offset,
             columns: 0,
             task_newline: options.task_newline,
-            names: Names::new(trace, options.libname),
+            names: Names::new(trace, options.libname, colors, Paint::of(options.output)),
             previous: None,
             begin: 0,
             count: 0,
             values: Values::new(trace, Paint::of(options.output)),
             arguments: None,
             text: None,
+            mark: None,
         })
     }
 
@@ -143,7 +151,7 @@ impl<'t> Lines<'t> {
     #[inline]
     fn call(&mut self, callee: Callee) {
         let name = self.names.get(callee);
-        self.out.extend_from_slice(&name.shown);
+        self.out.extend_from_slice(name.colored.as_ref().unwrap_or(&name.shown));
         match self.arguments.take() {
             None => self.out.extend_from_slice(name.brackets),
             Some(arguments) => {
@@ -251,6 +259,27 @@ impl<'t> Lines<'t> {
         self.paint.put(&mut self.out, Color::Green, " */\n");
     }
 
+    /// The calls that the one which comes next is made from, a line each.
+    pub(super) fn backtrace(&mut self, task: &mut TaskReplay, event: &Event) {
+        let payload = task.batch.payload(event).to_vec();
+        let words = payload.chunks_exact(8).filter_map(|word| word.try_into().ok());
+        for (index, addr) in words.map(u64::from_ne_bytes).enumerate() {
+            let callee = task.callee_at(event.time, addr);
+            let cells = Cells { duration: 0, time: event.time, addr: Some(addr), callee: Some(callee) };
+            self.mark = Some(b" backtrace");
+            self.begin_cells(task, cells);
+            self.mark = None;
+            if self.fields.is_empty() {
+                self.out.push(b' ');
+            }
+            self.out.extend_from_slice(self.paint.on(Color::Gray).as_bytes());
+            self.out.extend_from_slice(format!("/* [{index:2}] ").as_bytes());
+            self.out.extend_from_slice(&self.names.get(callee).shown);
+            self.out.extend_from_slice(b" */\n");
+            self.out.extend_from_slice(self.paint.off().as_bytes());
+        }
+    }
+
     fn event_name(&self, id: u64) -> String {
         self.trace.event_name(id).unwrap_or_else(|| format!("event:{id}"))
     }
@@ -304,6 +333,7 @@ impl<'t> Lines<'t> {
                 self.count += 1;
                 return;
             }
+            Kind::Event if event.addr == event_id::BACKTRACE => return,
             Kind::Event => {
                 self.keep_event(task, event);
                 let name = self.event_name(event.addr);
@@ -354,7 +384,7 @@ impl<'t> Lines<'t> {
             self.out.push(b'\n');
         }
         self.previous = Some(task.index);
-        if self.usual {
+        if self.usual && self.mark.is_none() {
             self.out.push(b' ');
             time(&mut self.out, cells.duration, self.paint);
             self.out.push(b' ');
@@ -370,7 +400,10 @@ impl<'t> Lines<'t> {
         for field in &self.fields {
             out.push(b' ');
             match field.kind {
-                Column::Duration => time(out, cells.duration, self.paint),
+                Column::Duration => match self.mark {
+                    Some(mark) => out.extend_from_slice(mark),
+                    None => time(out, cells.duration, self.paint),
+                },
                 Column::Tid => out.extend_from_slice(&task.tid_text),
                 Column::Addr => match cells.addr {
                     Some(addr) => hex_in(out, 12, addr),

@@ -10,11 +10,11 @@ mod names;
 mod task;
 mod values;
 
-use crate::color::{HTML_HEAD, HTML_TAIL};
+use crate::color::{Color, HTML_HEAD, HTML_TAIL};
 use crate::error::Error;
 use crate::options::{Format, ReplayOptions};
 use crate::units::number;
-use fathom_store::{Event, Kind, Trace};
+use fathom_store::{Event, FunctionId, Kind, Trace, event_id};
 use line::Lines;
 use merge::Merge;
 use std::io::Write;
@@ -29,7 +29,24 @@ const CHUNK: usize = 1 << 16;
 ///
 /// An unknown field, a trace that can't be read, an output that can't be written.
 pub fn replay(trace: &dyn Trace, options: &ReplayOptions, out: &mut dyn Write) -> Result<(), Error> {
-    let mut lines = Lines::new(trace, options)?;
+    replay_colored(trace, options, &|_| None, out)
+}
+
+/// Tells in which colour the name of a function is shown where it is called.
+pub type Colors<'c> = &'c dyn Fn(FunctionId) -> Option<Color>;
+
+/// As [`replay`], with some functions in colours.
+///
+/// # Errors
+///
+/// Those of [`replay`].
+pub fn replay_colored(
+    trace: &dyn Trace,
+    options: &ReplayOptions,
+    colors: Colors,
+    out: &mut dyn Write,
+) -> Result<(), Error> {
+    let mut lines = Lines::new(trace, options, colors)?;
     if options.output.format == Format::Html {
         lines.out.extend_from_slice(HTML_HEAD.as_bytes());
     }
@@ -125,6 +142,10 @@ fn entry(lines: &mut Lines, task: &mut TaskReplay, event: &Event, until: (u64, u
 fn other(lines: &mut Lines, task: &mut TaskReplay, event: &Event, until: (u64, usize)) -> Result<(), Error> {
     let asleep_since = task.asleep_since();
     task.feed(event);
+    if event.addr == event_id::BACKTRACE {
+        lines.backtrace(task, event);
+        return Ok(());
+    }
     lines.keep_event(task, event);
     task.fill()?;
     if lines.merge

@@ -1,5 +1,7 @@
 //! Names of functions as lines have them, made once for each function.
 
+use super::Colors;
+use crate::color::Paint;
 use fathom_analysis::Callee;
 use fathom_store::{FunctionKind, Trace};
 
@@ -7,6 +9,8 @@ use fathom_store::{FunctionKind, Trace};
 pub(crate) struct Name {
     /// With the library's name if that is wanted.
     pub(crate) shown: Box<[u8]>,
+    /// The same in the colour that the function has where it is called, if it has one.
+    pub(crate) colored: Option<Box<[u8]>>,
     /// What follows when no arguments are shown: `()`, or nothing for a name that has them.
     pub(crate) brackets: &'static [u8],
     /// The module column, 16 wide.
@@ -17,14 +21,21 @@ pub(crate) struct Name {
 pub(crate) struct Names<'t> {
     trace: &'t dyn Trace,
     libname: bool,
+    colors: Colors<'t>,
+    paint: Paint,
     names: Vec<Option<Name>>,
     unknown: Name,
 }
 
 impl<'t> Names<'t> {
-    pub(crate) fn new(trace: &'t dyn Trace, libname: bool) -> Self {
-        let unknown = Name { shown: b"<0>"[..].into(), brackets: b"()", module: module_text("[unknown]") };
-        Names { trace, libname, names: Vec::new(), unknown }
+    pub(crate) fn new(trace: &'t dyn Trace, libname: bool, colors: Colors<'t>, paint: Paint) -> Self {
+        let unknown = Name {
+            shown: b"<0>"[..].into(),
+            colored: None,
+            brackets: b"()",
+            module: module_text("[unknown]"),
+        };
+        Names { trace, libname, colors, paint, names: Vec::new(), unknown }
     }
 
     #[inline]
@@ -51,8 +62,15 @@ impl<'t> Names<'t> {
             shown.push(b'@');
             shown.extend_from_slice(base_name(&library).as_bytes());
         }
+        let colored = (self.colors)(id).filter(|_| self.paint != Paint::Plain).map(|color| {
+            let mut text = self.paint.on(color).as_bytes().to_vec();
+            text.extend_from_slice(&shown);
+            text.extend_from_slice(self.paint.off().as_bytes());
+            text.into()
+        });
         let name = Name {
             shown: shown.into(),
+            colored,
             brackets: if has_brackets { b"" } else { b"()" },
             module: module_text(base_name(&function.module)),
         };

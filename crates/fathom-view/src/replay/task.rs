@@ -76,6 +76,8 @@ pub(crate) struct TaskReplay<'t> {
     /// Levels that are not indented for: a recording that began inside of calls.
     hidden: usize,
     fresh: bool,
+    /// Events outside of functions are shown.
+    outside: bool,
 }
 
 impl<'t> TaskReplay<'t> {
@@ -107,7 +109,8 @@ impl<'t> TaskReplay<'t> {
             batch: Batch::default(),
             next: 0,
             done: false,
-            stack: CallStack::new(trace, trace.resolver(task.tid)),
+            stack: CallStack::new(trace, trace.resolver(task.tid)).with_outside(options.outside),
+            outside: options.outside,
             last: Last::default(),
             hidden: 0,
             fresh: true,
@@ -130,7 +133,7 @@ impl<'t> TaskReplay<'t> {
     fn refill(&mut self) -> Result<(), Error> {
         while !self.done {
             match self.batch.events.get(self.next) {
-                Some(event) if event.kind == Kind::Event && self.stack.frames().is_empty() => {
+                Some(event) if !self.is_shown(event) => {
                     self.stack.feed(event, &mut self.last);
                     self.next += 1;
                 }
@@ -147,6 +150,12 @@ impl<'t> TaskReplay<'t> {
             }
         }
         Ok(())
+    }
+
+    /// Whether a line shows an event: not what happens outside of functions, unless that is wanted.
+    fn is_shown(&self, event: &Event) -> bool {
+        let belongs = !self.stack.frames().is_empty() || event.addr == event_id::BACKTRACE;
+        event.kind != Kind::Event || belongs || self.outside
     }
 
     #[inline]
@@ -237,6 +246,11 @@ impl<'t> TaskReplay<'t> {
         let lost = matches!(event.addr, event_id::SCHED_OUT | event_id::SCHED_OUT_PREEMPTED);
         let back = |e: &&Event| e.kind == Kind::Event && e.addr == event_id::SCHED_IN;
         self.peek().filter(|_| lost).filter(back).copied()
+    }
+
+    /// The function that has an address.
+    pub(crate) fn callee_at(&mut self, time: u64, addr: u64) -> Callee {
+        self.stack.resolve(time, addr)
     }
 
     /// What the callee does to the stack.

@@ -1,0 +1,95 @@
+//! Applies the filters of the command line to a recording.
+
+use crate::args::filters::{Filters, Selection, acts_on_recordings};
+use crate::messages::{Failure, Log, exit};
+use fathom_analysis::filter::{FilterError, FilterOptions, Filtered};
+use fathom_filter::{Action, FunctionRule, Match, SpecError, Specs};
+use fathom_store::{EventOptions, FunctionId, Trace};
+
+/// What is to be shown.
+#[derive(Clone, Debug)]
+pub(crate) struct Filtering {
+    pub(crate) specs: Specs,
+    how: Match,
+    pub(crate) options: FilterOptions,
+}
+
+/// A trace with or without a layer of filters on it.
+pub(crate) enum Seen<'t> {
+    All(&'t dyn Trace),
+    Some(Filtered<'t>),
+}
+
+impl Seen<'_> {
+    pub(crate) fn trace(&self) -> &dyn Trace {
+        match self {
+            Seen::All(trace) => *trace,
+            Seen::Some(filtered) => filtered,
+        }
+    }
+
+    /// What was said about a function.
+    pub(crate) fn rule(&self, id: FunctionId) -> Option<FunctionRule> {
+        match self {
+            Seen::All(_) => None,
+            Seen::Some(filtered) => filtered.rule(id),
+        }
+    }
+
+    /// From when to when events are shown, ns.
+    pub(crate) fn span(&self) -> (u64, u64) {
+        match self {
+            Seen::All(_) => (0, u64::MAX),
+            Seen::Some(filtered) => filtered.span(),
+        }
+    }
+}
+
+/// A spec that makes no sense, as the command's failure.
+pub(crate) fn bad_spec(error: SpecError) -> Failure {
+    Failure::new(exit::TROUBLE, "reading the command line", error)
+}
+
+impl Filtering {
+    /// Everything that the options say.
+    pub(crate) fn new(filters: &Filters, selection: &Selection) -> Result<Filtering, Failure> {
+        let specs = filters.specs().map_err(bad_spec)?;
+        Ok(Filtering { specs, how: filters.pattern(), options: selection.options(filters) })
+    }
+
+    /// Says which actions can have no effect: those that only the recorder could carry out and, unless it is a replay
+    /// that is shown, those that are about its lines.
+    pub(crate) fn note_useless(&self, replay: bool, log: &Log) {
+        for spec in self.specs.iter() {
+            if !spec.actions.iter().all(acts_on_recordings) {
+                log.note(&format!("{}: values and counters can only be had while recording", spec.shown()));
+            }
+            let lines = |action: &Action| matches!(action, Action::Backtrace | Action::Color(_));
+            if !replay && spec.actions.iter().any(lines) {
+                log.note(&format!("{}: backtraces and colours are shown by replay only", spec.shown()));
+            }
+        }
+    }
+
+    /// Puts the filters on a trace; nothing if there are none. Says which specs match nothing.
+    pub(crate) fn apply<'t>(&self, trace: &'t dyn Trace, log: &Log) -> Result<Seen<'t>, Failure> {
+        if self.specs.is_empty() && self.options.is_nothing() {
+            return Ok(Seen::All(trace));
+        }
+        let filtered = Filtered::new(trace, &self.specs, self.how, self.options.clone());
+        let filtered = filtered.map_err(|error| match error {
+            FilterError::Spec(error) => bad_spec(error),
+            FilterError::NoTask { .. } => Failure::new(exit::TROUBLE, "choosing tasks", error),
+            FilterError::Store(_) => Failure::new(exit::UNREADABLE, "reading the recording", error),
+        })?;
+        for unmatched in filtered.unmatched() {
+            log.warn(&format!("failed to set filter or trigger: {unmatched}"));
+        }
+        Ok(Seen::Some(filtered))
+    }
+}
+
+/// Which events are wanted, with filters.
+pub(crate) fn events(wanted: EventOptions, filters: &Filters, selection: &Selection) -> EventOptions {
+    EventOptions { sched: wanted.sched && !filters.no_sched(), outside: selection.event_full, ..wanted }
+}
