@@ -36,6 +36,14 @@ impl Seen<'_> {
         }
     }
 
+    /// When the trace begins if that is not with the first event that is shown, ns.
+    pub(crate) fn begin(&self, events: EventOptions) -> Result<Option<u64>, Failure> {
+        match self {
+            Seen::All(_) => Ok(None),
+            Seen::Some(filtered) => filtered.begin(events).map(Some).map_err(unreadable),
+        }
+    }
+
     /// From when to when events are shown, ns.
     pub(crate) fn span(&self) -> (u64, u64) {
         match self {
@@ -48,6 +56,10 @@ impl Seen<'_> {
 /// A spec that makes no sense, as the command's failure.
 pub(crate) fn bad_spec(error: SpecError) -> Failure {
     Failure::new(exit::TROUBLE, "reading the command line", error)
+}
+
+fn unreadable(error: fathom_store::Error) -> Failure {
+    Failure::new(exit::UNREADABLE, "reading the recording", error)
 }
 
 impl Filtering {
@@ -80,7 +92,7 @@ impl Filtering {
         let filtered = filtered.map_err(|error| match error {
             FilterError::Spec(error) => bad_spec(error),
             FilterError::NoTask { .. } => Failure::new(exit::TROUBLE, "choosing tasks", error),
-            FilterError::Store(_) => Failure::new(exit::UNREADABLE, "reading the recording", error),
+            FilterError::Store(error) => unreadable(error),
         })?;
         for unmatched in filtered.unmatched() {
             log.warn(&format!("failed to set filter or trigger: {unmatched}"));

@@ -107,4 +107,7 @@ impl TaskEvents for WatchedEvents<'_> {
     fn progress(&self) -> (u64, u64) {
         self.events.progress()
     }
+    fn end(&self) -> Option<u64> {
+        self.events.end()
+    }
 }

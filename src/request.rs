@@ -309,7 +309,7 @@ mod tests {
         let Ok(Request::Run { command, .. }) = ask("replay -N a -F b;!c -T d@trace -N e") else { panic!() };
         let Command::Replay(replay) = *command else { panic!() };
         let specs = replay.filters.specs().unwrap();
-        let list: Vec<_> = specs.iter().map(|spec| spec.shown()).collect();
+        let list: Vec<_> = specs.iter().map(fathom_filter::Spec::shown).collect();
         assert_eq!(list, ["-N a", "-F b", "-F !c", "-T d@trace", "-N e"]);
     }
 

@@ -100,6 +100,9 @@ impl TaskEvents for Filtered<'_> {
     fn progress(&self) -> (u64, u64) {
         self.events.progress()
     }
+    fn end(&self) -> Option<u64> {
+        self.events.end()
+    }
 }
 
 #[cfg(test)]

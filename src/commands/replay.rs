@@ -8,9 +8,10 @@ use crate::messages::{Failure, exit};
 use crate::output::Output;
 use crate::progress::Watched;
 use crate::without::Without;
+use fathom_analysis::filter::TimeRange;
 use fathom_store::EventOptions;
 use fathom_store::directory::Directory;
-use fathom_view::{Format, ReplayOptions};
+use fathom_view::{Format, RangeField, ReplayOptions};
 
 pub(crate) fn run(args: &Replay, context: &Context) -> Result<u8, Failure> {
     let dir = data::source(&args.common, context.name)?;
@@ -40,8 +41,20 @@ pub(crate) fn show(
     filtering.note_useless(true, &context.log);
     let seen = filtering.apply(&watched, &context.log)?;
     let shown = Without { inner: seen.trace(), libcalls: no_libcall, args: text.no_args };
+    let mut options = options(text, events, context);
+    let range = filtering.options.range;
+    options.range = match (range == TimeRange::default(), range.is_relative()) {
+        (true, _) => None,
+        (false, true) => Some(RangeField::Elapsed),
+        (false, false) => Some(RangeField::Time),
+    };
+    let elapsed =
+        text.output_fields.as_ref().is_some_and(|fields| fields.contains("elapsed") || fields == "all");
+    if elapsed || options.range == Some(RangeField::Elapsed) {
+        options.begin = seen.begin(events)?;
+    }
     let colors = |id| seen.rule(id)?.color.map(color);
-    let result = fathom_view::replay_colored(&shown, &options(text, events, context), &colors, out);
+    let result = fathom_view::replay_colored(&shown, &options, &colors, out);
     watched.finish();
     result.map_err(|error| view_failure("replay", error))
 }
@@ -72,6 +85,8 @@ fn options(text: &Text, events: EventOptions, context: &Context) -> ReplayOption
         column_offset: text.column_view.then_some(text.column_offset),
         task_newline: text.task_newline,
         events,
+        range: None,
+        begin: None,
         output: fathom_view::Output {
             color: context.color(html),
             format: if html { Format::Html } else { Format::Normal },

@@ -202,6 +202,14 @@ impl<'t> CallStack<'t> {
         }
     }
 
+    /// The task has done something at `time` (ns) that is not among the events: calls that are open have lasted until
+    /// then.
+    pub fn lasts_until(&mut self, time: u64) {
+        if !self.frames.is_empty() {
+            self.last = self.last.max(time);
+        }
+    }
+
     /// The recording is over: closes all calls that are still open, innermost first, at the last time.
     pub fn finish(&mut self, visitor: &mut impl Visitor) {
         let last = self.last;

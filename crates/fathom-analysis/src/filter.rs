@@ -135,7 +135,9 @@ impl<'t> Filtered<'t> {
             inner.all_functions(sources, &mut |function, source| rules.observe(&subject(function, source)));
         }
         let tasks = wanted_tasks(inner, options.tids.as_deref())?;
-        let span = options.range.resolve(|| first_time(inner))?;
+        let span = options
+            .range
+            .resolve(|| first_time(inner, EventOptions { events: false, ..EventOptions::default() }))?;
         let (opt_in, caller) = (rules.has_opt_in(), rules.has_caller());
         let switches = Switches::new(options.on);
         let mut shared = Shared { trace: inner, rules, options, opt_in, caller, span, switches };
@@ -148,6 +150,17 @@ impl<'t> Filtered<'t> {
     /// Specs that no function of the trace matches. They have no effect.
     pub fn unmatched(&self) -> Vec<Unmatched> {
         self.shared.rules.unmatched()
+    }
+
+    /// When the trace begins, ns: with what is filtered out; without events that are no calls for a range of time that
+    /// counts from there.
+    ///
+    /// # Errors
+    ///
+    /// A trace that can't be read.
+    pub fn begin(&self, options: EventOptions) -> Result<u64, Error> {
+        let calls_only = self.shared.options.range.is_relative();
+        first_time(self.inner, EventOptions { events: options.events && !calls_only, ..options })
     }
 
     /// From when to when events are shown, ns.
@@ -214,12 +227,12 @@ fn wanted_tasks(inner: &dyn Trace, tids: Option<&[Tid]>) -> Result<Vec<Task>, Fi
     Ok(inner.tasks().iter().filter(|task| tids.contains(&task.tid)).cloned().collect())
 }
 
-/// Time of the first entry or exit of all tasks.
-fn first_time(trace: &dyn Trace) -> Result<u64, Error> {
+/// Time of the first event of all tasks.
+fn first_time(trace: &dyn Trace, options: EventOptions) -> Result<u64, Error> {
     let mut first = u64::MAX;
     let mut batch = Batch::default();
     for task in trace.tasks() {
-        let mut events = trace.events(task.tid, EventOptions { events: false, ..EventOptions::default() })?;
+        let mut events = trace.events(task.tid, options)?;
         while events.next_batch(&mut batch)? {
             if let Some(event) = batch.events.iter().find(|event| event.kind != Kind::Lost) {
                 first = first.min(event.time);

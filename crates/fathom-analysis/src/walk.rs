@@ -25,6 +25,7 @@ pub fn walk_task(
             stack.feed(event, visitor);
         }
     }
+    events.end().into_iter().for_each(|end| stack.lasts_until(end));
     stack.finish(visitor);
     Ok(stack.span())
 }

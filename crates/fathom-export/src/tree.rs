@@ -111,6 +111,7 @@ impl<'t> Builder<'t> {
                 stack.feed(event, self);
             }
         }
+        events.end().into_iter().for_each(|end| stack.lasts_until(end));
         stack.finish(self);
         Ok(())
     }

@@ -128,6 +128,12 @@ pub trait TaskEvents: Send {
 
     /// Bytes of the store read so far and in all, for a progress display.
     fn progress(&self) -> (u64, u64);
+
+    /// Time of the task's last record (ns), once all events have been read, if it is one that a layer has left out: calls
+    /// that are still open have lasted until then.
+    fn end(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// Turns addresses of one task into functions. Keeps a cache, so make one for each task and keep it.

@@ -23,7 +23,8 @@ pub use error::Error;
 pub use graph::graph;
 pub use info::{Extra, info, info_symbols};
 pub use options::{
-    Averages, DiffOptions, Format, GraphOptions, InfoOptions, Output, ReplayOptions, ReportOptions,
+    Averages, DiffOptions, Format, GraphOptions, InfoOptions, Output, RangeField, ReplayOptions,
+    ReportOptions,
 };
 pub use replay::{Colors, replay, replay_colored};
 pub use report::{report, report_diff};

@@ -23,6 +23,15 @@ pub enum Format {
     Csv,
 }
 
+/// The field of a range of time in [`ReplayOptions::range`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RangeField {
+    /// The range is given by times since the beginning.
+    Elapsed,
+    /// The range is given by times of the trace clock.
+    Time,
+}
+
 /// Options of [`crate::replay()`].
 #[derive(Clone, Debug)]
 pub struct ReplayOptions {
@@ -42,6 +51,10 @@ pub struct ReplayOptions {
     pub task_newline: bool,
     /// Which events are shown.
     pub events: EventOptions,
+    /// The field that tells where in a range of time lines are, added to the usual ones.
+    pub range: Option<RangeField>,
+    /// ns of the trace clock that `elapsed` counts from; none for the first event.
+    pub begin: Option<u64>,
     /// Colours and format.
     pub output: Output,
 }
@@ -57,6 +70,8 @@ impl Default for ReplayOptions {
             column_offset: None,
             task_newline: false,
             events: EventOptions::default(),
+            range: None,
+            begin: None,
             output: Output::default(),
         }
     }

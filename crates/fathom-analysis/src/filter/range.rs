@@ -26,10 +26,14 @@ pub(crate) struct Span {
 }
 
 impl TimeRange {
+    /// Whether a bound counts from the first record.
+    pub fn is_relative(self) -> bool {
+        [self.from, self.to].iter().any(|bound| matches!(bound, Some(Bound::Since(_))))
+    }
+
     /// In the trace clock; `first` finds the time of the first record.
     pub(crate) fn resolve<E>(self, first: impl FnOnce() -> Result<u64, E>) -> Result<Span, E> {
-        let relative = |bound: &Option<Bound>| matches!(bound, Some(Bound::Since(_)));
-        let first = if relative(&self.from) || relative(&self.to) { first()? } else { 0 };
+        let first = if self.is_relative() { first()? } else { 0 };
         let time = |bound: Bound| match bound {
             Bound::At(time) => time,
             Bound::Since(time) => first.saturating_add(time),

@@ -6,7 +6,7 @@ use super::switches::{Cursor, State as SwitchState, Switch};
 use crate::callee::Callee;
 use crate::calls::{End, Frame, Visitor};
 use fathom_abi::decide::{
-    CALLER, FILTER_IN, FILTER_OUT, FINISH, Rule, State, TRACE, TRACE_OFF, TRACE_ON, Verdict,
+    CALLER, FILTER_IN, FILTER_OUT, FINISH, HIDE, Rule, State, TRACE, TRACE_OFF, TRACE_ON, Verdict,
 };
 use fathom_filter::{Condition, FunctionRule};
 use fathom_store::args::{ArgFormat, ArgSlot, values};
@@ -538,9 +538,14 @@ impl Visitor for Sieve<'_> {
         }
     }
 
-    fn stray(&mut self, _outer: &[Frame], _callee: Callee, event: &Event) {
+    fn stray(&mut self, _outer: &[Frame], callee: Callee, event: &Event) {
         // A second return: how long it took is not known, so it is shown with what it is in.
-        if self.events_are_shown() && !self.shared.caller {
+        let index = self.look_up(callee);
+        let left_out = self.known.get(index).is_some_and(|known| {
+            let flags = known.rule.as_ref().map_or(0, |rule| rule.decide.flags);
+            known.size < self.state.size || flags & (HIDE | FILTER_OUT) != 0
+        });
+        if self.events_are_shown() && !left_out && !self.shared.caller {
             let depth = event.depth.saturating_sub(u16::try_from(self.hidden).unwrap_or(u16::MAX));
             self.put(&Event { depth, ..*event });
         }

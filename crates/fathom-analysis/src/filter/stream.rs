@@ -94,6 +94,10 @@ impl TaskEvents for Stream<'_> {
     fn progress(&self) -> (u64, u64) {
         self.events.progress()
     }
+
+    fn end(&self) -> Option<u64> {
+        self.stack.span().filter(|_| self.done).map(|(_, last)| last)
+    }
 }
 
 /// When a task switches recording on and off.

@@ -332,3 +332,66 @@ fn long_calls_are_not_held_to_the_end() {
     assert!(done < all / 4, "{done} of {all}");
     assert_eq!(batch.events[0].time, 0);
 }
+
+#[test]
+fn open_calls_last_until_the_end_that_is_not_shown() {
+    let mut trace = MemoryTrace::new();
+    trace.enter(1, 0, "main").enter(1, 10, "a").call(1, 20, 30, "b").call(1, 90, 100, "b");
+    let options = FilterOptions { depth: 2, ..FilterOptions::default() };
+    let layer = filtered(&trace, &[], options);
+    let mut events = layer.events(1, EventOptions::default()).unwrap();
+    let mut batch = Batch::default();
+    while events.next_batch(&mut batch).unwrap() {}
+    assert_eq!(events.end(), Some(100));
+    let options = FilterOptions {
+        range: TimeRange { from: None, to: Some(Bound::At(40)) },
+        ..FilterOptions::default()
+    };
+    let layer = filtered(&trace, &[(NoTrace, "b")], options);
+    let mut events = layer.events(1, EventOptions::default()).unwrap();
+    while events.next_batch(&mut batch).unwrap() {}
+    assert_eq!(events.end(), Some(30));
+}
+
+/// Two coroutines of one task: their frames leave the stack in the order that they like.
+#[test]
+fn coroutines_take_back_only_what_is_theirs() {
+    let mut trace = MemoryTrace::new();
+    let addr = ["main", "one", "swapcontext@plt", "two", "leaf"].map(|name| trace.address_of(name));
+    let event = |time, kind, index: usize, depth| Event {
+        time,
+        addr: addr[index],
+        data_start: 0,
+        data_len: 0,
+        depth,
+        kind,
+        inherited: false,
+    };
+    use Kind::{Entry, Exit};
+    for (time, kind, index, depth) in [
+        (0, Entry, 0, 0),
+        (10, Entry, 1, 1),
+        (20, Entry, 2, 2),
+        (30, Entry, 3, 3),
+        (40, Entry, 2, 4),
+        // Back in one, whose call of swapcontext returns while two and its own are still there.
+        (50, Exit, 2, 2),
+        (60, Exit, 1, 1),
+        (70, Entry, 4, 3),
+        (80, Exit, 4, 3),
+        (90, Exit, 2, 4),
+        (95, Exit, 3, 3),
+        (100, Exit, 0, 0),
+    ] {
+        trace.push(1, event(time, kind, index, depth), &[]);
+    }
+    let seen = |specs: &[_]| {
+        let layer = filtered(&trace, specs, FilterOptions::default());
+        all_events(&layer, 1).unwrap().iter().map(|event| event.time).collect::<Vec<_>>()
+    };
+    assert_eq!(seen(&[]).len(), 12);
+    // When one has ended, leaf is shown again, though two began inside of it.
+    assert_eq!(seen(&[(NoTrace, "one")]), [0, 70, 80, 100]);
+    assert_eq!(seen(&[(Filter, "one")]), [10, 20, 30, 40, 50, 60, 90, 95]);
+    assert_eq!(seen(&[(Filter, "two")]), [30, 40, 70, 80, 90, 95]);
+}

@@ -8,7 +8,7 @@ use super::values::Values;
 use crate::color::{Color, Paint};
 use crate::error::Error;
 use crate::fields::{Field, header, select};
-use crate::options::ReplayOptions;
+use crate::options::{RangeField, ReplayOptions};
 use crate::units::{blanks, hex_in, number, time, timestamp};
 use fathom_analysis::{Callee, Role};
 use fathom_store::{Event, External, Kind, Trace, event_id};
@@ -95,7 +95,19 @@ impl<'t> Lines<'t> {
         colors: Colors<'t>,
     ) -> Result<Self, Error> {
         let default = |c| matches!(c, Column::Duration | Column::Tid);
-        let fields = select(&FIELDS, options.fields.as_deref(), default)?;
+        let mut fields = select(&FIELDS, options.fields.as_deref(), default)?;
+        let kept = options.fields.as_ref().is_none_or(|list| list.starts_with('+'));
+        if let Some(range) = options.range.filter(|_| kept) {
+            let wanted = match range {
+                RangeField::Elapsed => Column::Elapsed,
+                RangeField::Time => Column::Time,
+            };
+            let field = FIELDS.iter().filter(|field| field.kind == wanted);
+            // In front, unless the user has put others together.
+            let place = if options.fields.is_none() { 0 } else { fields.len() };
+            fields.retain(|field| field.kind != wanted);
+            fields.splice(place.min(fields.len())..place.min(fields.len()), field);
+        }
         let usual = fields.iter().map(|f| f.kind).eq([Column::Duration, Column::Tid]);
         Ok(Lines {
             out: Vec::with_capacity(super::CHUNK + 4096),

@@ -19,7 +19,7 @@ impl<'t> Merge<'t> {
     pub(crate) fn new(trace: &'t dyn Trace, options: &ReplayOptions) -> Result<Self, Error> {
         let mut tasks = Vec::new();
         for (index, task) in trace.tasks().iter().enumerate() {
-            tasks.push(TaskReplay::new(trace, task, index, options.events)?);
+            tasks.push(TaskReplay::new(trace, task, index, options.events, options.range.is_some())?);
         }
         let waiting =
             tasks.iter().filter(|t| !t.is_done()).map(|t| Reverse((t.next_time(), t.index))).collect();

@@ -52,7 +52,8 @@ pub fn replay_colored(
     }
     lines.header();
     let mut merge = Merge::new(trace, options)?;
-    lines.begin = merge.tasks().iter().filter_map(|t| t.begin).min().unwrap_or(0);
+    let first = || merge.tasks().iter().filter_map(|t| t.begin).min();
+    lines.begin = options.begin.or_else(first).unwrap_or(0);
     let mut externals = trace.external().iter().filter(|_| options.events.events).peekable();
     while let Some((task, until)) = merge.next() {
         // The same task goes on as long as no other one has an earlier event.

@@ -78,6 +78,8 @@ pub(crate) struct TaskReplay<'t> {
     fresh: bool,
     /// Events outside of functions are shown.
     outside: bool,
+    /// What comes first is not the beginning of the task, so that of a call whose entry is missing is not known.
+    cut: bool,
 }
 
 impl<'t> TaskReplay<'t> {
@@ -86,6 +88,7 @@ impl<'t> TaskReplay<'t> {
         task: &Task,
         index: usize,
         options: EventOptions,
+        cut: bool,
     ) -> Result<Self, Error> {
         let mut tid_text = vec![b'['];
         let width = crate::layout::LAYOUT.tid_width;
@@ -111,6 +114,7 @@ impl<'t> TaskReplay<'t> {
             done: false,
             stack: CallStack::new(trace, trace.resolver(task.tid)).with_outside(options.outside),
             outside: options.outside,
+            cut,
             last: Last::default(),
             hidden: 0,
             fresh: true,
@@ -202,7 +206,7 @@ impl<'t> TaskReplay<'t> {
             (Some((frame, end, outer)), _) => Shown {
                 callee: frame.callee,
                 addr: frame.addr,
-                duration: frame.duration(*end),
+                duration: if self.cut && frame.origin == Origin::Assumed { 0 } else { frame.duration(*end) },
                 depth: outer.saturating_sub(self.hidden),
             },
             (None, stray) => Shown {
