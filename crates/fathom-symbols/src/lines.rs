@@ -210,7 +210,7 @@ impl SourceMap {
     }
 
     /// The address as the debug information has it. The very last one is left out, as addr2line looks one further.
-    fn linked(&self, rel_addr: u64) -> Option<u64> {
+    pub fn linked(&self, rel_addr: u64) -> Option<u64> {
         self.link_base.checked_add(rel_addr).filter(|&addr| addr < u64::MAX)
     }
 

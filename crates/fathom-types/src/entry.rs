@@ -62,6 +62,11 @@ impl EntryPlaces {
         EntryPlaces { start, doubtful: made_over || !function.external(), shifted: false, frame }
     }
 
+    /// Whether the function's first instruction is at an address, as linked.
+    pub(crate) fn begins_at(&self, addr: u64) -> bool {
+        self.start == Some(addr)
+    }
+
     /// Where an argument is, which by the rules would be at `by_rule`.
     pub(crate) fn check(
         &mut self,

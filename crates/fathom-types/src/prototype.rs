@@ -88,6 +88,11 @@ impl Prototypes {
     fn read(&self, rel_addr: u64, symbol: &str) -> Option<Prototype> {
         let function = Function::read(&self.debug, self.debug.map.entry(rel_addr)?)?;
         let mut prototype = Prototype { line: self.debug.map.function(rel_addr), ..Prototype::default() };
+        let mut places = EntryPlaces::of(&self.debug, &function, symbol);
+        if !places.begins_at(self.debug.map.linked(rel_addr)?) {
+            // A part of it that was moved elsewhere, which is jumped to.
+            return Some(prototype);
+        }
         let returned = match function.returned(&self.debug) {
             None => None,
             Some(node) => match self.types.get(&self.debug, &self.enums, node) {
@@ -96,7 +101,6 @@ impl Prototypes {
                 None => return Some(prototype),
             },
         };
-        let mut places = EntryPlaces::of(&self.debug, &function, symbol);
         let mut arguments = Arguments::of(returned.as_ref().map(|found| &found.shape));
         let mut builder = Builder::default();
         for parameter in function.parameters.iter().take(ARGUMENTS) {

@@ -34,7 +34,7 @@ fn one(spec: &ArgSpec, reader: Reader) -> String {
 fn format_text(spec: &ArgSpec, reader: Reader) -> String {
     let bits = spec.size * 8;
     let text = match (spec.format, spec.slot) {
-        (ArgFormat::Auto, _) if spec.size == 8 => return String::new(),
+        (ArgFormat::Auto, ArgSlot::Integer(_) | ArgSlot::Return) if spec.size == 8 => return String::new(),
         (ArgFormat::Float, ArgSlot::Float(_)) => format!("/{bits}"),
         (ArgFormat::Struct, _) => format!("/t{}", spec.size),
         (format, _) => {
