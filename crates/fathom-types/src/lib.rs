@@ -13,9 +13,11 @@ mod dwarf;
 mod entry;
 mod enums;
 pub mod fetch;
+pub mod layout;
 mod prototype;
 mod spec_text;
 mod sysv;
 
 pub use fetch::{Fetch, Length, Piece, Place, Register, Source, Word};
+pub use layout::{Layout, Layouts};
 pub use prototype::{Prototype, Prototypes};
