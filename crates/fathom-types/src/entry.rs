@@ -6,8 +6,8 @@
 
 use crate::dwarf::{Debug, Node};
 use crate::fetch::{INTEGER, Register};
-use crate::prototype::{Function, words};
-use crate::sysv::{Shape, Where};
+use crate::prototype::Function;
+use crate::sysv::Where;
 use crate::{Piece, Place};
 use gimli::{AttributeValue, Expression, Operation};
 
@@ -27,6 +27,8 @@ pub(crate) enum At {
 /// What the debug information says of a parameter's place.
 enum Said {
     Registers(Vec<Register>),
+    /// In memory that this register points to.
+    Behind(Register),
     /// A word above the return address.
     Stack(u32),
     /// In the function's own memory: it was not optimised.
@@ -53,13 +55,17 @@ const RSP: FrameBase = FrameBase(7);
 const CFA: FrameBase = FrameBase(u16::MAX);
 
 impl EntryPlaces {
-    pub(crate) fn of(debug: &Debug, function: &Function, symbol: &str) -> EntryPlaces {
+    /// `told` says that the compiler tells of each function that it changed (LLVM since 16: Rust's do).
+    pub(crate) fn of(debug: &Debug, function: &Function, symbol: &str, told: bool) -> EntryPlaces {
         // GCC names what it made of a function for callers it knows.
         let made_over = [".isra.", ".constprop.", ".part."].iter().any(|part| symbol.contains(part));
         let node = function.entries.first();
         let start = node.and_then(|node| start(debug, node));
         let frame = node.and_then(frame_base);
-        EntryPlaces { start, doubtful: made_over || !function.external(), shifted: false, frame }
+        // "nocall": not called as the rules say.
+        let changed = node.and_then(|node| node.number(gimli::DW_AT_calling_convention)) == Some(3);
+        let doubtful = made_over || changed || !(told || function.external());
+        EntryPlaces { start, doubtful, shifted: false, frame }
     }
 
     /// Whether the function's first instruction is at an address, as linked.
@@ -67,12 +73,12 @@ impl EntryPlaces {
         self.start == Some(addr)
     }
 
-    /// Where an argument is, which by the rules would be at `by_rule`.
+    /// Where an argument of so many bytes is, which by the rules would be at `by_rule`.
     pub(crate) fn check(
         &mut self,
         debug: &Debug,
         concrete: Option<&Node>,
-        shape: &Shape,
+        bytes: u64,
         by_rule: Option<Where>,
     ) -> At {
         let rule = |place: Option<Where>| place.map_or(At::Unknown, At::Here);
@@ -80,7 +86,7 @@ impl EntryPlaces {
             return rule(by_rule);
         }
         let said = concrete.map_or(Said::Nothing, |node| self.said(debug, node).unwrap_or(Said::Nothing));
-        let at = self.place_of(said, shape, by_rule.clone());
+        let at = self.place_of(said, bytes, by_rule.clone());
         self.shifted |= match (&at, &by_rule) {
             (At::Here(place), Some(by_rule)) => place != by_rule,
             _ => true,
@@ -88,7 +94,7 @@ impl EntryPlaces {
         at
     }
 
-    fn place_of(&self, said: Said, shape: &Shape, by_rule: Option<Where>) -> At {
+    fn place_of(&self, said: Said, bytes: u64, by_rule: Option<Where>) -> At {
         match (said, by_rule) {
             (Said::Stored, Some(by_rule)) if !self.shifted => At::Here(by_rule),
             (Said::Stored, _) => At::Unknown,
@@ -96,24 +102,27 @@ impl EntryPlaces {
             (_, Some(Where::Pieces(pieces))) if pieces.is_empty() => At::Here(Where::Pieces(pieces)),
             (Said::Nothing, _) => At::Nowhere,
             (Said::Stack(word), by_rule) => {
-                let bytes = u16::try_from(shape.bytes).unwrap_or(u16::MAX);
+                let bytes = u16::try_from(bytes).unwrap_or(u16::MAX);
                 match by_rule {
                     Some(Where::Behind(_)) => At::Here(Where::Behind(Place::Stack(word))),
                     _ => At::Here(Where::Pieces(vec![Piece { place: Place::Stack(word), bytes }])),
                 }
             }
-            (Said::Registers(registers), Some(Where::Behind(_))) => match registers.as_slice() {
-                [one] => At::Here(Where::Behind(Place::Register(*one))),
-                _ => At::Unknown,
-            },
-            (Said::Registers(registers), _) if registers.len() as u64 == words(shape).max(1) => {
-                let mut left = shape.bytes;
-                let piece = |register| {
-                    let bytes = left.min(8) as u16;
-                    left -= u64::from(bytes);
-                    Piece { place: Place::Register(register), bytes }
-                };
-                At::Here(Where::Pieces(registers.into_iter().map(piece).collect()))
+            (Said::Registers(_), Some(Where::Behind(_))) => At::Unknown,
+            (Said::Behind(register), Some(Where::Behind(_))) => {
+                At::Here(Where::Behind(Place::Register(register)))
+            }
+            // The compiler passes an address where the rules know a value.
+            (Said::Behind(_), _) => At::Unknown,
+            // As many as by the rules, for as many bytes each.
+            (Said::Registers(registers), Some(Where::Pieces(mut pieces)))
+                if registers.len() == pieces.len() =>
+            {
+                for (piece, register) in pieces.iter_mut().zip(registers) {
+                    piece.place = Place::Register(register);
+                    piece.bytes = piece.bytes.min(register.bytes());
+                }
+                At::Here(Where::Pieces(pieces))
             }
             (Said::Registers(_), _) => At::Unknown,
         }
@@ -149,6 +158,13 @@ impl EntryPlaces {
             match operation {
                 Operation::Register { register } => registers.push(from_number(register.0)?),
                 Operation::Piece { .. } if !registers.is_empty() => {}
+                Operation::RegisterOffset { register, offset, .. } if registers.is_empty() => {
+                    return match (FrameBase(register.0), offset) {
+                        (RBP | RSP, _) => Some(Said::Stored),
+                        (_, 0) => from_number(register.0).map(Said::Behind),
+                        _ => None,
+                    };
+                }
                 Operation::FrameOffset { offset } if registers.is_empty() => {
                     return self.in_frame(offset);
                 }

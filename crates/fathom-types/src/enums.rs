@@ -49,9 +49,18 @@ impl Enums {
         Some(name)
     }
 
-    /// Keeps one that is not in the debug information.
-    pub(crate) fn add(&self, name: &str, constants: &[(String, i64)]) {
-        self.texts.borrow_mut().insert(name.to_owned(), body(constants));
+    /// Keeps one that is made up of these constants, and tells its name: another one if that is taken.
+    pub(crate) fn add(&self, name: &str, constants: &[(String, i64)]) -> String {
+        let (name, body) = (clean(name), body(constants));
+        let mut texts = self.texts.borrow_mut();
+        let mut free = name.clone();
+        let mut number = 2;
+        while texts.get(&free).is_some_and(|known| *known != body) {
+            free = format!("{name}_{number}");
+            number += 1;
+        }
+        texts.insert(free.clone(), body);
+        free
     }
 
     /// All definitions, as `.dbg` files have them.

@@ -138,22 +138,24 @@ impl Layouts {
         Layouts(all)
     }
 
-    /// The type of a name: one of the descriptions, or a number of Rust.
+    /// The type of a name: one of the descriptions, or a number or text of Rust.
     pub fn get(&self, name: &str) -> Option<&Layout> {
         self.0.get(name).or_else(|| primitive(name))
     }
 }
 
-/// The numbers of Rust, which need no description.
+/// What of Rust needs no description.
 fn primitive(name: &str) -> Option<&'static Layout> {
     const fn integer(bytes: u8, signed: bool) -> Layout {
         Layout::Integer { bytes, signed }
     }
+    static STR: Layout = Layout::Text { optional: false };
     static F4: Layout = Layout::Float { bytes: 4 };
     static F8: Layout = Layout::Float { bytes: 8 };
     static U: [Layout; 4] = [integer(1, false), integer(2, false), integer(4, false), integer(8, false)];
     static I: [Layout; 4] = [integer(1, true), integer(2, true), integer(4, true), integer(8, true)];
     Some(match name {
+        "str" => &STR,
         "f32" => &F4,
         "f64" => &F8,
         "u8" => &U[0],

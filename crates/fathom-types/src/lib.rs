@@ -15,6 +15,7 @@ mod enums;
 pub mod fetch;
 pub mod layout;
 mod prototype;
+mod rust;
 mod spec_text;
 mod sysv;
 

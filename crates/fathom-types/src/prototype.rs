@@ -5,7 +5,8 @@ use crate::dwarf::{Debug, Node};
 use crate::entry::{At, EntryPlaces};
 use crate::enums::Enums;
 use crate::fetch::spec_location;
-use crate::sysv::{Arguments, Shape, Where, return_value};
+use crate::rust::Recorded;
+use crate::sysv::{Arguments, Where, return_value};
 use crate::{Fetch, Length, Piece, Place, Source, Word};
 use fathom_filter::args::{ArgFormat, ArgLocation, ArgSlot, ArgSpec};
 use fathom_symbols::Image;
@@ -40,6 +41,7 @@ pub struct Prototypes {
     debug: Debug,
     enums: Enums,
     types: Types,
+    rust: crate::rust::Types,
     known: RefCell<FxHashMap<u64, Option<Rc<Prototype>>>>,
 }
 
@@ -54,6 +56,7 @@ impl Prototypes {
             debug: Debug::new(SourceMap::open(image)?),
             enums: Enums::default(),
             types: Types::default(),
+            rust: crate::rust::Types::default(),
             known: RefCell::default(),
         })
     }
@@ -82,24 +85,40 @@ impl Prototypes {
 
     /// Descriptions of the types that the prototypes mention which were asked for so far, as `.dbg` files have them.
     pub fn type_definitions(&self) -> Vec<String> {
-        Vec::new()
+        self.rust.definitions()
     }
 
     fn read(&self, rel_addr: u64, symbol: &str) -> Option<Prototype> {
         let function = Function::read(&self.debug, self.debug.map.entry(rel_addr)?)?;
         let mut prototype = Prototype { line: self.debug.map.function(rel_addr), ..Prototype::default() };
-        let mut places = EntryPlaces::of(&self.debug, &function, symbol);
+        let rust = self.is_rust(&function, symbol);
+        let mut places = EntryPlaces::of(&self.debug, &function, symbol, rust);
         if !places.begins_at(self.debug.map.linked(rel_addr)?) {
             // A part of it that was moved elsewhere, which is jumped to.
             return Some(prototype);
         }
+        let found =
+            if rust { self.rust_values(&function, &mut places) } else { self.values(&function, &mut places) };
+        if let Some((arguments, returned)) = found {
+            prototype.arguments = arguments;
+            prototype.returned = returned;
+        }
+        Some(prototype)
+    }
+
+    /// Whether a function is called as Rust's are. What has a plain name is for callers in other languages.
+    fn is_rust(&self, function: &Function, symbol: &str) -> bool {
+        let root = function.entries.first().and_then(|node| self.debug.root(node));
+        let language = root.and_then(|root| root.die.attr_value(gimli::DW_AT_language));
+        language == Some(gimli::AttributeValue::Language(gimli::DW_LANG_Rust))
+            && (symbol.starts_with("_R") || symbol.starts_with("_ZN"))
+    }
+
+    fn values(&self, function: &Function, places: &mut EntryPlaces) -> Option<(Vec<Fetch>, Option<Fetch>)> {
         let returned = match function.returned(&self.debug) {
             None => None,
-            Some(node) => match self.types.get(&self.debug, &self.enums, node) {
-                Some(found) => Some(found),
-                // Whether it takes a hidden argument is not known, and with it where the others are.
-                None => return Some(prototype),
-            },
+            // Whether it takes a hidden argument is not known, and with it where the others are.
+            Some(node) => Some(self.types.get(&self.debug, &self.enums, node)?),
         };
         let mut arguments = Arguments::of(returned.as_ref().map(|found| &found.shape));
         let mut builder = Builder::default();
@@ -109,15 +128,54 @@ impl Prototypes {
             // Where the next ones are depends on this one's size.
             let Some(found) = found else { break };
             let by_rule = arguments.next(&found.shape);
-            match places.check(&self.debug, parameter.concrete.as_ref(), &found.shape, by_rule) {
-                At::Here(place) => builder.argument(&found, place),
+            let float = matches!(found.record, Record::Plain(ArgFormat::Float, _));
+            match places.check(&self.debug, parameter.concrete.as_ref(), found.shape.bytes, by_rule) {
+                At::Here(place) => builder.argument(float, |slot| value(&found, slot, place)),
                 At::Nowhere => {}
-                At::Unknown => builder.skip(&found),
+                At::Unknown => builder.skip(float),
             }
         }
-        prototype.arguments = builder.arguments;
-        prototype.returned = returned.and_then(|found| builder_return(&found));
-        Some(prototype)
+        let returned = returned.and_then(|found| value(&found, ArgSlot::Return, return_value(&found.shape)));
+        Some((builder.arguments, returned))
+    }
+
+    fn rust_values(
+        &self,
+        function: &Function,
+        places: &mut EntryPlaces,
+    ) -> Option<(Vec<Fetch>, Option<Fetch>)> {
+        let (types, debug) = (&self.rust, &self.debug);
+        let returned = match function.returned(debug) {
+            None => None,
+            Some(node) => Some(types.get(debug, node)?),
+        };
+        let fetch = |recorded: Recorded, slot| {
+            let Recorded { format, size, type_name, source } = recorded;
+            located(ArgSpec { slot, format, size, location: ArgLocation::Index, type_name }, source)
+        };
+        let mut arguments = returned.as_ref().map_or_else(|| Arguments::of(None), |found| found.arguments());
+        let mut builder = Builder::default();
+        for parameter in function.parameters.iter().take(ARGUMENTS) {
+            let found = parameter.declared_type(debug).and_then(|node| types.get(debug, node));
+            let Some(found) = found else { break };
+            let by_rule = found.next(&mut arguments);
+            match places.check(debug, parameter.concrete.as_ref(), found.bytes(), by_rule) {
+                At::Here(place) => match types.record(debug, &self.enums, &found, place) {
+                    Some(recorded) => {
+                        let float = recorded.format == ArgFormat::Float;
+                        builder.argument(float, |slot| Some(fetch(recorded, slot)));
+                    }
+                    None => builder.skip(false),
+                },
+                At::Nowhere => {}
+                At::Unknown => builder.skip(false),
+            }
+        }
+        let returned = returned.and_then(|found| {
+            let recorded = types.record(debug, &self.enums, &found, found.returned()?)?;
+            Some(fetch(recorded, ArgSlot::Return))
+        });
+        Some((builder.arguments, returned))
     }
 }
 
@@ -221,8 +279,8 @@ struct Builder {
 }
 
 impl Builder {
-    fn slot(&mut self, found: &Type) -> ArgSlot {
-        if matches!(found.record, Record::Plain(ArgFormat::Float, _)) {
+    fn slot(&mut self, float: bool) -> ArgSlot {
+        if float {
             self.floats += 1;
             ArgSlot::Float(self.floats)
         } else {
@@ -232,13 +290,13 @@ impl Builder {
     }
 
     /// One that there is, but nobody knows where.
-    fn skip(&mut self, found: &Type) {
-        self.slot(found);
+    fn skip(&mut self, float: bool) {
+        self.slot(float);
     }
 
-    fn argument(&mut self, found: &Type, place: Where) {
-        let slot = self.slot(found);
-        let Some(mut fetch) = value(found, slot, place) else { return };
+    fn argument(&mut self, float: bool, value: impl FnOnce(ArgSlot) -> Option<Fetch>) {
+        let slot = self.slot(float);
+        let Some(mut fetch) = value(slot) else { return };
         let left = CALL_BYTES.saturating_sub(self.bytes);
         if fetch.spec.format == ArgFormat::Struct && fetch.spec.size > left {
             fetch.spec.size = left / 4 * 4;
@@ -253,10 +311,6 @@ impl Builder {
             self.arguments.push(fetch);
         }
     }
-}
-
-fn builder_return(found: &Type) -> Option<Fetch> {
-    value(found, ArgSlot::Return, return_value(&found.shape))
 }
 
 /// What is recorded for a value at a place.
@@ -322,9 +376,4 @@ fn cut(source: &mut Source, bytes: u16) {
         left -= piece.bytes;
     }
     pieces.retain(|piece| piece.bytes > 0);
-}
-
-/// The words of a shape, for what the debug information says of a value's registers.
-pub(crate) fn words(shape: &Shape) -> u64 {
-    shape.bytes.div_ceil(8)
 }
