@@ -167,6 +167,10 @@ pub trait Trace: Sync {
         let specs = self.info().arg_specs.as_ref();
         specs.map_or_else(Vec::new, |specs| specs.enums.split(';').map(str::to_owned).collect())
     }
+    /// Descriptions of types that specs name, e.g. `Option<i32> = ...`; earlier ones go first.
+    fn type_definitions(&self) -> Vec<String> {
+        Vec::new()
+    }
     /// Path of the module that a library call ([`FunctionKind::Plt`]) ends up in, if the trace's symbols tell.
     fn library_of(&self, id: FunctionId) -> Option<Arc<str>> {
         let _ = id;
@@ -240,6 +244,9 @@ impl<L: Layer> Trace for L {
     }
     fn enum_definitions(&self) -> Vec<String> {
         self.inner().enum_definitions()
+    }
+    fn type_definitions(&self) -> Vec<String> {
+        self.inner().type_definitions()
     }
     fn library_of(&self, id: FunctionId) -> Option<Arc<str>> {
         self.inner().library_of(id)

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod color;
+mod enums;
 mod error;
 mod fields;
 mod graph;
@@ -17,8 +18,10 @@ mod options;
 mod replay;
 mod report;
 mod units;
+mod values;
 
 pub use color::{Color, Paint};
+pub use enums::Enums;
 pub use error::Error;
 pub use graph::graph;
 pub use info::{Extra, info, info_symbols};
@@ -28,3 +31,4 @@ pub use options::{
 };
 pub use replay::{Colors, replay, replay_colored};
 pub use report::{report, report_diff};
+pub use values::Values;

@@ -193,6 +193,15 @@ impl Directory {
         debug.chain(built_in.split(';').map(str::to_owned)).collect()
     }
 
+    /// Descriptions of types of all modules.
+    pub(crate) fn all_types(&self) -> Vec<String> {
+        let modules = self.spaces.iter().flat_map(AddressSpace::modules);
+        modules
+            .filter_map(|(_, index)| self.modules.get(index))
+            .flat_map(|module| module.debug(&self.places, &self.warnings).types.iter().cloned())
+            .collect()
+    }
+
     /// The module that has the function which a library call calls: the first one that defines its name.
     pub(crate) fn library_with(&self, id: FunctionId) -> Option<Arc<str>> {
         let Known { function, symbol: Some((caller, _)) } = self.functions.get(id)? else { return None };
@@ -234,7 +243,7 @@ impl Directory {
             module: &function.module,
             plt: function.kind == FunctionKind::Plt,
         };
-        self.arg_table().specs(subject, debug.map(|f| (f.args.as_deref(), f.retval.as_deref())))
+        self.arg_table().specs(subject, debug.map(|f| (f.best_args(), f.best_retval())))
     }
 
     fn function_of(&self, path: &str, base: u64, symbol: Symbol) -> Function {

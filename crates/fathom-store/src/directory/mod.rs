@@ -233,6 +233,10 @@ impl Trace for Directory {
         self.specs_of(id)
     }
 
+    fn type_definitions(&self) -> Vec<String> {
+        self.all_types()
+    }
+
     fn enum_definitions(&self) -> Vec<String> {
         self.all_enums()
     }

@@ -4,12 +4,12 @@ use super::Colors;
 use super::event_text::event_text;
 use super::names::Names;
 use super::task::{Shown, TaskReplay};
-use super::values::Values;
 use crate::color::{Color, Paint};
 use crate::error::Error;
 use crate::fields::{Field, header, select};
 use crate::options::{RangeField, ReplayOptions};
 use crate::units::{blanks, hex_in, number, time, timestamp};
+use crate::values::Values;
 use fathom_analysis::{Callee, Role};
 use fathom_store::{Event, External, Kind, Trace, event_id};
 

@@ -8,7 +8,6 @@ mod line;
 mod merge;
 mod names;
 mod task;
-mod values;
 
 use crate::color::{Color, HTML_HEAD, HTML_TAIL};
 use crate::error::Error;

@@ -1,33 +1,47 @@
-//! Arguments and return values.
+//! Arguments and return values as text.
 
 use crate::color::{Color, Paint};
+use crate::enums::Enums;
 use fathom_analysis::Callee;
 use fathom_store::args::{ArgFormat, ArgSpec, Value, values};
 use fathom_store::{Endian, Event, FunctionKind, Resolver, Trace};
-use rustc_hash::FxHashMap;
+use fathom_types::layout::{Layout, Layouts, character};
 use std::sync::Arc;
 
 /// Longer lists are cut.
 const LONGEST: usize = 1024;
+/// The enumeration whose values are shown as octal numbers: modes of files, which 0.13 has no format for.
+const MODE: &str = "mode_t";
 
 /// Formats payloads.
-pub(super) struct Values<'t> {
+pub struct Values<'t> {
     trace: &'t dyn Trace,
     paint: Paint,
+    /// Whether the text is for programs: then texts have more escapes.
+    machine: bool,
     endian: Endian,
     /// Specs of callees met so far.
     specs: Vec<Option<Arc<[ArgSpec]>>>,
-    /// Enumerators by the name of their type, largest first. Read when the first enumeration is met.
-    enums: Option<FxHashMap<String, Vec<(i64, String)>>>,
+    /// Read when the first enumeration is met.
+    enums: Option<Enums>,
+    /// Types that no format letter describes; read when the first is met.
+    layouts: Option<Layouts>,
 }
 
 impl<'t> Values<'t> {
-    pub(super) fn new(trace: &'t dyn Trace, paint: Paint) -> Self {
-        Values { trace, paint, endian: trace.info().endian, specs: Vec::new(), enums: None }
+    /// As people read them.
+    pub fn new(trace: &'t dyn Trace, paint: Paint) -> Self {
+        let endian = trace.info().endian;
+        Values { trace, paint, machine: false, endian, specs: Vec::new(), enums: None, layouts: None }
+    }
+
+    /// As other programs read them: without colours, and unusual bytes of texts as `\x1b`.
+    pub fn for_machines(trace: &'t dyn Trace) -> Self {
+        Values { machine: true, ..Values::new(trace, Paint::Plain) }
     }
 
     /// The values of an entry separated by commas, or that of an exit; none when nothing was recorded.
-    pub(super) fn text(
+    pub fn text(
         &mut self,
         callee: Callee,
         event: &Event,
@@ -65,8 +79,14 @@ impl<'t> Values<'t> {
 
     fn put(&mut self, text: &mut String, value: &Value, time: u64, resolver: &mut dyn Resolver) {
         let bytes = value.bytes;
-        let number = self.number(bytes);
         let name = value.spec.type_name.as_deref().unwrap_or_default();
+        let described =
+            !matches!(value.spec.format, ArgFormat::Enum | ArgFormat::Pointer) && !name.is_empty();
+        if described && let Some(layout) = self.layout(name) {
+            let shown = layout.show(bytes, &mut |addr| self.address(addr, time, resolver));
+            return self.tint_layout(text, value.spec.format, &shown);
+        }
+        let number = self.number(bytes);
         match value.spec.format {
             ArgFormat::Auto => text.push_str(&auto(number, bytes.len())),
             ArgFormat::Signed => text.push_str(&signed(number, bytes.len()).to_string()),
@@ -74,22 +94,24 @@ impl<'t> Values<'t> {
             ArgFormat::Unsigned => text.push_str(&number.to_string()),
             ArgFormat::Hex if number == 0 => text.push('0'),
             ArgFormat::Hex => text.push_str(&format!("{number:#x}")),
-            ArgFormat::Octal if number == 0 => text.push('0'),
-            ArgFormat::Octal => text.push_str(&format!("0{number:o}")),
+            ArgFormat::Octal => text.push_str(&octal(number)),
             ArgFormat::String if bytes == [0xff; 4] => self.tint(text, Color::Magenta, "NULL"),
             ArgFormat::StdString if bytes == [0xff; 4] => self.tint(text, Color::Magenta, "NULL"),
-            ArgFormat::String => self.tint(text, Color::Magenta, &format!("\"{}\"", escaped(bytes))),
+            ArgFormat::String => self.tint(text, Color::Magenta, &format!("\"{}\"", self.escaped(bytes))),
             ArgFormat::StdString => {
-                self.tint(text, Color::Magenta, &format!("\"{}\"", escaped(bytes)));
+                self.tint(text, Color::Magenta, &format!("\"{}\"", self.escaped(bytes)));
                 text.push('s');
             }
+            // A character of Rust.
+            ArgFormat::Char if bytes.len() == 4 => self.tint(text, Color::Magenta, &character(number as u32)),
             ArgFormat::Char => {
                 let byte = bytes.first().copied().unwrap_or(0);
-                self.tint(text, Color::Magenta, &format!("'{}'", escaped(&[byte])));
+                self.tint(text, Color::Magenta, &format!("'{}'", self.escaped(&[byte])));
             }
             ArgFormat::Float => text.push_str(&self.float(bytes)),
             ArgFormat::Pointer => self.pointer(text, number, time, resolver),
-            ArgFormat::Enum => self.enumerators(text, name, signed(number, bytes.len())),
+            ArgFormat::Enum if name == MODE => text.push_str(&octal(number)),
+            ArgFormat::Enum => self.enumerators(text, name, number),
             ArgFormat::Struct => {
                 if !name.starts_with("<lambda") {
                     self.tint(text, Color::Cyan, name);
@@ -125,46 +147,49 @@ impl<'t> Values<'t> {
         }
     }
 
+    fn layout(&mut self, name: &str) -> Option<Layout> {
+        let trace = self.trace;
+        let layouts = self.layouts.get_or_insert_with(|| {
+            let lines = trace.type_definitions();
+            Layouts::parse(lines.iter().map(String::as_str))
+        });
+        layouts.get(name).cloned()
+    }
+
+    /// In the colour of what is like it.
+    fn tint_layout(&self, text: &mut String, format: ArgFormat, shown: &str) {
+        match format {
+            ArgFormat::String => self.tint(text, Color::Magenta, shown),
+            ArgFormat::Struct => self.tint(text, Color::Cyan, shown),
+            _ => text.push_str(shown),
+        }
+    }
+
     fn pointer(&self, text: &mut String, addr: u64, time: u64, resolver: &mut dyn Resolver) {
+        let shown = self.address(addr, time, resolver);
+        if shown.starts_with('&') { self.tint(text, Color::Cyan, &shown) } else { text.push_str(&shown) }
+    }
+
+    fn address(&self, addr: u64, time: u64, resolver: &mut dyn Resolver) -> String {
         if addr == 0 {
-            return text.push('0');
+            return "0".to_owned();
         }
         let function = self.trace.function(resolver.resolve(time, addr));
         if function.kind != FunctionKind::Unknown && function.addr == addr {
             let sign = if self.paint == Paint::Html { "&amp;" } else { "&" };
-            self.tint(text, Color::Cyan, &format!("{sign}{}", function.name));
+            format!("{sign}{}", function.name)
         } else {
-            text.push_str(&format!("{addr:#x}"));
+            format!("{addr:#x}")
         }
     }
 
-    /// The enumerator with that value, or those it is the sum of.
-    fn enumerators(&mut self, text: &mut String, name: &str, value: i64) {
-        let enums = self.enums.get_or_insert_with(|| definitions(&self.trace.enum_definitions()));
-        let Some(known) = enums.get(name).filter(|known| !known.is_empty()) else {
-            return text.push_str(&format!("<ENUM?> {value:x}"));
+    /// The enumerator with that value, or those it is the sum of, or the number.
+    fn enumerators(&mut self, text: &mut String, name: &str, number: u64) {
+        let trace = self.trace;
+        let enums = self.enums.get_or_insert_with(|| Enums::of(trace));
+        let Some(parts) = enums.parts(name, number) else {
+            return text.push_str(&format!("<ENUM?> {number:x}"));
         };
-        let mut parts: Vec<String> = Vec::new();
-        match known.iter().find(|(v, _)| *v == value) {
-            Some((_, name)) => parts.push(name.clone()),
-            None => {
-                let mut rest = value;
-                for (v, name) in known {
-                    if *v >= 0 && rest >= *v {
-                        rest -= *v;
-                        parts.push(name.clone());
-                    }
-                    if rest == 0 {
-                        break;
-                    }
-                }
-                match (rest, parts.last_mut()) {
-                    (0, Some(_)) => {}
-                    (rest, Some(last)) => last.push_str(&format!("+{rest:#x}")),
-                    (rest, None) => parts.push(format!("{rest:#x}")),
-                }
-            }
-        }
         let bold = match self.paint {
             Paint::Plain => "|",
             Paint::Terminal => "\x1b[1m|\x1b[0m",
@@ -177,16 +202,26 @@ impl<'t> Values<'t> {
             self.tint(text, Color::Blue, part);
         }
     }
+
+    /// Text with the escapes that the layout knows.
+    fn escaped(&self, bytes: &[u8]) -> String {
+        if self.machine { machine_escaped(bytes) } else { escaped(bytes) }
+    }
+}
+
+/// Octal with a leading zero.
+fn octal(number: u64) -> String {
+    if number == 0 { "0".to_owned() } else { format!("0{number:o}") }
 }
 
 /// With the sign of a number of that many bytes.
-fn signed(number: u64, len: usize) -> i64 {
+pub(crate) fn signed(number: u64, len: usize) -> i64 {
     let unused = 64 - 8 * len.clamp(1, 8) as u32;
     (number << unused).cast_signed() >> unused
 }
 
 /// Small numbers in decimal, others in hex.
-fn auto(number: u64, len: usize) -> String {
+pub(crate) fn auto(number: u64, len: usize) -> String {
     let value = number.cast_signed();
     if (-100_000..=100_000).contains(&value) {
         return value.to_string();
@@ -225,39 +260,18 @@ fn escaped(bytes: &[u8]) -> String {
     text.replace('\n', "\\n").replace('\x08', "\\b").replace('\0', "\\0")
 }
 
-/// Parses `enum NAME {A,B=4}`, the first definition of each name.
-fn definitions(list: &[String]) -> FxHashMap<String, Vec<(i64, String)>> {
-    let mut all = FxHashMap::default();
-    for text in list {
-        let Some((head, body)) = text.trim().strip_prefix("enum ").and_then(|t| t.split_once('{')) else {
-            continue;
-        };
-        let mut next = 0;
-        let mut known = Vec::new();
-        for item in body.trim_end().trim_end_matches('}').split(',').map(str::trim).filter(|i| !i.is_empty())
-        {
-            let (name, value) = item.split_once('=').unwrap_or((item, ""));
-            let value = parse_number(value.trim()).unwrap_or(next);
-            next = value.wrapping_add(1);
-            known.push((value, name.trim().to_owned()));
+/// Text in which everything that is not plain ASCII is escaped.
+fn machine_escaped(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for byte in bytes {
+        match byte {
+            b'\n' => text.push_str("\\n"),
+            b'\t' => text.push_str("\\t"),
+            b' '..=b'~' => text.push(char::from(*byte)),
+            byte => text.push_str(&format!("\\x{byte:02x}")),
         }
-        known.sort_by_key(|(value, _)| std::cmp::Reverse(*value));
-        all.entry(head.trim().to_owned()).or_insert(known);
     }
-    all
-}
-
-fn parse_number(text: &str) -> Option<i64> {
-    let (negative, digits) = match text.strip_prefix('-') {
-        Some(digits) => (true, digits),
-        None => (false, text),
-    };
-    let value = match digits.strip_prefix("0x") {
-        Some(hex) => i64::from_str_radix(hex, 16).ok()?,
-        None if digits.len() > 1 && digits.starts_with('0') => i64::from_str_radix(digits, 8).ok()?,
-        None => digits.parse().ok()?,
-    };
-    Some(if negative { -value } else { value })
+    text
 }
 
 #[cfg(test)]
@@ -283,12 +297,9 @@ mod tests {
     fn texts() {
         assert_eq!(escaped(b"a\n\"\t\\\x08\0"), "a\\n\"\t\\\\b\\0");
         assert_eq!(escaped("\u{e9}\n".as_bytes()), "\u{e9}\n");
-    }
-
-    #[test]
-    fn enumerations() {
-        let all = definitions(&["enum hue {RED,BLUE=4,PINK}".into(), "enum m { A = 0x10, B = -1, }".into()]);
-        assert_eq!(all["hue"], [(5, "PINK".to_owned()), (4, "BLUE".to_owned()), (0, "RED".to_owned())]);
-        assert_eq!(all["m"], [(16, "A".to_owned()), (-1, "B".to_owned())]);
+        assert_eq!(
+            machine_escaped("tab\there\x01\\ \u{e9}\n\0".as_bytes()),
+            r"tab\there\x01\ \xc3\xa9\n\x00"
+        );
     }
 }
