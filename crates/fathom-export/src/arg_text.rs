@@ -1,7 +1,8 @@
 //! Recorded values as the raw dump shows them (source: output formats, section 6.1).
 
-use fathom_store::args::{ArgFormat, Value};
+use fathom_store::args::{ArgFormat, ArgSlot, Value};
 use fathom_store::{Endian, FunctionKind, Resolver, Trace};
+use fathom_view::Enums;
 use std::fmt::Write;
 
 /// What is needed to look at values.
@@ -10,6 +11,8 @@ pub(crate) struct Values<'v, 'a> {
     pub(crate) resolver: &'v mut Box<dyn Resolver + 'a>,
     /// Time of the record, ns: an address means something only at a time.
     pub(crate) time: u64,
+    /// The enumerations, once one has been met.
+    pub(crate) enums: &'v mut Option<Enums>,
 }
 
 impl Values<'_, '_> {
@@ -21,11 +24,11 @@ impl Values<'_, '_> {
             ArgFormat::String => format!("str: {}", printable(value.bytes)),
             ArgFormat::StdString => format!("std::string: {}", printable(value.bytes)),
             ArgFormat::Pointer => self.pointer(number),
-            // What the constants are called is not read here.
-            ArgFormat::Enum => format!("enum {name}: {number} ({number})"),
+            // As the peer has it, an enumeration that is returned is only a number.
+            ArgFormat::Enum if value.spec.slot != ArgSlot::Return => self.enumeration(name, number),
             ArgFormat::Struct => structure(name, value.bytes),
-            // The recorder keeps four bytes of a character; one of them is the character.
-            ArgFormat::Char => format!("c8: {:#04x}", number & 0xff),
+            // Characters of Rust have four bytes.
+            ArgFormat::Char if value.bytes.len() != 4 => format!("c8: {:#04x}", number & 0xff),
             format => plain(format.letter(), value.bytes, self.trace.info().endian),
         }
     }
@@ -36,6 +39,13 @@ impl Values<'_, '_> {
             Endian::Little => bytes.iter().take(8).rev().fold(0, add),
             Endian::Big => bytes.iter().take(8).fold(0, add),
         }
+    }
+
+    fn enumeration(&mut self, name: &str, number: u64) -> String {
+        let trace = self.trace;
+        let parts = self.enums.get_or_insert_with(|| Enums::of(trace)).parts(name, number);
+        let text = parts.map_or_else(|| format!("<ENUM?> {number:x}"), |parts| parts.join("|"));
+        format!("enum {name}: {text} ({number})")
     }
 
     fn pointer(&mut self, address: u64) -> String {
@@ -90,7 +100,7 @@ fn printable(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fathom_store::args::{ArgLocation, ArgSlot, ArgSpec};
+    use fathom_store::args::{ArgLocation, ArgSpec};
     use fathom_store::memory::MemoryTrace;
 
     #[test]
@@ -100,7 +110,8 @@ mod tests {
         let main = trace.address_of("main");
         let trace: &dyn Trace = &trace;
         let mut resolver = trace.resolver(1);
-        let mut values = Values { trace, resolver: &mut resolver, time: 0 };
+        let mut enums = None;
+        let mut values = Values { trace, resolver: &mut resolver, time: 0, enums: &mut enums };
         let mut text = |format, bytes: &[u8]| {
             let (slot, location) = (ArgSlot::Integer(1), ArgLocation::Index);
             let spec = ArgSpec { slot, format, size: 8, location, type_name: Some("x".into()) };
@@ -109,10 +120,11 @@ mod tests {
         assert_eq!(text(ArgFormat::Auto, &7u64.to_le_bytes()), "d64: 0x0000000000000007");
         assert_eq!(text(ArgFormat::Signed, &(-3i16).to_le_bytes()), "i16: 0xfffd");
         assert_eq!(text(ArgFormat::Float, &[0; 10]), "f80: 0x00000000000000000000");
-        assert_eq!(text(ArgFormat::Char, b"yzzz"), "c8: 0x79");
+        assert_eq!(text(ArgFormat::Char, b"y"), "c8: 0x79");
+        assert_eq!(text(ArgFormat::Char, &[0xe9, 0, 0, 0]), "c32: 0x000000e9");
         assert_eq!(text(ArgFormat::String, b"a\x1b[1m\n"), "str: a\u{fffd}[1m\n");
         assert_eq!(text(ArgFormat::StdString, &[0xff; 4]), "std::string: NULL");
-        assert_eq!(text(ArgFormat::Enum, &4u32.to_le_bytes()), "enum x: 4 (4)");
+        assert_eq!(text(ArgFormat::Enum, &4u32.to_le_bytes()), "enum x: <ENUM?> 4 (4)");
         assert_eq!(text(ArgFormat::Pointer, &0u64.to_le_bytes()), "p: (nil)");
         assert_eq!(text(ArgFormat::Pointer, &0x12u64.to_le_bytes()), "p: 0x12");
         assert_eq!(text(ArgFormat::Pointer, &main.to_le_bytes()), "p: 401000 (&main)");

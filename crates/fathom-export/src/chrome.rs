@@ -5,7 +5,10 @@ use crate::buffer::Buffer;
 use crate::escape;
 use crate::{Error, Summary};
 use fathom_analysis::{CallStack, Callee, End, Frame, Origin, Visitor};
-use fathom_store::{Event, EventOptions, FunctionKind, Kind, Merge, MergedBatch, Task, Trace, event_id};
+use fathom_store::{
+    Event, EventOptions, FunctionKind, Kind, Merge, MergedBatch, Resolver, Task, Trace, event_id,
+};
+use fathom_view::Values;
 use std::io::Write;
 use std::rc::Rc;
 
@@ -16,6 +19,8 @@ pub struct ChromeOptions {
     pub events: EventOptions,
     /// False leaves out calls of library functions.
     pub libcalls: bool,
+    /// False leaves out arguments and return values.
+    pub args: bool,
     /// Version line of the program, e.g. `fathom v0.1.0 ( x86_64 )`.
     pub version: String,
     /// When the recording was made, as ctime(3) has it.
@@ -25,6 +30,8 @@ pub struct ChromeOptions {
 /// One task: its calls, and the fixed part of its lines.
 struct Lane<'a> {
     stack: CallStack<'a>,
+    /// Names what values point to.
+    resolver: Box<dyn Resolver + 'a>,
     /// `"pid":1` or `"pid":1,"tid":2`.
     ids: String,
     tid: i32,
@@ -42,6 +49,7 @@ pub fn chrome<W: Write>(trace: &dyn Trace, options: &ChromeOptions, out: &mut W)
         libcalls: options.libcalls,
         outside: options.events.outside,
         names: Vec::new(),
+        values: options.args.then(|| Values::for_machines(trace)),
         out: Buffer::new(out),
         utc_ns: trace.info().utc_offset.unwrap_or(0).saturating_mul(1_000_000_000),
         first: true,
@@ -65,7 +73,7 @@ pub fn chrome<W: Write>(trace: &dyn Trace, options: &ChromeOptions, out: &mut W)
         }
     }
     for lane in &mut lanes {
-        lane.stack.finish(&mut Pen { writer: &mut writer, ids: &lane.ids });
+        lane.stack.finish(&mut Pen { writer: &mut writer, ids: &lane.ids, values: None });
         writer.out.spill()?;
     }
     writer.foot(trace, options);
@@ -83,7 +91,7 @@ impl<'a> Lane<'a> {
             format!("\"pid\":{},\"tid\":{}", task.pid, task.tid)
         };
         let stack = CallStack::new(trace, trace.resolver(task.tid)).with_outside(outside);
-        Lane { stack, ids, tid: task.tid, leader }
+        Lane { stack, resolver: trace.resolver(task.tid), ids, tid: task.tid, leader }
     }
 }
 
@@ -102,6 +110,7 @@ struct Writer<'a, 'o, W: Write> {
     outside: bool,
     /// By [`Callee::index`].
     names: Vec<Option<Name>>,
+    values: Option<Values<'a>>,
     out: Buffer<'o, W>,
     utc_ns: i64,
     first: bool,
@@ -142,7 +151,15 @@ impl<W: Write> Writer<'_, '_, W> {
             }
             self.name_line("thread_name", &lane.ids, lane.tid, &name);
         }
-        lane.stack.feed(event, &mut Pen { writer: self, ids: &lane.ids });
+        let values = if event.data_len == 0 || !matches!(event.kind, Kind::Entry | Kind::Exit) {
+            None
+        } else {
+            let callee = Callee::from(lane.resolver.resolve(event.time, event.addr));
+            let values = self.values.as_mut();
+            values.and_then(|values| values.text(callee, event, payload, lane.resolver.as_mut()))
+        };
+        let values = values.map(|text| (event.kind, text));
+        lane.stack.feed(event, &mut Pen { writer: self, ids: &lane.ids, values });
     }
 
     fn name(&mut self, callee: Callee) -> Name {
@@ -166,7 +183,7 @@ impl<W: Write> Writer<'_, '_, W> {
         name
     }
 
-    fn line(&mut self, ids: &str, time: u64, phase: &str, callee: Callee) {
+    fn line(&mut self, ids: &str, time: u64, phase: &str, callee: Callee, values: Option<&str>) {
         let name = self.name(callee);
         if name.hidden {
             return;
@@ -185,7 +202,13 @@ impl<W: Write> Writer<'_, '_, W> {
         out.text(ids);
         out.text(",\"name\":\"");
         out.bytes(&name.text);
-        out.text("\"}");
+        out.text("\"");
+        if let Some(values) = values {
+            out.text(if phase == "B" { ",\"args\":{\"arguments\":\"(" } else { ",\"args\":{\"retval\":\"" });
+            out.bytes(&escape::json_text(values));
+            out.text(if phase == "B" { ")\"}" } else { "\"}" });
+        }
+        out.text("}");
     }
 
     fn foot(&mut self, trace: &dyn Trace, options: &ChromeOptions) {
@@ -211,6 +234,8 @@ impl<W: Write> Writer<'_, '_, W> {
 struct Pen<'p, 'a, 'o, W: Write> {
     writer: &'p mut Writer<'a, 'o, W>,
     ids: &'p str,
+    /// Those of the record that is being handled, for the call that it begins or ends.
+    values: Option<(Kind, String)>,
 }
 
 impl<W: Write> Visitor for Pen<'_, '_, '_, W> {
@@ -219,7 +244,8 @@ impl<W: Write> Visitor for Pen<'_, '_, '_, W> {
         if frame.callee.is_schedule() && outer.iter().all(|frame| self.writer.name(frame.callee).hidden) {
             return HIDDEN;
         }
-        self.writer.line(self.ids, frame.start, "B", frame.callee);
+        let values = self.values.take_if(|(kind, _)| *kind == Kind::Entry).map(|(_, text)| text);
+        self.writer.line(self.ids, frame.start, "B", frame.callee, values.as_deref());
         0
     }
 
@@ -228,7 +254,9 @@ impl<W: Write> Visitor for Pen<'_, '_, '_, W> {
         let alone = || outer.iter().all(|frame| frame.origin == Origin::Assumed);
         let paired = frame.origin != Origin::Assumed || how == End::Returned && alone();
         if paired && frame.tag != HIDDEN {
-            self.writer.line(self.ids, end, "E", frame.callee);
+            let returned = how == End::Returned;
+            let values = self.values.take_if(|(kind, _)| *kind == Kind::Exit && returned).map(|(_, text)| text);
+            self.writer.line(self.ids, end, "E", frame.callee, values.as_deref());
         }
     }
 }

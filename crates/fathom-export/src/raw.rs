@@ -86,6 +86,7 @@ pub fn raw<W: Write>(trace: &dyn Trace, options: &RawOptions, out: &mut W) -> Re
         out: Buffer::new(out),
         offset: 0,
         time: 0,
+        enums: None,
         summary: Summary::default(),
     };
     writer.header(trace.info());
@@ -110,6 +111,7 @@ struct Writer<'a, 'o, W: Write> {
     offset: u64,
     /// Time of the record before.
     time: u64,
+    enums: Option<fathom_view::Enums>,
     summary: Summary,
 }
 
@@ -253,7 +255,7 @@ impl<'a, W: Write> Writer<'a, '_, W> {
         self.start(tid, event, if entry { "args " } else { "retval" });
         writeln!(self.out, "length = {}", payload.len());
         let specs = self.trace.arg_specs(id);
-        let mut texts = Values { trace: self.trace, resolver, time: event.time };
+        let mut texts = Values { trace: self.trace, resolver, time: event.time, enums: &mut self.enums };
         for (at, value) in args::values(&specs, event.kind, payload, self.trace.info().endian).enumerate() {
             let text = texts.text(&value);
             if entry {

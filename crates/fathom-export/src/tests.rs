@@ -37,6 +37,7 @@ fn evil() -> MemoryTrace {
 
 fn chrome_options() -> ChromeOptions {
     ChromeOptions {
+        args: true,
         events: EventOptions::default(),
         libcalls: true,
         version: "fathom v0".into(),

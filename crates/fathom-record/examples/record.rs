@@ -1,4 +1,5 @@
-//! `record DIR PROGRAM ARG...`: records without the `fathom` program around it. `LIBCALLS=no|nested`, `PATCH=PATTERN`.
+//! `record DIR PROGRAM ARG...`: records without the `fathom` program around it. `LIBCALLS=no|nested`,
+//! `PATCH=PATTERN`, `AUTO_ARGS=1`.
 fn main() {
     let mut args = std::env::args_os().skip(1);
     let dir = args.next().expect("a directory").into();
@@ -21,6 +22,10 @@ fn main() {
             .map(|pattern| fathom_record::PatchSpec { pattern, unpatch: false })
             .into_iter()
             .collect(),
+        selection: fathom_record::Selection {
+            auto_args: std::env::var_os("AUTO_ARGS").is_some(),
+            ..Default::default()
+        },
         verbose: 1,
         runtime: std::env::var_os("RUNTIME").map(Into::into),
         ..Default::default()

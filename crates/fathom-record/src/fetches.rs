@@ -94,10 +94,24 @@ pub(crate) fn to_plan(fetch: &Fetch) -> plan::Fetch {
     }
     made.parts = parts.len().min(made.part.len()) as u8;
     for (place, part) in made.part.iter_mut().zip(parts) {
-        *place = part;
+        *place = if fetch.spec.slot == ArgSlot::Return { of_result(part) } else { part };
     }
     made
 }
+
+/// Two registers that hold arguments before a call hold parts of its result after it.
+fn of_result(part: Part) -> Part {
+    let load = part.from & plan::FROM_LOAD;
+    match (part.from & !plan::FROM_LOAD, part.index) {
+        (plan::FROM_INTEGER, RDX) => Part { from: plan::FROM_RESULT | load, index: 1, ..part },
+        (plan::FROM_INTEGER, RCX) => Part { from: plan::FROM_RESULT | load, index: 2, ..part },
+        _ => part,
+    }
+}
+
+/// Numbers among the registers of arguments.
+const RDX: u16 = 2;
+const RCX: u16 = 3;
 
 /// The word that tells whether there is a value is always the third part.
 fn add_absent(made: &mut plan::Fetch, parts: &mut Vec<Part>, absent: Option<&(Word, u64)>) {
@@ -132,8 +146,8 @@ fn place(place: Place) -> (u8, u16) {
         Place::Register(register) => match register {
             Rdi => (plan::FROM_INTEGER, 0),
             Rsi => (plan::FROM_INTEGER, 1),
-            Rdx => (plan::FROM_INTEGER, 2),
-            Rcx => (plan::FROM_INTEGER, 3),
+            Rdx => (plan::FROM_INTEGER, RDX),
+            Rcx => (plan::FROM_INTEGER, RCX),
             R8 => (plan::FROM_INTEGER, 4),
             R9 => (plan::FROM_INTEGER, 5),
             Rax => (plan::FROM_RESULT, 0),

@@ -126,7 +126,11 @@ fn one(fetch: &Fetch, part: &dyn Fn(&Part, &mut [u8]), stack: usize, payload: &m
     };
     let size = usize::from(fetch.size).min(MOST);
     match fetch.kind {
-        FETCH_BYTES if fetch.parts == 1 && size <= 8 => payload.push_word(word(0) as u64, size),
+        // What is above the significant bytes in a register is anything.
+        FETCH_BYTES if fetch.parts == 1 && size <= 8 => {
+            let bits = 8 * u32::from(fetch.part[0].size.clamp(1, 8));
+            payload.push_word(word(0) as u64 & (u64::MAX >> (64 - bits)), size)
+        }
         FETCH_BYTES => {
             let Some(bytes) = payload.extend(size) else { return false };
             let mut at = 0;

@@ -21,7 +21,7 @@ const ARGUMENTS: usize = 256;
 /// Most references from a function to its declaration.
 const HOPS: usize = 8;
 /// Most bytes of a struct that are recorded, and of all values of a call: the peer's reader takes 1020.
-const STRUCT_BYTES: u64 = 512;
+const STRUCT_BYTES: u64 = 248;
 const CALL_BYTES: u16 = 1000;
 
 /// What a function takes and returns, and where it is declared.
@@ -346,9 +346,10 @@ fn value(found: &Type, slot: ArgSlot, place: Where) -> Option<Fetch> {
     Some(located(spec, source))
 }
 
-/// Says in the spec where the value is, unless that is where the number of the argument puts it.
+/// Says in the spec where the value is, unless that is where the number of the argument puts it. Of return values it is
+/// never said: the peer can't read that, and whoever reads does not need it.
 pub(crate) fn located(spec: ArgSpec, source: Source) -> Fetch {
-    let implied = Source::of(&spec).as_ref() == Some(&source);
+    let implied = spec.slot == ArgSlot::Return || Source::of(&spec).as_ref() == Some(&source);
     let location = if implied { ArgLocation::Index } else { spec_location(&source) };
     Fetch { spec: ArgSpec { location, ..spec }, source }
 }
