@@ -4,9 +4,12 @@
 //! long options, options of other commands); clap then parses the result.
 
 pub(crate) mod filters;
+pub(crate) mod events;
 pub(crate) mod later;
 pub(crate) mod values;
 pub(crate) mod words;
+
+use events::Events;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 use std::ffi::OsString;
@@ -170,12 +173,8 @@ pub(crate) struct Load {
     /// Take symbol files (*.sym) from DIR
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) with_syms: Option<PathBuf>,
-    /// Do not show any events
-    #[arg(long)]
-    pub(crate) no_event: bool,
-    /// Do not show scheduler events
-    #[arg(long)]
-    pub(crate) no_sched: bool,
+    #[command(flatten)]
+    pub(crate) events: Events,
 }
 
 /// Hiding of library calls; for live it also means not to record them.
@@ -296,12 +295,8 @@ pub(crate) struct Record {
     /// Do not record calls of library functions
     #[arg(long, help_heading = "Recording", conflicts_with = "nest_libcall")]
     pub(crate) no_libcall: bool,
-    /// Do not record events (there are none to record yet)
-    #[arg(long, help_heading = "Recording")]
-    pub(crate) no_event: bool,
-    /// Do not record scheduler events (there are none to record yet)
-    #[arg(long, help_heading = "Recording")]
-    pub(crate) no_sched: bool,
+    #[command(flatten)]
+    pub(crate) events: Events,
     #[command(flatten)]
     pub(crate) filters: filters::Filters,
     #[command(flatten)]

@@ -1,5 +1,6 @@
 //! Which recording a command reads, and opening it.
 
+use crate::args::events::Events;
 use crate::args::{Common, Demangle, Load};
 use crate::messages::{Failure, Log, exit};
 use crate::version::Name;
@@ -57,9 +58,11 @@ pub(crate) fn style(demangle: Demangle) -> Style {
     }
 }
 
-/// Which events are wanted.
+/// Which events are wanted. As with the peer, naming some brings back all that is there.
 pub(crate) fn events(load: &Load) -> EventOptions {
-    EventOptions { events: !load.no_event, sched: !load.no_event && !load.no_sched, outside: false }
+    let Events { event, no_event, no_sched } = &load.events;
+    let events = !no_event || !event.is_empty();
+    EventOptions { events, sched: events && !no_sched, outside: false }
 }
 
 /// Opens a recording. One whose recorder was killed is finished first.
@@ -102,5 +105,6 @@ fn show_recovery(text: &str, recovered: &fathom_record::Recovered, log: &Log) {
         (true, lost) => format!("{lost} records of its buffers are lost"),
         (false, _) => "its buffers are gone, what had been written is there".to_owned(),
     };
-    log.warn(&format!("{text}; {what}"));
+    let events = if recovered.events { "; events of its last tenth of a second may be missing" } else { "" };
+    log.warn(&format!("{text}; {what}{events}"));
 }

@@ -146,7 +146,7 @@ fn without_time_stamp_counter() {
     let dir = tempfile::tempdir().unwrap();
     build(dir.path());
     let out = Command::new(FATHOM)
-        .args(["record", "-d", "trace", "./steady", "20"])
+        .args(["record", "--no-event", "-d", "trace", "./steady", "20"])
         .env("FATHOM_NO_TSC", "1")
         .current_dir(dir.path())
         .output()
@@ -226,4 +226,119 @@ fn stopped_recorder_does_not_stop_the_program() {
         lost > 0 && warnings.contains(&format!("{lost} records are lost")),
         "{lost} in the trace: {warnings}"
     );
+}
+
+/// Records with these options and says what the recorder complained about.
+fn record_events(dir: &Path, options: &[&str]) -> String {
+    let mut command = Command::new(FATHOM);
+    command.args(["record", "-d", "trace"]).args(options).arg("./steady").current_dir(dir);
+    let out = command.output().unwrap();
+    let warnings = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(out.status.success(), "{warnings}");
+    warnings
+}
+
+/// How many lines of the dump have each of these events.
+fn events(dir: &Path, names: [&str; 4]) -> [usize; 4] {
+    let (dump, _) = read(dir, &["dump"]);
+    names.map(|name| dump.lines().filter(|line| line.contains(name)).count())
+}
+
+/// Scheduler and task events of threads, forked children and their new programs, or the reason why there are none.
+#[test]
+fn scheduler_and_task_events() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = r#"
+        #include <pthread.h>
+        #include <sys/prctl.h>
+        #include <sys/wait.h>
+        #include <unistd.h>
+        void nap(void) { usleep(3000); }
+        void *thread(void *arg) { prctl(PR_SET_NAME, "worker"); nap(); return arg; }
+        int main(int c, char **v) {
+            pthread_t t;
+            nap();
+            pthread_create(&t, 0, thread, 0);
+            pthread_join(t, 0);
+            if (c > 1) return 0;
+            if (fork() == 0) { nap(); execl(v[0], v[0], "again", NULL); _exit(1); }
+            wait(0);
+            return 0;
+        }"#;
+    std::fs::write(dir.path().join("events.c"), source).unwrap();
+    let mut cc = Command::new("cc");
+    cc.args(["-pg", "-pthread", "-o", "steady", "events.c"]).current_dir(dir.path());
+    assert!(cc.status().unwrap().success());
+    let names = ["sched-out", "sched-in", "task-new", "task-exit"];
+    let warnings = record_events(dir.path(), &[]);
+    if warnings.contains("events are not recorded") {
+        eprintln!("skipped: {warnings}");
+        assert_eq!(events(dir.path(), names), [0; 4]);
+        assert_eq!(calls(dir.path(), "nap"), 5);
+        return;
+    }
+    let [out, into, new, exit] = events(dir.path(), names);
+    // Five naps; two threads and a process that come, and they and the program that go.
+    assert!(out >= 5 && into >= 5 && new == 3 && exit == 4, "{out} {into} {new} {exit}");
+    let (replay, _) = read(dir.path(), &["replay", "-f", "none"]);
+    let nap = "  nap() {\n    usleep() {\n      /* linux:schedule */\n    } /* usleep */\n  } /* nap */\n";
+    assert!(replay.contains(nap), "{replay}");
+    assert_eq!(replay.matches(r#"task-name (comm="worker")"#).count(), 2, "{replay}");
+
+    // Without forks, whose entries the peer shows differently, it reads the same out of it.
+    let recorder = record(dir.path(), &["again"]);
+    assert!(recorder.wait_with_output().unwrap().status.success());
+    for view in ["replay", "report", "graph"] {
+        let mut peer = Command::new("uftrace");
+        match peer.args([view, "--no-pager", "-d", "trace"]).current_dir(dir.path()).output() {
+            Ok(out) => {
+                assert_eq!(String::from_utf8_lossy(&out.stdout), read(dir.path(), &[view]).0, "{view}");
+            }
+            Err(error) => eprintln!("not compared with uftrace: {error}"),
+        }
+    }
+
+    for (options, sched, task) in [
+        (&["--no-sched"][..], false, true),
+        (&["--no-event"], false, false),
+        (&["-E", "linux:task-new"], false, true),
+        (&["--no-event", "--event", "linux:sched-in"], true, true),
+        (&["-E", "no:such"], false, false),
+    ] {
+        let warnings = record_events(dir.path(), options);
+        assert_eq!(warnings.contains("no:such"), options.contains(&"no:such"), "{warnings}");
+        let [out, into, new, exit] = events(dir.path(), names);
+        assert_eq!([out > 0, into > 0, new > 0, exit > 0], [sched, sched, task, task], "{options:?}");
+    }
+}
+
+#[test]
+fn lost_scheduler_events_are_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = r#"
+        #include <unistd.h>
+        int main(void) { for (int i = 0; i < 40000; i++) usleep(1); return 0; }"#;
+    std::fs::write(dir.path().join("naps.c"), source).unwrap();
+    let mut cc = Command::new("cc");
+    cc.args(["-pg", "-o", "steady", "naps.c"]).current_dir(dir.path());
+    assert!(cc.status().unwrap().success());
+    let recorder = record(dir.path(), &[]);
+    let program = child_of(recorder.id());
+    kill(recorder.id() as i32, "-STOP");
+    let ended = || {
+        let stat = std::fs::read_to_string(format!("/proc/{program}/stat")).unwrap_or_default();
+        stat.is_empty() || stat.contains(") Z ")
+    };
+    while !ended() {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    kill(recorder.id() as i32, "-CONT");
+    let out = recorder.wait_with_output().unwrap();
+    let warnings = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success(), "{warnings}");
+    if !warnings.contains("events are not recorded") {
+        assert!(warnings.contains("scheduler and task events are lost"), "{warnings}");
+        let (_, complaints) = read(dir.path(), &["report"]);
+        assert_eq!(complaints, "", "the rest can be read");
+    }
 }

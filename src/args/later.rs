@@ -38,8 +38,6 @@ pub(crate) const OPTIONS: &[Later] = &[
     flag("auto-args", Some('a'), ARGS),
     with("retval", Some('R'), ARGS),
     with("signal", None, EVENTS),
-    with("Event", Some('E'), EVENTS),
-    with("event", None, EVENTS),
     flag("list-event", None, EVENTS),
     with("watch", Some('W'), EVENTS),
     flag("kernel", Some('k'), KERNEL),

@@ -49,6 +49,7 @@ pub(crate) fn run(args: &Live, context: &Context) -> Result<u8, Failure> {
     let outcome = record::record(
         &args.recording,
         &args.filters,
+        &args.load.events,
         args.no_libcall,
         &args.program.program,
         &place.dir(),

@@ -1,11 +1,12 @@
 //! `record`: runs a program and saves its calls.
 
 use super::Context;
+use crate::args::events::Events;
 use crate::args::filters::Filters;
 use crate::args::{Record, Recording};
 use crate::data;
 use crate::messages::{Failure, exit};
-use fathom_record::{LibCalls, Losses, Options, Outcome, PatchSpec, Status};
+use fathom_record::{EventPatterns, LibCalls, Losses, Options, Outcome, PatchSpec, Status, TaskEvents};
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -18,8 +19,15 @@ pub(crate) fn run(args: &Record, context: &Context) -> Result<u8, Failure> {
         return Err(Failure::because(exit::TROUBLE, "reading the command line", cause)
             .next("leave it out here, and give it to replay, report, graph or dump"));
     }
-    let outcome =
-        record(&args.recording, &args.filters, args.no_libcall, &args.program.program, &dir, context)?;
+    let outcome = record(
+        &args.recording,
+        &args.filters,
+        &args.events,
+        args.no_libcall,
+        &args.program.program,
+        &dir,
+        context,
+    )?;
     if args.recording.time {
         print_times(&outcome)?;
     }
@@ -30,6 +38,7 @@ pub(crate) fn run(args: &Record, context: &Context) -> Result<u8, Failure> {
 pub(crate) fn record(
     args: &Recording,
     filters: &Filters,
+    events: &Events,
     no_libcall: bool,
     program: &[OsString],
     dir: &Path,
@@ -44,6 +53,11 @@ pub(crate) fn record(
         (false, true) => LibCalls::Nested,
         (false, false) => LibCalls::Executable,
     };
+    let patterns = EventPatterns::new(events.event.iter().map(String::as_str), filters.pattern());
+    let patterns = patterns.map_err(|error| failure(error, "reading --Event".to_owned()))?;
+    for complaint in patterns.unmatched(&[]) {
+        context.log.warn(&complaint);
+    }
     let options = Options {
         program: find_program(program),
         args: program_args.to_vec(),
@@ -56,6 +70,7 @@ pub(crate) fn record(
         matching: filters.pattern(),
         bind_not: args.no_pltbind,
         randomize: !args.no_randomize_addr,
+        task_events: task_events(events, &patterns),
         runtime: runtime(args, context)?,
         segment_size: args.buffer,
         selection: fathom_record::Selection::default(),
@@ -112,6 +127,16 @@ fn patches(given: &[String]) -> Vec<PatchSpec> {
     patterns.map(|pattern| PatchSpec { pattern: pattern.to_owned(), unpatch: false }).collect()
 }
 
+/// Which scheduler and task events to record: what is named, else what is not switched off.
+fn task_events(events: &Events, named: &EventPatterns) -> TaskEvents {
+    match (named.is_empty(), events.no_event, events.no_sched) {
+        (false, _, _) => named.task_events(),
+        (true, true, _) => TaskEvents::None,
+        (true, false, true) => TaskEvents::Tasks,
+        (true, false, false) => TaskEvents::All,
+    }
+}
+
 /// The runtime to use instead of the built-in one.
 fn runtime(args: &Recording, context: &Context) -> Result<Option<PathBuf>, Failure> {
     const NAMES: [&str; 2] = ["libfathom-runtime.so", "libfathom_runtime.so"];
@@ -140,6 +165,7 @@ fn losses(losses: &Losses) -> Vec<String> {
         (losses.too_deep, "calls were too deep to be recorded"),
         (losses.tasks, "threads were not recorded"),
         (losses.sessions, "program starts were not recorded"),
+        (losses.events, "scheduler and task events are lost"),
         (losses.damaged, "records were damaged, probably by the program itself"),
     ];
     counts.iter().filter(|(count, _)| *count > 0).map(|(count, text)| format!("{count} {text}")).collect()

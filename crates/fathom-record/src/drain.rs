@@ -2,6 +2,7 @@
 
 use crate::arena::Arena;
 use crate::clock::Clock;
+use crate::perf::Rings;
 use crate::{Error, order, payload, sys};
 use fathom_abi::arena::{self as abi};
 use fathom_abi::record::{ADDR_SHIFT, LOST, MAGIC, TYPE_MASK};
@@ -28,6 +29,8 @@ pub struct Losses {
     pub sessions: u64,
     /// Records that made no sense: something has written over the buffers.
     pub damaged: u64,
+    /// Scheduler and task events that found no room.
+    pub events: u64,
 }
 
 /// A task that the recorder knows.
@@ -82,6 +85,7 @@ pub(crate) struct Drainer<'r> {
     retired: Vec<(u64, u32)>,
     /// The recorder is dead or gone: no segment goes back to the program.
     recycle: bool,
+    events: Rings,
 }
 
 impl<'r> Drainer<'r> {
@@ -100,6 +104,7 @@ impl<'r> Drainer<'r> {
             delayed: FxHashSet::default(),
             retired: Vec::new(),
             recycle: true,
+            events: Rings::default(),
         }
     }
 
@@ -109,12 +114,19 @@ impl<'r> Drainer<'r> {
         self
     }
 
+    /// Drains these rings too.
+    pub(crate) fn with_events(mut self, events: Rings) -> Drainer<'r> {
+        self.events = events;
+        self
+    }
+
     /// What has been lost up to now.
     pub(crate) fn losses(&self) -> Losses {
         let h = self.arena.header();
         Losses {
             tasks: u64::from(h.lost_tasks.load(Ordering::Relaxed)),
             sessions: u64::from(h.lost_sessions.load(Ordering::Relaxed)),
+            events: self.events.lost(),
             ..self.losses
         }
     }
@@ -129,11 +141,15 @@ impl<'r> Drainer<'r> {
         self.tasks.is_empty() && self.last_serial == self.arena.header().last_serial.load(Ordering::Acquire)
     }
 
-    /// Declares all tasks ended: the next pass takes whatever is there.
-    pub(crate) fn end_all(&mut self) {
+    /// Takes what is left after everybody has ended, or has been left alone.
+    pub(crate) fn finish(&mut self) -> Result<(), Error> {
+        self.pass()?;
         for task in self.tasks.values_mut() {
             task.ended = true;
         }
+        while self.pass()? {}
+        self.pass()?;
+        self.events.finish(self.writer)
     }
 
     /// Asks at once whether threads are still there.
@@ -146,6 +162,7 @@ impl<'r> Drainer<'r> {
         for task in self.tasks.values_mut() {
             task.settled = task.ended;
         }
+        self.events.pass(self.writer)?;
         self.find_tasks()?;
         let segments = self.find_segments();
         let mut worked = false;

@@ -88,6 +88,8 @@ pub(crate) struct Header<'a> {
     pub(crate) cmdline: &'a str,
     pub(crate) version: &'a str,
     pub(crate) said: &'a Said,
+    /// Whether there are scheduler and task events.
+    pub(crate) perf: bool,
 }
 
 /// Writes the symbols of every module that took part. Files that are gone are named in the notes.
@@ -126,6 +128,9 @@ pub(crate) fn write_info(writer: &DirectoryWriter, header: &Header<'_>) -> Resul
     info.features |= header.said.features;
     info.arg_specs.clone_from(&header.said.values);
     info.max_stack = header.said.max_stack;
+    if header.perf {
+        info.features |= Features::PERF_EVENT;
+    }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() as i64;
     info.exe_name = Some(exe.to_string_lossy().into_owned());
     info.build_id = Image::open(exe).ok().and_then(|image| image.build_id());

@@ -17,12 +17,30 @@ pub(crate) fn cpu() -> Option<CpuInfo> {
 
 /// How many processors a list such as `0-3,5` names.
 fn count_list(list: &str) -> Option<u32> {
-    list.split(',')
-        .map(|part| match part.split_once('-') {
-            Some((a, b)) => Some(b.parse::<u32>().ok()?.checked_sub(a.parse().ok()?)? + 1),
-            None => part.parse::<u32>().ok().map(|_| 1),
-        })
-        .sum()
+    numbers(list).map(|all| all.len() as u32)
+}
+
+/// Numbers of the processors that are running.
+pub(crate) fn online() -> Vec<u32> {
+    let list = fs::read_to_string("/sys/devices/system/cpu/online").unwrap_or_default();
+    numbers(list.trim())
+        .unwrap_or_else(|| (0..std::thread::available_parallelism().map_or(1, |n| n.get() as u32)).collect())
+}
+
+/// What a list such as `0-3,5` names.
+fn numbers(list: &str) -> Option<Vec<u32>> {
+    /// More than any kernel is built for.
+    const MOST: u32 = 1 << 16;
+    let mut all = Vec::new();
+    for part in list.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last) = (first.parse::<u32>().ok()?, last.parse().ok()?);
+        if first > last || last >= MOST {
+            return None;
+        }
+        all.extend(first..=last);
+    }
+    Some(all)
 }
 
 fn model_name(cpuinfo: &str) -> Option<&str> {
@@ -83,6 +101,8 @@ mod tests {
         assert_eq!(count_list("0"), Some(1));
         assert_eq!(count_list("3-1"), None);
         assert_eq!(count_list("x"), None);
+        assert_eq!(numbers("0-2,5"), Some(vec![0, 1, 2, 5]));
+        assert_eq!(numbers("0-4294967295"), None);
     }
 
     #[test]

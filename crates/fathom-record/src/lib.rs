@@ -9,12 +9,14 @@ mod check;
 mod clock;
 mod drain;
 mod error;
+mod events;
 mod fetches;
 mod finish;
 mod host;
 mod order;
 mod patterns;
 mod payload;
+mod perf;
 mod plan;
 mod plan_file;
 mod recover;
@@ -28,8 +30,10 @@ mod sys;
 pub use check::check;
 pub use drain::Losses;
 pub use error::Error;
+pub use events::EventPatterns;
 pub use fathom_filter::Match;
 pub use patterns::PatchSpec;
+pub use perf::TaskEvents;
 pub use plan::LibCalls;
 pub use recover::{Recovered, recover};
 pub use run::record;
@@ -68,6 +72,8 @@ pub struct Options {
     pub selection: Selection,
     /// Keep where functions are declared.
     pub source_lines: bool,
+    /// Which scheduler and task events are recorded. Where the user may not have them, a note says so.
+    pub task_events: TaskEvents,
     /// Another runtime than the built-in one.
     pub runtime: Option<PathBuf>,
     /// Bytes of a buffer segment.

@@ -82,6 +82,9 @@ pub struct Recovered {
     pub losses: Losses,
     /// Whether the buffers were still there. If not, the trace is what had been written before.
     pub buffers: bool,
+    /// Whether scheduler and task events were recorded: what the recorder had not fetched yet is gone, up to a tenth
+    /// of a second.
+    pub events: bool,
 }
 
 /// Finishes a recording whose recorder has died. `None` when there is nothing to do: the trace is complete, or is
@@ -102,7 +105,7 @@ pub fn recover(dir: &Path) -> Result<Option<Recovered>, Error> {
     let writer = DirectoryWriter::resume(dir)?;
     let text = |name: &str| String::from_utf8_lossy(&read(name)).into_owned();
     let libcalls = if read("libcalls") == b"no" { LibCalls::None } else { LibCalls::Executable };
-    let mut recovered = Recovered { losses: Losses::default(), buffers: false };
+    let mut recovered = Recovered { losses: Losses::default(), buffers: false, events: writer.has_perf() };
     let mut answers = crate::sessions::Answers::default();
     if let Ok(arena) = Arena::open(&arena_dir) {
         // Nobody waits for us any more; a program that still runs goes on untraced.
@@ -116,11 +119,8 @@ pub fn recover(dir: &Path) -> Result<Option<Recovered>, Error> {
         let mut sessions = Sessions::new(&arena, &clock, &writer, planner, path_of(read("runtime")));
         sessions.recover()?;
         let mut drainer = Drainer::new(&arena, &clock, &writer).for_recovery();
-        drainer.pass()?;
-        drainer.end_all();
-        while drainer.pass()? {}
-        drainer.pass()?;
-        recovered = Recovered { losses: drainer.losses(), buffers: true };
+        drainer.finish()?;
+        (recovered.losses, recovered.buffers) = (drainer.losses(), true);
         answers = sessions.into_answers();
         arena.remove();
     }
@@ -140,6 +140,7 @@ pub fn recover(dir: &Path) -> Result<Option<Recovered>, Error> {
         cmdline: &text("cmdline"),
         version: &text("version"),
         said: &said,
+        perf: recovered.events,
     };
     finish::write_info(&writer, &header)?;
     fs::remove_dir_all(&journal).map_err(|e| Error::io("remove", &journal, e))?;

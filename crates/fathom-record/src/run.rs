@@ -5,6 +5,7 @@ use crate::clock::Clock;
 use crate::drain::Drainer;
 use crate::finish::{self, Header, Said};
 use crate::patterns::Patterns;
+use crate::perf::{self, Rings};
 use crate::plan::Planner;
 use crate::recover::Journal;
 use crate::rules::Selector;
@@ -13,6 +14,7 @@ use crate::{Error, Options, Outcome, Status, check, host, runtime_file, sys};
 use fathom_abi::arena::{CLOCK_MONOTONIC, CLOCK_TSC};
 use fathom_store::Features;
 use fathom_store::writer::DirectoryWriter;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -59,20 +61,28 @@ pub fn record(options: &Options) -> Result<Outcome, Error> {
 
     let stop = Signals::install()?;
     let started = Instant::now();
-    let child = match start(options, &runtime, arena.dir()) {
-        Ok(child) => child,
+    let (child, rings) = match start_with_events(options, &runtime, arena.dir()) {
+        Ok(started) => started,
         Err(error) => {
             arena.remove();
             journal.remove();
             return Err(error);
         }
     };
+    let (rings, refused) = match rings {
+        Ok(rings) => (rings, None),
+        Err(error) => (Rings::default(), Some(perf::refused(&error))),
+    };
+    rings.begin(&writer)?;
+    let has_events = !rings.is_empty();
+    let drainer = drainer.with_events(rings);
     // On an error (a full disk) the arena and the journal stay: the next reading command takes up what is in them.
     let ran = supervise(&arena, sessions, drainer, child.id() as i32, &stop, options.verbose)?;
     let elapsed = started.elapsed();
     arena.remove();
 
     let mut notes = ran.notes(&arena, tsc);
+    notes.extend(refused);
     if ran.answers.patched == 0 && ran.answers.sessions > 0 && options.patch.iter().any(|spec| !spec.unpatch)
     {
         let why = match ran.answers.short_sites {
@@ -96,6 +106,7 @@ pub fn record(options: &Options) -> Result<Outcome, Error> {
         cmdline: &options.cmdline,
         version: &options.version,
         said: &said,
+        perf: has_events,
     };
     finish::write_info(&writer, &header)?;
     give_to_sudo_user(&writer)?;
@@ -138,6 +149,23 @@ fn places() -> Vec<PathBuf> {
     }
     places.push(std::env::temp_dir());
     places
+}
+
+/// Starts the program, with the events that were asked for or the reason why there are none.
+fn start_with_events(
+    options: &Options,
+    runtime: &Path,
+    arena: &Path,
+) -> Result<(std::process::Child, io::Result<Rings>), Error> {
+    let start = || {
+        let rings = Rings::open(options.task_events);
+        Ok((start(options, runtime, arena)?, rings))
+    };
+    // A thread of its own, so that nothing else that the recorder starts inherits the events.
+    let started = thread::scope(|scope| scope.spawn(start).join());
+    started.unwrap_or_else(|_| {
+        Err(Error::io("run", &options.program, io::Error::other("no thread to start it")))
+    })
 }
 
 /// Starts the program with the runtime in front of its libraries.
@@ -254,7 +282,7 @@ fn supervise(
         done.store(true, Ordering::Relaxed);
         let answered = answering.join().unwrap_or_else(|_| Ok(Answers::default()));
         // Sessions that were announced last may have held tasks back.
-        let rest = drain_rest(&mut drainer);
+        let rest = drainer.finish();
         let waited = drained?;
         let answers = answered?;
         rest?;
@@ -314,15 +342,6 @@ fn drain_until_end(
             thread::sleep(pause);
         }
     }
-}
-
-/// Takes what is left after everybody has ended, or has been left alone.
-fn drain_rest(drainer: &mut Drainer<'_>) -> Result<(), Error> {
-    drainer.pass()?;
-    drainer.end_all();
-    while drainer.pass()? {}
-    drainer.pass()?;
-    Ok(())
 }
 
 /// SIGINT and SIGTERM. The first SIGINT goes to the program too (it is in the same terminal) and is its business;

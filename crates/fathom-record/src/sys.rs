@@ -103,6 +103,53 @@ pub(crate) fn without_randomization(command: &mut Command) {
     }
 }
 
+/// The beginning of `struct perf_event_attr` as linux/perf_event.h lays it out, up to its fifth version (Linux 4.1).
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub(crate) struct PerfAttr {
+    pub(crate) kind: u32,
+    /// Bytes of this structure.
+    pub(crate) size: u32,
+    pub(crate) config: u64,
+    pub(crate) sample_period: u64,
+    pub(crate) sample_type: u64,
+    pub(crate) read_format: u64,
+    pub(crate) flags: u64,
+    pub(crate) wakeup: u32,
+    pub(crate) breakpoint: u32,
+    pub(crate) config1: u64,
+    pub(crate) config2: u64,
+    pub(crate) branches: u64,
+    pub(crate) user_registers: u64,
+    pub(crate) user_stack: u32,
+    pub(crate) clock: i32,
+    pub(crate) interrupt_registers: u64,
+    pub(crate) aux_watermark: u32,
+    pub(crate) reserved: u32,
+}
+
+/// Opens an event for the calling thread on one processor.
+pub(crate) fn perf_event_open(attr: &PerfAttr, cpu: u32) -> io::Result<File> {
+    use std::os::fd::{FromRawFd, OwnedFd};
+    const FD_CLOEXEC: libc::c_ulong = 8;
+    // SAFETY: the kernel reads as many bytes as the structure says that it has.
+    let fd = unsafe {
+        libc::syscall(
+            libc::SYS_perf_event_open,
+            std::ptr::from_ref(attr),
+            0,
+            cpu as libc::c_int,
+            -1,
+            FD_CLOEXEC,
+        )
+    };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: a new descriptor, which nobody else has.
+    Ok(File::from(unsafe { OwnedFd::from_raw_fd(fd as i32) }))
+}
+
 /// Words as bytes.
 pub(crate) fn bytes_of(words: &[u64]) -> &[u8] {
     // SAFETY: any word is eight bytes.

@@ -2,6 +2,7 @@
 
 mod create;
 mod map;
+mod perf;
 
 pub use map::{MapLine, reduce_map};
 
@@ -83,7 +84,8 @@ impl DirectoryWriter {
         })
     }
 
-    /// Goes on with a directory whose recorder has died. Half a record at the end of a task's file is cut off.
+    /// Goes on with a directory whose recorder has died. Half a record at the end of a
+    /// file is cut off.
     ///
     /// # Errors
     ///
@@ -104,6 +106,7 @@ impl DirectoryWriter {
             let state = Mutex::new(LogState { file: None, len: whole });
             logs.insert(tid, Arc::new(Log { path, state, used: AtomicU64::new(0) }));
         }
+        perf::cut_off_halves(dir)?;
         Ok(DirectoryWriter {
             dir: dir.to_path_buf(),
             task_file: Mutex::new(task_file),
@@ -201,15 +204,19 @@ impl DirectoryWriter {
         self.append(tid, &record::encode_bytes(0, record::encode(Kind::Lost, 0, count)))
     }
 
-    /// Appends what the kernel wrote into the ring buffer of a processor's events.
+    /// Appends what the kernel wrote into the ring buffer of a processor's events: whole records. None of them makes
+    /// the file.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`].
-    pub fn append_perf(&self, cpu: u32, bytes: &[u8]) -> Result<(), Error> {
-        let path = self.dir.join(format!("perf-cpu{cpu}.dat"));
-        let file = File::options().create(true).append(true).open(&path);
-        file.and_then(|mut file| file.write_all(bytes)).map_err(|e| Error::io(&path, "write", e))
+    /// [`Error::Io`]; then nothing of `records` is in the file.
+    pub fn append_perf(&self, cpu: u32, records: &[u8]) -> Result<(), Error> {
+        perf::append(&self.dir, cpu, records)
+    }
+
+    /// Whether there are files of processors' events.
+    pub fn has_perf(&self) -> bool {
+        !perf::files(&self.dir).is_empty()
     }
 
     /// Writes the symbols of a module, unless they were written before or there are none.

@@ -1,0 +1,18 @@
+//! Options about events: which are recorded, which are shown.
+
+use clap::{ArgAction, Args};
+
+/// Which events take part.
+#[derive(Debug, Args)]
+pub(crate) struct Events {
+    /// Have the events EVENT: linux:schedule, linux:task-new and the like; several are separated by `;` [default: all
+    /// of linux]
+    #[arg(short = 'E', long = "Event", alias = "event", value_name = "EVENT", action = ArgAction::Append, help_heading = "Events")]
+    pub(crate) event: Vec<String>,
+    /// No events at all, except those of --Event
+    #[arg(long, help_heading = "Events")]
+    pub(crate) no_event: bool,
+    /// No scheduler events, except those of --Event when recording
+    #[arg(long, help_heading = "Events")]
+    pub(crate) no_sched: bool,
+}
