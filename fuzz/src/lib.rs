@@ -28,6 +28,7 @@ pub const TARGETS: &[Target] = &[
     ("info_file", info_file),
     ("map_file", map_file),
     ("perf_file", perf_file),
+    ("sdt_args", sdt_args),
     ("sym_file", sym_file),
     ("task_file", task_file),
 ];
@@ -93,7 +94,7 @@ pub fn elf_image(data: &[u8]) {
     let slots = image.plt_slots();
     let symbols = image.symbols_with(&slots);
     let _ = (symbols.find(0x1000), symbols.by_name("main"), symbols.iter().count());
-    let _ = (image.instrumentation(), image.build_id(), image.needed(), image.soname());
+    let _ = (image.sdt_probes(), image.instrumentation(), image.build_id(), image.needed(), image.soname());
     let _ = (image.interpreter(), image.relro(), image.binds_now(), image.code().len());
     if let Ok(lines) = SourceMap::open(&image) {
         for address in [0, 0x1000, 0x1139, u64::MAX] {
@@ -186,4 +187,9 @@ pub fn directory(data: &[u8]) {
         let _ = events.seek(u64::MAX / 2);
     }
     let _ = (trace.warnings(), trace.sessions().len(), trace.external().len(), trace.default_options());
+}
+
+/// Arguments of static probes.
+pub fn sdt_args(data: &[u8]) {
+    let _ = fathom_symbols::sdt::parse_arguments(&String::from_utf8_lossy(data));
 }

@@ -1,4 +1,4 @@
-//! Symbols of ELF files: symbol tables, separate debug files, library-call slots, demangling, source lines, and the
+//! Symbols of ELF files: symbol tables, separate debug files, library-call slots, static probes, demangling, source lines, and the
 //! text files (`.sym`, `.dbg`) that keep them.
 //!
 //! Not for running processes: nothing here attaches to, reads or patches one; what it is given are files and bytes.
@@ -14,6 +14,7 @@ pub mod demangle;
 pub mod elf;
 pub mod lines;
 pub mod maps;
+pub mod sdt;
 pub mod symbol;
 pub mod symfile;
 

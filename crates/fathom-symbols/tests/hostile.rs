@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use fathom_symbols::elf::Image;
 use fathom_symbols::lines::SourceMap;
 use proptest::prelude::*;
-use support::{Build, PROGRAM};
+use support::{Build, PROBES, PROGRAM};
 
 /// Asks everything that can be asked of an image.
 fn exercise(bytes: Vec<u8>) {
@@ -17,7 +17,7 @@ fn exercise(bytes: Vec<u8>) {
     let _ = (image.soname(), image.needed(), image.build_id(), image.entry(), image.link_base());
     let slots = image.plt_slots();
     let table = image.symbols_with(&slots);
-    let _ = image.instrumentation();
+    let _ = (image.instrumentation(), image.sdt_probes());
     for symbol in table.iter().take(20) {
         let _ =
             (table.find(symbol.addr), table.by_name(symbol.name), image.data_at(symbol.addr, symbol.size));
@@ -34,7 +34,7 @@ fn samples() -> &'static [Vec<u8>] {
     static SAMPLES: OnceLock<Vec<Vec<u8>>> = OnceLock::new();
     SAMPLES.get_or_init(|| {
         let build = Build::new();
-        build.source("a.c", PROGRAM);
+        build.source("a.c", &format!("{PROBES}\n{PROGRAM}"));
         let options = [
             "-g -pg -fpatchable-function-entry=5",
             "-g -gdwarf-4 -no-pie -fno-plt -Wl,-z,ibtplt",

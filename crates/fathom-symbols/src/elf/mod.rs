@@ -4,6 +4,7 @@ mod debugfile;
 mod dynamic;
 mod headers;
 mod instrument;
+mod notes;
 mod plt;
 mod symtab;
 mod xz;
@@ -258,7 +259,7 @@ impl Image {
         self.headers.segments.iter().any(|segment| segment.kind == kind)
     }
 
-    fn relative(&self, vaddr: u64) -> u64 {
+    pub(crate) fn relative(&self, vaddr: u64) -> u64 {
         vaddr.wrapping_sub(self.link_base())
     }
 
@@ -282,20 +283,11 @@ impl Image {
         by_segment.chain(by_section).find_map(|notes| self.build_id_note(notes))
     }
 
-    fn build_id_note<'d>(&self, mut notes: &'d [u8]) -> Option<&'d [u8]> {
-        // Note: name size, description size, type, then name and description, each padded to 4 bytes.
-        loop {
-            let name_size = self.headers.u32(notes, 0)? as usize;
-            let size = self.headers.u32(notes, 4)? as usize;
-            let kind = self.headers.u32(notes, 8)?;
-            let start = 12usize.checked_add(name_size.checked_next_multiple_of(4)?)?;
-            let end = start.checked_add(size)?;
-            let name = notes.get(12..12usize.checked_add(name_size)?)?;
-            let id = notes.get(start..end)?;
-            if kind == elf::NT_GNU_BUILD_ID.0 && name == b"GNU\0" && !id.is_empty() && id.len() <= 64 {
-                return Some(id);
-            }
-            notes = notes.get(end.checked_next_multiple_of(4)?..)?;
-        }
+    fn build_id_note<'d>(&self, notes: &'d [u8]) -> Option<&'d [u8]> {
+        let is_id =
+            |owner, kind, len| owner == b"GNU\0" && kind == elf::NT_GNU_BUILD_ID.0 && (1..=64).contains(&len);
+        let mut notes = self.notes(notes);
+        let id = notes.find(|note| is_id(note.owner, note.kind, note.description.len()));
+        id.map(|note| note.description)
     }
 }

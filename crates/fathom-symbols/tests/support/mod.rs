@@ -69,3 +69,24 @@ int main(int argc, char **argv)
     return middle(argc) + weak_one(argc) == 100;
 }
 "#;
+
+/// Functions with static probes, as `sys/sdt.h` makes them, without needing it. The base section is there once.
+#[allow(dead_code, reason = "not every test that builds programs builds this one")]
+pub(crate) const PROBES: &str = r#"
+#define NOTE(semaphore, name, arguments) \
+    "990: nop\n" \
+    ".pushsection .note.stapsdt, \"?\", \"note\"\n" \
+    ".balign 4\n.4byte 992f - 991f, 994f - 993f, 3\n" \
+    "991: .asciz \"stapsdt\"\n992: .balign 4\n" \
+    "993: .8byte 990b, _.stapsdt.base, " semaphore "\n" \
+    ".asciz \"toy\"\n.asciz \"" name "\"\n.asciz \"" arguments "\"\n" \
+    "994: .balign 4\n.popsection\n" \
+    ".ifndef _.stapsdt.base\n" \
+    ".pushsection .stapsdt.base, \"aG\", \"progbits\", .stapsdt.base, comdat\n" \
+    ".weak _.stapsdt.base\n.hidden _.stapsdt.base\n" \
+    "_.stapsdt.base: .space 1\n.size _.stapsdt.base, 1\n.popsection\n.endif\n"
+__attribute__((section(".probes"), used)) unsigned short toy_semaphore;
+int first(int x) { __asm__ volatile(NOTE("0", "first", "-4@%%edi 8@$5") :: "r"(x)); return x; }
+int second(long *v) { __asm__ volatile(NOTE("toy_semaphore", "second", "8@8(%%rdi)") :: "r"(v)); return 0; }
+int third(void) { __asm__ volatile(NOTE("0", "third", "")); return 0; }
+"#;
