@@ -9,7 +9,7 @@ pub(crate) mod later;
 pub(crate) mod values;
 pub(crate) mod words;
 
-use events::Events;
+use events::{Events, ListEvent};
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 use std::ffi::OsString;
@@ -216,6 +216,8 @@ pub(crate) struct Recording {
     /// The same if there is one in DIR, else the built-in one
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, alias = "library-path")]
     pub(crate) libmcount_path: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) list_event: ListEvent,
 }
 
 /// The program to run.

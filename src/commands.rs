@@ -4,6 +4,7 @@ pub(crate) mod dump;
 pub(crate) mod generate;
 pub(crate) mod graph;
 pub(crate) mod info;
+pub(crate) mod list_event;
 pub(crate) mod live;
 pub(crate) mod record;
 pub(crate) mod replay;

@@ -6,6 +6,9 @@ use crate::messages::{Failure, exit};
 use clap::{CommandFactory, Parser};
 use std::ffi::OsString;
 
+/// Options of record and live with which they run no program.
+const WITHOUT_PROGRAM: [&str; 1] = ["list-event"];
+
 const DOING: &str = "reading the command line";
 
 /// What is to be done.
@@ -58,7 +61,9 @@ pub(crate) fn understand(words: Vec<OsString>, defaults: &[OsString]) -> Result<
         let next = format!("leave it out; `fathom {name} --help` lists the options of {name}");
         return Err(Failure::because(exit::TROUBLE, DOING, cause).next(next));
     }
-    let no_program = matches!(name.as_str(), "record" | "live") && sorted.rest.is_empty();
+    let no_program = matches!(name.as_str(), "record" | "live")
+        && sorted.rest.is_empty()
+        && !WITHOUT_PROGRAM.iter().any(|option| sorted.has(option));
     if sorted.unknown.is_none() && (sorted.has("usage") || no_program) {
         let code = if sorted.has("usage") || nothing { exit::SUCCESS } else { exit::TROUBLE };
         return Ok(Request::Show { text: usage(&definition).into(), code, paged: false });

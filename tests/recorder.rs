@@ -342,3 +342,37 @@ fn lost_scheduler_events_are_counted() {
         assert_eq!(complaints, "", "the rest can be read");
     }
 }
+
+/// A program with one static probe; the note is what `sys/sdt.h` makes of `DTRACE_PROBE1(toy, step, i)`.
+const PROBED: &str = r#"
+int step(int i) {
+    __asm__ volatile(
+        "990: nop\n"
+        ".pushsection .note.stapsdt, \"?\", \"note\"\n"
+        ".balign 4\n.4byte 992f - 991f, 994f - 993f, 3\n"
+        "991: .asciz \"stapsdt\"\n992: .balign 4\n"
+        "993: .8byte 990b, _.stapsdt.base, 0\n"
+        ".asciz \"toy\"\n.asciz \"step\"\n.asciz \"-4@%%edi\"\n"
+        "994: .balign 4\n.popsection\n"
+        ".pushsection .stapsdt.base, \"aG\", \"progbits\", .stapsdt.base, comdat\n"
+        ".weak _.stapsdt.base\n.hidden _.stapsdt.base\n"
+        "_.stapsdt.base: .space 1\n.size _.stapsdt.base, 1\n.popsection\n" :: "D"(i));
+    return i;
+}
+int main(void) { return step(0) + step(0); }
+"#;
+
+#[test]
+fn probes_of_a_program_are_listed() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("probed.c"), PROBED).unwrap();
+    let mut cc = Command::new("cc");
+    assert!(cc.args(["-pg", "-o", "steady", "probed.c"]).current_dir(dir.path()).status().unwrap().success());
+    for words in [&["--list-event", "./steady"][..], &["record", "-E", "list", "./steady"]] {
+        let out = Command::new(FATHOM).args(words).current_dir(dir.path()).output().unwrap();
+        let list = String::from_utf8(out.stdout).unwrap();
+        let list: Vec<_> = list.lines().filter(|line| !line.starts_with("[kernel event] ")).collect();
+        assert_eq!((list.as_slice(), out.status.code()), (&["[SDT event] toy:step -4@%edi"][..], Some(0)));
+    }
+    assert!(!dir.path().join("fathom.data").exists(), "nothing is recorded");
+}

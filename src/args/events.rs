@@ -16,3 +16,18 @@ pub(crate) struct Events {
     #[arg(long, help_heading = "Events")]
     pub(crate) no_sched: bool,
 }
+
+/// Which events there are to record.
+#[derive(Debug, Args)]
+pub(crate) struct ListEvent {
+    /// List the events of the kernel (if you may see them) and of the program, and do nothing else
+    #[arg(long, help_heading = "Events")]
+    pub(crate) list_event: bool,
+}
+
+impl ListEvent {
+    /// Whether the list is wanted. `-E list` is the old way to say so.
+    pub(crate) fn wanted(&self, events: &Events) -> bool {
+        self.list_event || events.event.iter().any(|event| event == "list")
+    }
+}

@@ -38,7 +38,6 @@ pub(crate) const OPTIONS: &[Later] = &[
     flag("auto-args", Some('a'), ARGS),
     with("retval", Some('R'), ARGS),
     with("signal", None, EVENTS),
-    flag("list-event", None, EVENTS),
     with("watch", Some('W'), EVENTS),
     flag("kernel", Some('k'), KERNEL),
     with("kernel-depth", Some('K'), KERNEL),

@@ -1,6 +1,6 @@
 //! `live`: records, shows, and forgets.
 
-use super::{Context, record, replay, report};
+use super::{Context, list_event, record, replay, report};
 use crate::args::Live;
 use crate::args::filters::acts_on_recordings;
 use crate::data;
@@ -9,6 +9,7 @@ use crate::messages::{Failure, exit};
 use crate::output;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
@@ -44,6 +45,9 @@ impl Place {
 }
 
 pub(crate) fn run(args: &Live, context: &Context) -> Result<u8, Failure> {
+    if args.recording.list_event.wanted(&args.load.events) {
+        return list_event::run(args.program.program.first().map(OsString::as_os_str), context);
+    }
     let filtering = filtering(args)?;
     let place = Place::choose(args, context)?;
     let outcome = record::record(

@@ -1,6 +1,6 @@
 //! `record`: runs a program and saves its calls.
 
-use super::Context;
+use super::{Context, list_event};
 use crate::args::events::Events;
 use crate::args::filters::Filters;
 use crate::args::{Record, Recording};
@@ -13,6 +13,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub(crate) fn run(args: &Record, context: &Context) -> Result<u8, Failure> {
+    if args.recording.list_event.wanted(&args.events) {
+        return list_event::run(args.program.program.first().map(OsString::as_os_str), context);
+    }
     let dir = args.common.data.clone().unwrap_or_else(|| data::default_target(context.name));
     if let Some(option) = args.filters.any() {
         let cause = format!("{option} does nothing while recording yet: that comes later");
@@ -55,11 +58,18 @@ pub(crate) fn record(
     };
     let patterns = EventPatterns::new(events.event.iter().map(String::as_str), filters.pattern());
     let patterns = patterns.map_err(|error| failure(error, "reading --Event".to_owned()))?;
-    for complaint in patterns.unmatched(&[]) {
+    let program_file = find_program(program);
+    let probes = if patterns.is_empty() { Vec::new() } else { probes(&program_file) };
+    if let Some((provider, name)) = probes.iter().find(|(provider, name)| patterns.has_probe(provider, name))
+    {
+        let cause = format!("{provider}:{name} is a probe of the program, and those come later");
+        return Err(Failure::because(exit::TROUBLE, "reading --Event", cause));
+    }
+    for complaint in patterns.unmatched(&probes) {
         context.log.warn(&complaint);
     }
     let options = Options {
-        program: find_program(program),
+        program: program_file,
         args: program_args.to_vec(),
         dir: dir.to_path_buf(),
         cmdline: command_line(),
@@ -99,7 +109,7 @@ fn failure(error: fathom_record::Error, doing: String) -> Failure {
 }
 
 /// The file that the shell would run. What is not found is left to the recorder to complain about.
-fn find_program(name: &std::ffi::OsStr) -> PathBuf {
+pub(crate) fn find_program(name: &std::ffi::OsStr) -> PathBuf {
     let path = Path::new(name);
     if path.components().count() != 1 || name.to_string_lossy().contains('/') {
         return path.to_path_buf();
@@ -135,6 +145,12 @@ fn task_events(events: &Events, named: &EventPatterns) -> TaskEvents {
         (true, false, true) => TaskEvents::Tasks,
         (true, false, false) => TaskEvents::All,
     }
+}
+
+/// Provider and name of the static probes of a program.
+fn probes(program: &Path) -> Vec<(String, String)> {
+    let Ok(image) = fathom_symbols::Image::open(program) else { return Vec::new() };
+    image.sdt_probes().into_iter().map(|probe| (probe.provider, probe.name)).collect()
 }
 
 /// The runtime to use instead of the built-in one.

@@ -219,6 +219,20 @@ impl DirectoryWriter {
         !perf::files(&self.dir).is_empty()
     }
 
+    /// Names a probe of the program in `events.txt`. `id` is from [`USER`](crate::event_id::USER) on, `name` is
+    /// `provider:name`; what would break the line in it is replaced.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`].
+    pub fn event(&self, id: u64, name: &str) -> Result<(), Error> {
+        let name: String = name.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
+        let path = self.dir.join("events.txt");
+        let line = format!("EVENT: {id} {name}\n");
+        let file = File::options().create(true).append(true).open(&path);
+        file.and_then(|mut file| file.write_all(line.as_bytes())).map_err(|e| Error::io(&path, "write", e))
+    }
+
     /// Writes the symbols of a module, unless they were written before or there are none.
     ///
     /// # Errors

@@ -127,3 +127,18 @@ fn what_is_no_trace_is_left_alone() {
 }
 
 const MAGIC_AND_MORE: &[u8] = b"Ftrace!\0\x04";
+
+#[test]
+fn names_of_probes_are_read_back() {
+    let dir = tempdir().unwrap();
+    let writer = DirectoryWriter::create(&dir.path().join("t"), "").unwrap();
+    writer.event(1_000_000, "toy:first").unwrap();
+    writer.event(1_000_001, "toy:a\nEVENT: 7 b c").unwrap();
+    let text = fs::read_to_string(writer.path().join("events.txt")).unwrap();
+    assert_eq!(text, "EVENT: 1000000 toy:first\nEVENT: 1000001 toy:a?EVENT: 7 b c\n");
+    writer.info(&Info::default()).unwrap();
+    let trace = Directory::open(writer.path(), OpenOptions::default()).unwrap();
+    assert_eq!(trace.event_name(1_000_001).as_deref(), Some("toy:a?EVENT: 7 b c"));
+    let complaints = trace.warnings();
+    assert!(!complaints.iter().any(|text| text.contains("events.txt")), "{complaints:?}");
+}
