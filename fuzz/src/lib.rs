@@ -19,6 +19,7 @@ pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
 pub const TARGETS: &[Target] = &[
+    ("agent_message", agent_message),
     ("arg_spec", arg_spec),
     ("dbg_file", dbg_file),
     ("demangling", demangling),
@@ -32,6 +33,14 @@ pub const TARGETS: &[Target] = &[
     ("sym_file", sym_file),
     ("task_file", task_file),
 ];
+
+/// What clients say to the agent.
+pub fn agent_message(mut data: &[u8]) {
+    while let Ok(message) = fathom_agent::Message::read(&mut data) {
+        let bytes = message.encode();
+        assert_eq!(fathom_agent::Message::read(&mut bytes.as_slice()).ok(), Some(message));
+    }
+}
 
 /// Argument specs.
 pub fn arg_spec(data: &[u8]) {
