@@ -23,7 +23,7 @@ usage: cargo xtask COMMAND
   e2e [OPTIONS] [FILTER...]      the end-to-end cases only (see tests/e2e/README.md)
       --fathom PATH              the program to test instead of building it
       --list                     print the names of the cases and stop
-      --bless                    write the expected replays anew (then read the difference)
+      --bless                    write the expected replays anew (then read the difference); print what option rows show
       --long                     with the long workloads of the full tier
   bench record [--quick]         cost of a traced call against uftrace and two clock reads
   bench read [--records 1M,10M]  reading speed and memory against uftrace

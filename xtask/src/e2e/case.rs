@@ -104,7 +104,7 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Case>> {
     Ok(cases)
 }
 
-fn set(case: &mut Case, key: &str, value: &str) -> Result<()> {
+pub(crate) fn set(case: &mut Case, key: &str, value: &str) -> Result<()> {
     let words = || value.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     match key {
         "SOURCE" => case.source = value.to_owned(),
@@ -154,7 +154,7 @@ fn counts(value: &str) -> Result<Vec<(String, u64)>> {
         .collect()
 }
 
-fn yes(value: &str) -> Result<bool> {
+pub(crate) fn yes(value: &str) -> Result<bool> {
     match value {
         "yes" => Ok(true),
         "no" => Ok(false),

@@ -5,6 +5,7 @@ mod build;
 mod case;
 mod cell;
 mod interop;
+mod options;
 pub(crate) mod real;
 mod text;
 
@@ -199,6 +200,8 @@ fn tests(long: bool) -> Result<Vec<Test>> {
             tests.push(cell(case, *build, "interop/", interop::check));
         }
     }
+    let rows = options::tests(&paths::root().join("tests/options"))?;
+    tests.extend(rows.into_iter().map(|(name, check)| Test { name, check }));
     let victim = cases.iter().find(|case| case.name == "posix_spawn").context("no case posix_spawn")?;
     for kind in bad_input::KINDS {
         for damage in bad_input::DAMAGES {

@@ -220,14 +220,20 @@ pub(crate) fn replay(text: &str, from_main: bool) -> String {
     out
 }
 
+/// A replay in which calls with nothing between entry and exit are leaves.
+pub(crate) fn leaves_closed(text: &str) -> String {
+    join(&text.lines().collect::<Vec<_>>(), true)
+}
+
 /// Joins lines; `merge` makes one line of a leaf whose two lines another task's line may have kept apart.
 fn join(lines: &[&str], merge: bool) -> String {
     let mut out = String::new();
     let mut i = 0;
     while i < lines.len() {
         let line = lines[i];
-        let leaf = line.strip_suffix("() {").filter(|_| merge);
+        let leaf = line.strip_suffix(" {").filter(|_| merge);
         let closed = leaf.zip(lines.get(i + 1)).is_some_and(|(open, next)| {
+            let open = open.strip_suffix("()").or_else(|| open.split('(').next()).unwrap_or(open);
             let name = open.trim_start();
             next.strip_prefix(&open[..open.len() - name.len()])
                 .is_some_and(|next| next == format!("}} /* {name} */"))
@@ -235,7 +241,7 @@ fn join(lines: &[&str], merge: bool) -> String {
         match leaf.filter(|_| closed) {
             Some(open) => {
                 out.push_str(open);
-                out.push_str("();\n");
+                out.push_str(";\n");
                 i += 2;
             }
             None => {
