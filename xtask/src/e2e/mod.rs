@@ -4,8 +4,10 @@ mod bad_input;
 mod build;
 mod case;
 mod cell;
+mod equal;
 mod interop;
 mod options;
+mod random;
 pub(crate) mod real;
 mod text;
 
@@ -202,6 +204,13 @@ fn tests(long: bool) -> Result<Vec<Test>> {
     }
     let rows = options::tests(&paths::root().join("tests/options"))?;
     tests.extend(rows.into_iter().map(|(name, check)| Test { name, check }));
+    for seed in 0..if long { 400 } else { 40 } {
+        let check = move |context: &Context| match missing(&["gcc".to_owned()]) {
+            Some(reason) => Ok(Outcome::Skipped(reason)),
+            None => equal::check(context, seed),
+        };
+        tests.push(Test { name: format!("equal/{seed}"), check: Box::new(check) });
+    }
     let victim = cases.iter().find(|case| case.name == "posix_spawn").context("no case posix_spawn")?;
     for kind in bad_input::KINDS {
         for damage in bad_input::DAMAGES {

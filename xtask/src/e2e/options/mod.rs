@@ -1,6 +1,6 @@
 //! The option table: one program, the same options, fathom and uftrace side by side (`tests/options/*.cases`).
 
-mod normal;
+pub(crate) mod normal;
 mod row;
 
 use super::build::{Build, builds, compile};

@@ -7,7 +7,7 @@ use crate::e2e::text;
 pub(crate) fn form(read: &Read, row: &Row, output: &str) -> String {
     let command = if read.live { "replay" } else { read.words.first().map_or("", String::as_str) };
     match command {
-        "replay" => replay(row, output),
+        "replay" => replay(output, row.events, row.vague),
         "report" => report(output),
         "graph" => lines(text::graph_shape(output).lines().map(|line| {
             let line = addresses(line);
@@ -36,7 +36,9 @@ fn is_start_up(line: &str) -> bool {
     ["__monstartup", "__cxa_atexit", "__cxa_finalize"].iter().any(|start| line.starts_with(start) || name.starts_with(start))
 }
 
-fn replay(row: &Row, output: &str) -> String {
+/// The calls of a replay. `events`: calls with nothing but a pre-emption inside are leaves; `vague`: without the numbers
+/// in comments.
+pub(crate) fn replay(output: &str, events: bool, vague: bool) -> String {
     let kept = |line: &&str| {
         // Whether a task is pre-empted is chance.
         !line.contains("(pre-empted)") && !line.split_once('|').is_some_and(|(_, call)| is_start_up(call.trim_start()))
@@ -47,12 +49,12 @@ fn replay(row: &Row, output: &str) -> String {
         // Nothing to show, or no fields (`-f none`).
         false => lines(kept.into_iter().filter(|line| !line.starts_with('#')).map(str::to_owned)),
     };
-    let text = if row.events { text::leaves_closed(&text) } else { text };
-    lines(text.lines().map(|line| if row.vague { numbers(&addresses(line)) } else { addresses(line) }))
+    let text = if events { text::leaves_closed(&text) } else { text };
+    lines(text.lines().map(|line| if vague { numbers(&addresses(line)) } else { addresses(line) }))
 }
 
 /// Calls and names, sorted: the order is that of times.
-fn report(output: &str) -> String {
+pub(crate) fn report(output: &str) -> String {
     match text::report(output) {
         Ok(calls) => {
             let named = calls.iter().filter(|(name, _)| !is_start_up(name));
