@@ -10,6 +10,7 @@ mod options;
 mod random;
 pub(crate) mod real;
 mod text;
+mod truth;
 
 use crate::paths;
 use anyhow::{Context as _, Result, bail};
@@ -210,6 +211,13 @@ fn tests(long: bool) -> Result<Vec<Test>> {
             None => equal::check(context, seed),
         };
         tests.push(Test { name: format!("equal/{seed}"), check: Box::new(check) });
+    }
+    for (name, build, types, seed) in truth::tests(long) {
+        let check = move |context: &Context| match missing(&["gcc".to_owned()]) {
+            Some(reason) => Ok(Outcome::Skipped(reason)),
+            None => truth::check(context, build, types, seed),
+        };
+        tests.push(Test { name, check: Box::new(check) });
     }
     let victim = cases.iter().find(|case| case.name == "posix_spawn").context("no case posix_spawn")?;
     for kind in bad_input::KINDS {
