@@ -1,5 +1,5 @@
 // Calls to be timed from within: the CPU time, user and system, of the threads that make them.
-// usage: calls clock | calls tight|fib N [THREADS]. Prints "NAME ns_per_call CALLS".
+// usage: calls clock | calls tight|text|fib N [THREADS]. Prints "NAME ns_per_call CALLS".
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,6 +30,12 @@ __attribute__((noinline)) long leaf(long i) {
     __asm__ volatile("" : "+r"(i));
     return i;
 }
+__attribute__((noinline)) const char *label(const char *text) {
+    __asm__ volatile("" : "+r"(text));
+    return text;
+}
+// Never called.
+__attribute__((noinline)) long other(long i) { return leaf(i); }
 __attribute__((noinline)) long fib(long i) { return i < 2 ? i : fib(i - 1) + fib(i - 2); }
 
 struct result {
@@ -42,6 +48,17 @@ UNTRACED static struct result *tight(struct result *r) {
     double start = cpu_ns();
     for (long i = 0; i < n; i++)
         sum += leaf(i);
+    r->ns = cpu_ns() - start;
+    r->calls = n + (sum == 1);
+    return r;
+}
+
+UNTRACED static struct result *text(struct result *r) {
+    static const char *const texts[] = {"a text", "of sixteen bytes", "and one that is quite a bit longer than both"};
+    long sum = 0;
+    double start = cpu_ns();
+    for (long i = 0; i < n; i++)
+        sum += label(texts[i % 3])[0];
     r->ns = cpu_ns() - start;
     r->calls = n + (sum == 1);
     return r;
@@ -70,6 +87,8 @@ static void *run(void *arg) {
     struct result *r = arg;
     if (!strcmp(what, "tight"))
         return tight(r);
+    if (!strcmp(what, "text"))
+        return text(r);
     return recursive(r);
 }
 

@@ -25,7 +25,8 @@ usage: cargo xtask COMMAND
       --list                     print the names of the cases and stop
       --bless                    write the expected replays anew (then read the difference); print what option rows show
       --long                     with the long workloads of the full tier
-  bench record [--quick]         cost of a traced call against uftrace and two clock reads
+  bench record [--quick] [--only NAME]  cost of a traced call against uftrace and two clock reads,
+                                 and of options
   bench read [--records 1M,10M]  reading speed and memory against uftrace
   fuzz [SECONDS]                 each fuzz target for that long (60)
   licences                       check the licences of all dependencies

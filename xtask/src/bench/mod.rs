@@ -1,5 +1,6 @@
 //! `cargo xtask bench record` and `bench read`: promises about speed, each with its ratio to the peer in the same run.
 
+mod options;
 mod read;
 mod record;
 mod usage;
@@ -21,7 +22,7 @@ pub(crate) fn main(args: &[String]) -> Result<bool> {
         ["record", ref rest @ ..] => record::main(&Setup::new(rest)?),
         ["read", ref rest @ ..] => read::main(&Setup::new(rest)?),
         _ => bail!(
-            "usage: cargo xtask bench record|read [--quick] [--runs N] [--records 1M,10M] [--fathom PATH]"
+            "usage: cargo xtask bench record|read [--quick] [--runs N] [--only NAME] [--records 1M,10M] [--fathom PATH]"
         ),
     }
 }
@@ -34,6 +35,8 @@ struct Setup {
     workloads: PathBuf,
     quick: bool,
     runs: Option<usize>,
+    /// Only rows whose names contain this.
+    only: Option<String>,
     /// Sizes of the traces to be read, in millions of records.
     records: Vec<u64>,
 }
@@ -48,6 +51,7 @@ impl Setup {
             workloads: paths::root().join("tests/workloads"),
             quick: false,
             runs: None,
+            only: None,
             records: vec![1, 10, 100],
         };
         let mut args = args.iter();
@@ -56,6 +60,7 @@ impl Setup {
             match *arg {
                 "--quick" => setup.quick = true,
                 "--fathom" => fathom = Some(std::fs::canonicalize(value()?)?),
+                "--only" => setup.only = Some((*value()?).to_owned()),
                 "--runs" => setup.runs = Some(value()?.parse()?),
                 "--records" => {
                     let sizes = value()?.split(',').map(|size| size.trim_end_matches('M').parse());
@@ -77,6 +82,11 @@ impl Setup {
         }
         println!("machine: {}, {} processors, load {}", cpu(), processors(), load());
         Ok(setup)
+    }
+
+    /// Whether a row of this name is to be measured.
+    fn wanted(&self, name: &str) -> bool {
+        self.only.as_deref().is_none_or(|only| name.contains(only))
     }
 
     /// Compiles the program that times its own calls.
