@@ -51,7 +51,9 @@ const ROWS: &[Row] = &[
 /// Prints the table.
 pub(super) fn main(setup: &Setup, runs: usize, clock: f64) -> Result<()> {
     let bare = bare_hooks(setup)?;
-    println!("\nthe same with options; bare: a hook that only returns; for excluded functions what is above it\n");
+    println!(
+        "\nthe same with options; bare: a hook that only returns; for excluded functions what is above it\n"
+    );
     println!(
         "{:<20} {:<7} {:>7} {:>16} {:>16} {:>9} {:>9} {:>11}",
         "options", "build", "bare", "fathom", "uftrace", "/ clocks", "uftrace /", "above bare"
@@ -92,7 +94,14 @@ fn workload(name: &'static str, quick: bool) -> Workload {
 }
 
 /// Prints one line and returns how much our cost is above the bare hook's.
-fn compare(setup: &Setup, row: &Row, way: &Way, bare: &std::path::Path, runs: usize, clock: f64) -> Result<f64> {
+fn compare(
+    setup: &Setup,
+    row: &Row,
+    way: &Way,
+    bare: &std::path::Path,
+    runs: usize,
+    clock: f64,
+) -> Result<f64> {
     let workload = workload(row.workload, setup.quick);
     let (plain, built) = programs(setup, &workload, way)?;
     let calls = if workload.sqlite { calls_of(setup, &workload, way, &built)? } else { 1.0 };
@@ -116,7 +125,8 @@ fn compare(setup: &Setup, row: &Row, way: &Way, bare: &std::path::Path, runs: us
         }
     }
     let mut of = |tracer| median(values.entry(tracer).or_default());
-    let (untraced, hook, ours, peers) = (of(Tracer::None), of(Tracer::Bare), of(Tracer::Fathom), of(Tracer::Peer));
+    let (untraced, hook, ours, peers) =
+        (of(Tracer::None), of(Tracer::Bare), of(Tracer::Fathom), of(Tracer::Peer));
     let cost = |value: f64| value - untraced.0;
     let shown = |(middle, least): (f64, f64)| format!("{:.1} [{:.1}]", cost(middle), cost(least));
     let above = ours.0 - hook.0;

@@ -178,7 +178,12 @@ pub(super) fn one_run(
 
 fn recorder(tracer: &Path, way: &Way, program: &Path, data: &Path, options: &[&str]) -> Command {
     let mut command = Command::new(tracer);
-    command.args(["record", "--no-event", "--no-libcall", "-d"]).arg(data).args(way.record).args(options).arg(program);
+    command
+        .args(["record", "--no-event", "--no-libcall", "-d"])
+        .arg(data)
+        .args(way.record)
+        .args(options)
+        .arg(program);
     command
 }
 

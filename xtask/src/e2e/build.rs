@@ -87,7 +87,12 @@ pub(crate) fn compile(case: &Case, build: &Build, fixtures: &Path, dir: &Path) -
         let mut rustc = Command::new("rustc");
         // An unstable option of the compiler, for this test only.
         rustc.env("RUSTC_BOOTSTRAP", "1").args(["--edition", "2024", "-Zinstrument-mcount", "-Cdebuginfo=1"]);
-        rustc.args(["-Cforce-frame-pointers=yes"]).args(build.flags).arg("-o").arg(&program);
+        rustc
+            .args(["-Cforce-frame-pointers=yes"])
+            .args(build.flags)
+            .args(&case.flags)
+            .arg("-o")
+            .arg(&program);
         run_ok(rustc.arg(fixtures.join(&case.source)), dir, Duration::from_secs(120))?;
         return Ok(program);
     }

@@ -124,7 +124,12 @@ struct Run<'a> {
 /// Records and reads the case of a seed both ways.
 pub(crate) fn check(context: &Context, seed: u64) -> Result<Outcome> {
     let name = BUILDS[seed as usize % BUILDS.len()];
-    let case = Case { name: "call_tree".into(), source: "call_tree.c".into(), builds: vec![name.into()], ..Case::default() };
+    let case = Case {
+        name: "call_tree".into(),
+        source: "call_tree.c".into(),
+        builds: vec![name.into()],
+        ..Case::default()
+    };
     let build = builds(&case)?.into_iter().next().context("no build")?;
     let dir = context.work.join("equal").join(seed.to_string());
     let _ = std::fs::remove_dir_all(&dir);
@@ -238,8 +243,26 @@ mod tests {
     fn every_option_and_action_occurs() {
         let all: String = (0..400).flat_map(|seed| generate(seed, true).options.concat()).collect();
         for word in [
-            "-F", "-N", "-C", "-H", "-D", "-t", "-Z", "-L", "--trace=off", "depth=", "time=", "size=", "@trace", "trace_on",
-            "trace_off", "@filter", "notrace", "hide", "caller", "if:arg1",
+            "-F",
+            "-N",
+            "-C",
+            "-H",
+            "-D",
+            "-t",
+            "-Z",
+            "-L",
+            "--trace=off",
+            "depth=",
+            "time=",
+            "size=",
+            "@trace",
+            "trace_on",
+            "trace_off",
+            "@filter",
+            "notrace",
+            "hide",
+            "caller",
+            "if:arg1",
         ] {
             assert!(all.contains(word), "{word}");
         }

@@ -76,8 +76,7 @@ fn check(context: &Context, row: &Row, build: &Build) -> Result<Outcome> {
         if context.bless {
             println!("# {} {}: {}\n{form}", row.case.name, build.name, read.words.join(" "));
         }
-        compare(&ours, peer.as_ref(), read, &form)
-            .with_context(|| read.words.join(" "))?;
+        compare(&ours, peer.as_ref(), read, &form).with_context(|| read.words.join(" "))?;
     }
     for words in &row.says {
         if !said.contains(words.as_str()) {
@@ -158,11 +157,18 @@ impl Side<'_> {
     fn read(&self, read: &Read, data: &str) -> Result<Finished> {
         let mut command = Command::new(self.tracer);
         let Some((name, rest)) = read.words.split_first() else { bail!("READ without a command") };
-        let rest = rest.iter().map(|word| self.expanded(word));
         if read.live {
-            command.arg("live").arg("--no-pager").args(self.recording()).args([name]).args(rest);
+            command.args(["live", "--no-pager"]).args(self.recording());
+            command.args(read.words.iter().map(|word| self.expanded(word)));
             command.arg(self.program).args(&self.row.case.args);
         } else {
+            let tids = self.tids(data)?;
+            let rest = rest.iter().map(|word| {
+                let numbered = tids.iter().enumerate();
+                numbered.fold(self.expanded(word), |word, (n, tid)| {
+                    word.replace(&format!("{{tid{}}}", n + 1), tid)
+                })
+            });
             command.arg(name).args(["--no-pager", "-d", data]).args(rest);
         }
         let done = self.run(&mut command)?;
@@ -176,6 +182,15 @@ impl Side<'_> {
         run(command, self.dir, self.row.case.timeout)
     }
 
+    /// The ids of the tasks in a data directory, smallest first.
+    fn tids(&self, data: &str) -> Result<Vec<String>> {
+        let mut tids: Vec<u32> = std::fs::read_dir(self.dir.join(data))?
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.strip_suffix(".dat")?.parse().ok())
+            .collect();
+        tids.sort_unstable();
+        Ok(tids.iter().map(u32::to_string).collect())
+    }
+
     fn expanded(&self, word: &str) -> String {
         word.replace("{dir}", &self.dir.display().to_string())
     }
@@ -187,7 +202,8 @@ fn program(context: &Context, row: &Row, build: &Build) -> Result<PathBuf> {
     let mut case = row.case.clone();
     let stem = case.source.split('.').next().unwrap_or_default().to_owned();
     let traits: Vec<&str> = case.flags.iter().map(|flag| flag.trim_start_matches('-')).collect();
-    let dir = context.work.join("options/programs").join(format!("{stem}-{}", traits.join("-"))).join(build.name);
+    let dir =
+        context.work.join("options/programs").join(format!("{stem}-{}", traits.join("-"))).join(build.name);
     case.name = stem;
     let mut done = DONE.lock().map_err(|_| anyhow::anyhow!("a compilation panicked"))?;
     if !done.contains(&dir) {

@@ -33,7 +33,9 @@ fn lines(lines: impl Iterator<Item = String>) -> String {
 /// What the C library and the instrumentation call before `main`, which depends on neither option nor program.
 fn is_start_up(line: &str) -> bool {
     let name = line.rsplit(") ").next().unwrap_or(line);
-    ["__monstartup", "__cxa_atexit", "__cxa_finalize"].iter().any(|start| line.starts_with(start) || name.starts_with(start))
+    ["__monstartup", "__cxa_atexit", "__cxa_finalize"]
+        .iter()
+        .any(|start| line.starts_with(start) || name.starts_with(start))
 }
 
 /// The calls of a replay. `events`: calls with nothing but a pre-emption inside are leaves; `vague`: without the numbers
@@ -41,7 +43,8 @@ fn is_start_up(line: &str) -> bool {
 pub(crate) fn replay(output: &str, events: bool, vague: bool) -> String {
     let kept = |line: &&str| {
         // Whether a task is pre-empted is chance.
-        !line.contains("(pre-empted)") && !line.split_once('|').is_some_and(|(_, call)| is_start_up(call.trim_start()))
+        !line.contains("(pre-empted)")
+            && !line.split_once('|').is_some_and(|(_, call)| is_start_up(call.trim_start()))
     };
     let kept: Vec<&str> = output.lines().filter(kept).collect();
     let text = match kept.iter().any(|line| line.contains("] | ")) {
@@ -132,7 +135,10 @@ mod tests {
 
     #[test]
     fn what_changes_is_replaced() {
-        assert_eq!(addresses("f(0x7ffd12345678, 0x10) = 0xffffffffffffffff;"), "f(ADDR, 0x10) = 0xffffffffffffffff;");
+        assert_eq!(
+            addresses("f(0x7ffd12345678, 0x10) = 0xffffffffffffffff;"),
+            "f(ADDR, 0x10) = 0xffffffffffffffff;"
+        );
         assert_eq!(numbers("f2(); /* vmrss=+12KB, 3.5 */"), "f2(); /* vmrss=+NKB, N */");
         assert_eq!(in_brackets("entry] main(55dcd812e333) depth: 0"), "entry] main(ADDR) depth: 0");
         assert_eq!(in_brackets("entry] operator()(int) depth: 0"), "entry] operator()(int) depth: 0");

@@ -101,7 +101,9 @@ fn parse(text: &str) -> Result<Vec<Row>> {
         let checked = !row.reads.is_empty() || !row.says.is_empty();
         let peerless = row.peer.is_some() || (row.peer_records.is_some() && row.peer_reads.is_some());
         if !checked || (peerless && row.reads.iter().any(|read| read.expected.is_none())) {
-            bail!("row {name} says nothing that could fail: it needs READ or SAYS, and without the peer expected text");
+            bail!(
+                "row {name} says nothing that could fail: it needs READ or SAYS, and without the peer expected text"
+            );
         }
     }
     Ok(rows)

@@ -62,7 +62,12 @@ pub(crate) fn check(context: &Context, build: &str, types: Types, seed: u64) -> 
     let replayed = shown::replayed(&ask(&["replay", "-f", "none"])?)?;
     wrong.extend(differences(&wanted, &replayed, Value::is_replayed)?);
     if !wrong.is_empty() {
-        bail!("{} of {} calls are not what was called:\n{}", wrong.len(), wanted.len(), wrong[..wrong.len().min(12)].concat());
+        bail!(
+            "{} of {} calls are not what was called:\n{}",
+            wrong.len(),
+            wanted.len(),
+            wrong[..wrong.len().min(12)].concat()
+        );
     }
     let _ = std::fs::remove_dir_all(dir);
     Ok(Outcome::Passed)
@@ -119,7 +124,8 @@ fn differences(
         }
         let pairs = call.arguments.iter().zip(&shown.arguments).enumerate();
         let pairs = pairs.map(|(n, (value, shown))| (format!("argument {}", n + 1), value, Some(shown)));
-        let returned = call.returned.iter().map(|value| ("returned".to_owned(), value, shown.returned.as_ref()));
+        let returned =
+            call.returned.iter().map(|value| ("returned".to_owned(), value, shown.returned.as_ref()));
         for (what, value, shown) in pairs.chain(returned) {
             let good = shown.is_some_and(|shown| same(value, shown).unwrap_or(false));
             if !good {

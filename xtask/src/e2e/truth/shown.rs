@@ -28,7 +28,8 @@ pub(crate) fn printed(text: &str) -> Result<Vec<Call<Value>>> {
 
 fn call(line: &str) -> Result<Call<Value>> {
     let mut words = line.split(' ');
-    let mut call = Call { name: words.next().unwrap_or_default().to_owned(), arguments: Vec::new(), returned: None };
+    let mut call =
+        Call { name: words.next().unwrap_or_default().to_owned(), arguments: Vec::new(), returned: None };
     for word in words {
         match word.strip_prefix('=') {
             Some(word) => call.returned = Some(value(word)?),
@@ -67,7 +68,8 @@ impl Value {
     }
 
     fn text(&self) -> String {
-        String::from_utf8_lossy(&self.bytes.iter().map(|byte| byte.unwrap_or(0)).collect::<Vec<_>>()).into_owned()
+        String::from_utf8_lossy(&self.bytes.iter().map(|byte| byte.unwrap_or(0)).collect::<Vec<_>>())
+            .into_owned()
     }
 
     /// Whether a number has our bits, at our width.
@@ -114,7 +116,11 @@ impl Value {
             't' => true,
             's' => text == format!("\"{}\"", self.text()),
             'c' => text == format!("'{}'", number as u8 as char),
-            'e' => ENUM.iter().any(|(name, value)| u128::from(*value) == number && (*name == text || value.to_string() == text)) || self.has_bits(integer(text)?),
+            'e' => {
+                ENUM.iter().any(|(name, value)| {
+                    u128::from(*value) == number && (*name == text || value.to_string() == text)
+                }) || self.has_bits(integer(text)?)
+            }
             'f' => {
                 let value = match self.bytes.len() {
                     4 => f64::from(f32::from_bits(number as u32)),
@@ -187,7 +193,9 @@ fn replayed_call(line: &str) -> Result<Call<String>> {
         match c {
             '"' | '\'' if quoted.is_none() && before != '\'' => quoted = Some(c),
             // A closing quote is followed by what ends a value.
-            _ if quoted == Some(c) && (c == '"' || word.trim().len() > 1) && ends(&rest[at + 1..]) => quoted = None,
+            _ if quoted == Some(c) && (c == '"' || word.trim().len() > 1) && ends(&rest[at + 1..]) => {
+                quoted = None
+            }
             _ if quoted.is_some() => {}
             '{' | '[' | '(' => nested += 1,
             '}' | ']' => nested -= 1,
@@ -242,7 +250,8 @@ mod tests {
 
     #[test]
     fn lines_are_taken_apart() {
-        let call = replayed_call("g1(-8, \"comma, and (bracket)\", s3{...}, ',', '\\'', 1.500000) = &say;").unwrap();
+        let call =
+            replayed_call("g1(-8, \"comma, and (bracket)\", s3{...}, ',', '\\'', 1.500000) = &say;").unwrap();
         assert_eq!(replayed_call("g1(\"\", 2) = 0;").unwrap().arguments, ["\"\"", "2"]);
         assert_eq!(call.arguments, ["-8", "\"comma, and (bracket)\"", "s3{...}", "','", "'\\''", "1.500000"]);
         assert_eq!(call.returned.as_deref(), Some("&say"));

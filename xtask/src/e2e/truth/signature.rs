@@ -22,7 +22,8 @@ pub(crate) enum Kind {
 /// Names and values of the enumeration, in its order.
 pub(crate) const ENUM: &[(&str, u32)] = &[("RED", 0), ("GREEN", 5), ("BLUE", 6), ("LAST", 70_000)];
 
-const TEXTS: &[&str] = &["", "a", "plain", "two words", "comma, and (bracket)", "forty characters and some more of them, too"];
+const TEXTS: &[&str] =
+    &["", "a", "plain", "two words", "comma, and (bracket)", "forty characters and some more of them, too"];
 
 /// A struct: its members as kind and count, each an array where the count is not 1.
 #[derive(Debug, Clone)]
@@ -75,7 +76,10 @@ impl Program {
                 let _ = write!(out, " {} m{m}{array};", self.type_name(*kind));
             }
             out.push_str(" };\n");
-            let _ = writeln!(out, "HIDDEN void mask_s{n}(unsigned char *mask) {{\n  struct s{n} *s = (void *)mask;");
+            let _ = writeln!(
+                out,
+                "HIDDEN void mask_s{n}(unsigned char *mask) {{\n  struct s{n} *s = (void *)mask;"
+            );
             for m in 0..structure.members.len() {
                 let _ = writeln!(out, "  memset(&s->m{m}, 1, sizeof s->m{m});");
             }
@@ -94,11 +98,18 @@ impl Program {
 
     fn definition(&self, function: &Function, random: &mut Random, out: &mut String) {
         let returned = function.returned.map_or("void".to_owned(), |kind| self.type_name(kind));
-        let parameters: Vec<String> =
-            function.parameters.iter().enumerate().map(|(n, kind)| format!("{} a{n}", self.type_name(*kind))).collect();
+        let parameters: Vec<String> = function
+            .parameters
+            .iter()
+            .enumerate()
+            .map(|(n, kind)| format!("{} a{n}", self.type_name(*kind)))
+            .collect();
         let list = if parameters.is_empty() { "void".to_owned() } else { parameters.join(", ") };
         let name = &function.name;
-        let _ = writeln!(out, "__attribute__((noinline, noclone)) {returned} {name}({list}) {{\n  say(\"{name}\");");
+        let _ = writeln!(
+            out,
+            "__attribute__((noinline, noclone)) {returned} {name}({list}) {{\n  say(\"{name}\");"
+        );
         for (n, kind) in function.parameters.iter().enumerate() {
             let _ = writeln!(out, "  {}", self.say(*kind, &format!("a{n}"), " "));
         }
@@ -276,12 +287,19 @@ fn literal(kind: Kind, random: &mut Random) -> String {
         Kind::Int(bytes, signed) => {
             let bits = random.next() >> (64 - bytes * 8);
             let bits = if random.one_in(3) { bits & 0x7f } else { bits };
-            format!("({}int{}_t){bits}u{}", if signed { "" } else { "u" }, bytes * 8, if bytes == 8 { "ll" } else { "" })
+            format!(
+                "({}int{}_t){bits}u{}",
+                if signed { "" } else { "u" },
+                bytes * 8,
+                if bytes == 8 { "ll" } else { "" }
+            )
         }
         Kind::Bool => random.below(2).to_string(),
         Kind::Char => format!("{}", 33 + random.below(90)),
         // Exact in all three widths.
-        Kind::Float(_) => format!("{}.{}", random.below(200_000) as i64 - 100_000, random.pick(&["0", "5", "25", "125"])),
+        Kind::Float(_) => {
+            format!("{}.{}", random.below(200_000) as i64 - 100_000, random.pick(&["0", "5", "25", "125"]))
+        }
         Kind::Text => format!("\"{}\"", random.pick(TEXTS)),
         Kind::Pointer => match random.below(3) {
             0 => "0".to_owned(),
