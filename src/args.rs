@@ -3,9 +3,10 @@
 //! What is typed is first put in order by [`words`] (command word anywhere before the program, abbreviated
 //! long options, options of other commands); clap then parses the result.
 
-pub(crate) mod filters;
 pub(crate) mod events;
+pub(crate) mod filters;
 pub(crate) mod later;
+pub(crate) mod recorded;
 pub(crate) mod values;
 pub(crate) mod words;
 
@@ -300,6 +301,8 @@ pub(crate) struct Record {
     #[command(flatten)]
     pub(crate) events: Events,
     #[command(flatten)]
+    pub(crate) recorded: recorded::Recorded,
+    #[command(flatten)]
     pub(crate) filters: filters::Filters,
     #[command(flatten)]
     pub(crate) common: Common,
@@ -333,6 +336,8 @@ pub(crate) struct Live {
     pub(crate) report: bool,
     #[command(flatten)]
     pub(crate) recording: Recording,
+    #[command(flatten)]
+    pub(crate) recorded: recorded::Recorded,
     /// Neither record nor show calls of library functions
     #[arg(long, help_heading = "Recording", conflicts_with = "nest_libcall")]
     pub(crate) no_libcall: bool,

@@ -69,6 +69,13 @@ impl Filtering {
         Ok(Filtering { specs, how: filters.pattern(), options: selection.options(filters) })
     }
 
+    /// What is left to do for a recording that was made with the filters: how its lines look, and what is picked from it.
+    pub(crate) fn after_recording(filters: &Filters, selection: &Selection) -> Result<Filtering, Failure> {
+        let lines = |action: &Action| matches!(action, Action::Backtrace | Action::Color(_));
+        let specs = filters.specs().map_err(bad_spec)?.filtered(|spec| spec.actions.iter().any(lines));
+        Ok(Filtering { specs, how: filters.pattern(), options: selection.options_of_all() })
+    }
+
     /// Says which actions can have no effect: those that only the recorder could carry out and, unless it is a replay
     /// that is shown, those that are about its lines.
     pub(crate) fn note_useless(&self, replay: bool, log: &Log) {

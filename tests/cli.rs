@@ -331,7 +331,7 @@ fn generated_texts_list_what_works_and_nothing_else() {
     assert_eq!(files, [&pages[..], &others[..]].concat());
     assert!(all.contains("\\-\\-column\\-view") && all.contains("--column-view"));
     all.push_str(&shown(dir.path(), "--help"));
-    for later in ["argument", "srcline", "tui", "recv", "script", "kernel", "generate"] {
+    for later in ["srcline", "tui", "recv", "script", "kernel", "generate"] {
         assert!(!all.contains(&format!("-{later}")) && !all.contains(&format!("\\-{later}")), "{later}");
         assert!(!all.contains(&format!("\n  {later} ")), "{later}");
     }

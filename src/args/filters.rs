@@ -147,23 +147,6 @@ impl Filters {
     pub(crate) fn no_sched(&self) -> bool {
         !self.typed.caller_filter.is_empty() || !self.typed.loc_filter.is_empty()
     }
-
-    /// The name of an option that was given, if any was.
-    pub(crate) fn any(&self) -> Option<&'static str> {
-        let options = [
-            (!self.typed.filter.is_empty(), "--filter"),
-            (!self.typed.notrace.is_empty(), "--notrace"),
-            (!self.typed.caller_filter.is_empty(), "--caller-filter"),
-            (!self.typed.hide.is_empty(), "--hide"),
-            (!self.typed.loc_filter.is_empty(), "--loc-filter"),
-            (!self.typed.trigger.is_empty(), "--trigger"),
-            (self.typed.depth.is_some(), "--depth"),
-            (self.time() > 0, "--time-filter"),
-            (self.size() > 0, "--size-filter"),
-            (!self.is_on(), "--trace=off"),
-        ];
-        options.into_iter().find(|(given, _)| *given).map(|(_, name)| name)
-    }
 }
 
 /// Whether an action has an effect on a recording that is there already.
@@ -201,6 +184,15 @@ impl Selection {
             time: filters.time(),
             size: filters.size(),
             on: filters.is_on(),
+            ..self.options_of_all()
+        }
+    }
+
+    /// What is shown of a recording, without filters.
+    pub(crate) fn options_of_all(&self) -> FilterOptions {
+        FilterOptions {
+            depth: u32::MAX,
+            on: true,
             range: self.time_range.unwrap_or_default(),
             tids: (!self.tid.is_empty()).then(|| self.tid.concat()),
             preemption: !self.no_sched_preempt,

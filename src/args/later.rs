@@ -22,8 +22,6 @@ const fn flag(long: &'static str, short: Option<char>, part: &'static str) -> La
     Later { long, short, value: false, part }
 }
 
-const ARGS: &str = "arguments and return values come";
-const EVENTS: &str = "events come";
 const KERNEL: &str = "kernel functions and events come";
 const NETWORK: &str = "sending recordings over the network comes";
 const SCRIPTS: &str = "scripts come";
@@ -34,11 +32,6 @@ const TUNING: &str = "tuning of the recorder comes";
 
 /// Options of the peer that later work brings.
 pub(crate) const OPTIONS: &[Later] = &[
-    with("argument", Some('A'), ARGS),
-    flag("auto-args", Some('a'), ARGS),
-    with("retval", Some('R'), ARGS),
-    with("signal", None, EVENTS),
-    with("watch", Some('W'), EVENTS),
     flag("kernel", Some('k'), KERNEL),
     with("kernel-depth", Some('K'), KERNEL),
     with("kernel-buffer", None, KERNEL),
@@ -54,7 +47,6 @@ pub(crate) const OPTIONS: &[Later] = &[
     flag("agent", Some('g'), AGENT),
     with("pid", Some('p'), AGENT),
     with("unpatch", Some('U'), PATCHING),
-    flag("estimate-return", Some('e'), TUNING),
     with("clock", None, TUNING),
     flag("keep-pid", None, TUNING),
     flag("libmcount-single", None, TUNING),

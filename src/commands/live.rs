@@ -2,7 +2,6 @@
 
 use super::{Context, list_event, record, replay, report};
 use crate::args::Live;
-use crate::args::filters::acts_on_recordings;
 use crate::data;
 use crate::filtering::{self, Filtering};
 use crate::messages::{Failure, exit};
@@ -48,10 +47,12 @@ pub(crate) fn run(args: &Live, context: &Context) -> Result<u8, Failure> {
     if args.recording.list_event.wanted(&args.load.events) {
         return list_event::run(args.program.program.first().map(OsString::as_os_str), context);
     }
-    let filtering = filtering(args)?;
+    let filtering = Filtering::after_recording(&args.filters, &args.selection)?;
+    let selection = args.recorded.selection(&args.filters)?;
     let place = Place::choose(args, context)?;
     let outcome = record::record(
         &args.recording,
+        selection,
         &args.filters,
         &args.load.events,
         args.no_libcall,
@@ -83,20 +84,6 @@ pub(crate) fn run(args: &Live, context: &Context) -> Result<u8, Failure> {
         }
         Err(failure) => Err(failure),
         Ok(()) => Ok(code),
-    }
-}
-
-/// The filters. All of them are applied to the recording; what only the recorder could do is refused.
-fn filtering(args: &Live) -> Result<Filtering, Failure> {
-    let filtering = Filtering::new(&args.filters, &args.selection)?;
-    let useless = filtering.specs.iter().find(|spec| !spec.actions.iter().all(acts_on_recordings));
-    match useless {
-        None => Ok(filtering),
-        Some(spec) => {
-            let cause =
-                format!("{}: values and counters are not recorded yet: that comes later", spec.shown());
-            Err(Failure::because(exit::TROUBLE, "reading the command line", cause))
-        }
     }
 }
 

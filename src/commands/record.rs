@@ -6,7 +6,9 @@ use crate::args::filters::Filters;
 use crate::args::{Record, Recording};
 use crate::data;
 use crate::messages::{Failure, exit};
-use fathom_record::{EventPatterns, LibCalls, Losses, Options, Outcome, PatchSpec, Status, TaskEvents};
+use fathom_record::{
+    EventPatterns, LibCalls, Losses, Options, Outcome, PatchSpec, Selection, Status, TaskEvents,
+};
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -17,13 +19,10 @@ pub(crate) fn run(args: &Record, context: &Context) -> Result<u8, Failure> {
         return list_event::run(args.program.program.first().map(OsString::as_os_str), context);
     }
     let dir = args.common.data.clone().unwrap_or_else(|| data::default_target(context.name));
-    if let Some(option) = args.filters.any() {
-        let cause = format!("{option} does nothing while recording yet: that comes later");
-        return Err(Failure::because(exit::TROUBLE, "reading the command line", cause)
-            .next("leave it out here, and give it to replay, report, graph or dump"));
-    }
+    let selection = args.recorded.selection(&args.filters)?;
     let outcome = record(
         &args.recording,
+        selection,
         &args.filters,
         &args.events,
         args.no_libcall,
@@ -40,6 +39,7 @@ pub(crate) fn run(args: &Record, context: &Context) -> Result<u8, Failure> {
 /// Records into `dir` and tells what could not be kept; also the first half of live.
 pub(crate) fn record(
     args: &Recording,
+    selection: Selection,
     filters: &Filters,
     events: &Events,
     no_libcall: bool,
@@ -83,7 +83,7 @@ pub(crate) fn record(
         task_events: task_events(events, &patterns),
         runtime: runtime(args, context)?,
         segment_size: args.buffer,
-        selection: fathom_record::Selection::default(),
+        selection,
         source_lines: false,
         verbose: context.log.level,
     };

@@ -255,7 +255,8 @@ impl<W: Write> Visitor for Pen<'_, '_, '_, W> {
         let paired = frame.origin != Origin::Assumed || how == End::Returned && alone();
         if paired && frame.tag != HIDDEN {
             let returned = how == End::Returned;
-            let values = self.values.take_if(|(kind, _)| *kind == Kind::Exit && returned).map(|(_, text)| text);
+            let values =
+                self.values.take_if(|(kind, _)| *kind == Kind::Exit && returned).map(|(_, text)| text);
             self.writer.line(self.ids, end, "E", frame.callee, values.as_deref());
         }
     }
