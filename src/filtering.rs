@@ -3,7 +3,7 @@
 use crate::args::filters::{Filters, Selection, acts_on_recordings};
 use crate::messages::{Failure, Log, exit};
 use fathom_analysis::filter::{FilterError, FilterOptions, Filtered};
-use fathom_filter::{Action, FunctionRule, Match, SpecError, Specs};
+use fathom_filter::{Action, FunctionRule, Match, Spec, SpecError, SpecKind, Specs};
 use fathom_store::{EventOptions, FunctionId, Trace};
 
 /// What is to be shown.
@@ -69,11 +69,20 @@ impl Filtering {
         Ok(Filtering { specs, how: filters.pattern(), options: selection.options(filters) })
     }
 
-    /// What is left to do for a recording that was made with the filters: how its lines look, and what is picked from it.
-    pub(crate) fn after_recording(filters: &Filters, selection: &Selection) -> Result<Filtering, Failure> {
-        let lines = |action: &Action| matches!(action, Action::Backtrace | Action::Color(_));
-        let specs = filters.specs().map_err(bad_spec)?.filtered(|spec| spec.actions.iter().any(lines));
-        Ok(Filtering { specs, how: filters.pattern(), options: selection.options_of_all() })
+    /// What is left for the replay of live, whose recorder has applied the same filters: what is about lines, and what can
+    /// be chosen in a recording only.
+    pub(crate) fn after_recording(&self) -> Filtering {
+        let kept = |action: &Action| matches!(action, Action::Backtrace | Action::Color(_) | Action::Hide);
+        let left = |spec: &Spec| match spec.kind {
+            SpecKind::Hide | SpecKind::Location => Some(spec.clone()),
+            SpecKind::Trigger => {
+                let actions: Vec<_> = spec.actions.iter().filter(|action| kept(action)).cloned().collect();
+                (!actions.is_empty()).then(|| Spec { actions, ..spec.clone() })
+            }
+            _ => None,
+        };
+        let options = FilterOptions { depth: u32::MAX, size: 0, on: true, ..self.options.clone() };
+        Filtering { specs: self.specs.filter_map(left), how: self.how, options }
     }
 
     /// Says which actions can have no effect: those that only the recorder could carry out and, unless it is a replay
@@ -111,4 +120,22 @@ impl Filtering {
 /// Which events are wanted, with filters.
 pub(crate) fn events(wanted: EventOptions, filters: &Filters, selection: &Selection) -> EventOptions {
     EventOptions { sched: wanted.sched && !filters.no_sched(), outside: selection.event_full, ..wanted }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_live_leaves_for_its_replay() {
+        let mut specs = Specs::new();
+        specs.push(SpecKind::Filter, "a").unwrap();
+        specs.push(SpecKind::Hide, "b").unwrap();
+        specs.push(SpecKind::Trigger, "c@color=red,depth=2,trace_on;d@trace_off").unwrap();
+        let options = FilterOptions { depth: 3, time: 9, size: 5, on: false, ..FilterOptions::default() };
+        let left = Filtering { specs, how: Match::Regex, options }.after_recording();
+        let all: Vec<_> = left.specs.iter().map(|spec| (spec.name.as_str(), spec.actions.len())).collect();
+        assert_eq!(all, [("b", 0), ("c", 1)]);
+        assert_eq!(left.options, FilterOptions { time: 9, ..FilterOptions::default() });
+    }
 }

@@ -243,6 +243,64 @@ fn default_options_of_the_recording_apply() {
     assert!(text(&output.stderr).contains("--srcline of default.opts is not there yet"));
 }
 
+/// What each option leaves of the recording. Compared with uftrace 0.13, which shows the same of the tasks that it doesn't
+/// lose track of (docs/journal.md).
+#[test]
+fn filters_of_every_kind() {
+    let dir = place("fathom.data");
+    let options = [
+        "-F thr",
+        "-F fib -D 2",
+        "-F thr -N fib",
+        "-N fib",
+        "-C usleep",
+        "-H fib -N leaf",
+        "-D 2",
+        "-t 2us",
+        "-Z 60",
+        "--match=glob -N f?b",
+        "--match=simple -F us",
+        "-F usleep@plt",
+        "-F fib@toy,depth=1",
+        "-T thr@depth=2",
+        "-T thr@time=50us",
+        "-t 50us -T fib@trace -D 3",
+        "-T usleep@trace_off -H fib -N leaf",
+        "--trace=off -T usleep@trace_on",
+        "--disable -T fib@finish",
+        "-T thr@finish",
+        "-T usleep@backtrace -F usleep",
+        "-T usleep@color=red -F usleep --color=yes",
+        "--tid 5664 -N fib",
+        "-r 300us~500us",
+        "-F fip -N fib",
+    ];
+    let one = |words: &&str| {
+        let output = run(dir.path(), &format!("replay {words}"));
+        assert_eq!(output.status.code(), Some(0), "{words}");
+        let shown = text(&output.stdout).replace('\x1b', "ESC");
+        format!("$ fathom replay {words}\n{}{shown}", text(&output.stderr))
+    };
+    insta::assert_snapshot!(options.iter().map(one).collect::<Vec<_>>().join("\n"));
+}
+
+/// The other commands have the same layer.
+#[test]
+fn filters_count_for_all_commands() {
+    let dir = place("fathom.data");
+    let all = [
+        "report -F thr -N fib",
+        "report --task --tid 5664",
+        "graph -C usleep",
+        "graph -D 2 fib",
+        "dump -F usleep",
+        "dump --flame-graph -N fib",
+        "report --diff fathom.data -F thr -D 1",
+    ];
+    let one = |words: &&str| format!("$ fathom {words}\n{}", shown(dir.path(), words));
+    insta::assert_snapshot!(all.iter().map(one).collect::<Vec<_>>().join("\n"));
+}
+
 #[test]
 fn colours_only_when_wanted() {
     let dir = place("fathom.data");

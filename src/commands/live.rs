@@ -47,7 +47,7 @@ pub(crate) fn run(args: &Live, context: &Context) -> Result<u8, Failure> {
     if args.recording.list_event.wanted(&args.load.events) {
         return list_event::run(args.program.program.first().map(OsString::as_os_str), context);
     }
-    let filtering = Filtering::after_recording(&args.filters, &args.selection)?;
+    let filtering = Filtering::new(&args.filters, &args.selection)?.after_recording();
     let selection = args.recorded.selection(&args.filters)?;
     let place = Place::choose(args, context)?;
     let outcome = record::record(

@@ -179,6 +179,14 @@ fn is_switch(action: &Action) -> bool {
 }
 
 impl Shared<'_> {
+    /// Whether there is nothing but a range of time to be chosen.
+    fn is_range_only(&self) -> bool {
+        let FilterOptions { range, ref tids, preemption, .. } = self.options;
+        let range = FilterOptions { range, tids: tids.clone(), preemption, ..FilterOptions::default() };
+        let options = FilterOptions { backtraces: false, recorded_depths: false, ..self.options.clone() };
+        self.rules.is_empty() && options == range
+    }
+
     fn rule(&self, id: FunctionId, function: &Function) -> Option<FunctionRule> {
         if self.rules.is_empty() {
             return None;

@@ -66,6 +66,8 @@ pub struct Unmatched {
     pub nearest: Option<String>,
     /// Whether it names a module that does not exist.
     pub no_module: bool,
+    /// Whether it is about source files and none are known at all.
+    pub no_sources: bool,
 }
 
 impl fmt::Display for Unmatched {
@@ -79,6 +81,7 @@ impl fmt::Display for Unmatched {
         }
         match &self.nearest {
             Some(nearest) => write!(f, "; did you mean '{nearest}'?"),
+            None if self.no_sources => f.write_str(", and none is known of any function"),
             None => Ok(()),
         }
     }
@@ -94,6 +97,8 @@ pub struct Rules {
     specs: Vec<Compiled>,
     /// Any spec is about source files.
     needs_source: bool,
+    /// The source file of some function is known.
+    any_source: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -159,7 +164,7 @@ impl Rules {
         let mut specs: Vec<Compiled> = specs.iter().map(compile).collect::<Result<_, _>>()?;
         specs.sort_by_key(|compiled| rank(compiled.spec.kind));
         let needs_source = specs.iter().any(|compiled| compiled.spec.kind == SpecKind::Location);
-        Ok(Rules { specs, needs_source })
+        Ok(Rules { specs, needs_source, any_source: false })
     }
 
     /// Whether there are no specs at all.
@@ -174,6 +179,7 @@ impl Rules {
 
     /// Takes note of a function that exists.
     pub fn observe(&mut self, subject: &Subject) {
+        self.any_source |= subject.source.is_some();
         for compiled in self.specs.iter_mut().filter(|compiled| !compiled.matched) {
             if !compiled.in_scope(subject) {
                 continue;
@@ -237,7 +243,8 @@ impl Rules {
                     Scope::Module(module) if no_module => nearest_action(module),
                     _ => compiled.nearest.found().map(str::to_owned),
                 };
-                Unmatched { spec: compiled.spec.clone(), nearest, no_module }
+                let no_sources = compiled.spec.kind == SpecKind::Location && !self.any_source;
+                Unmatched { spec: compiled.spec.clone(), nearest, no_module, no_sources }
             })
             .collect()
     }

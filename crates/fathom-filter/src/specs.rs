@@ -188,6 +188,12 @@ impl Specs {
         self.specs.is_empty()
     }
 
+    /// Those that are left of each.
+    #[must_use]
+    pub fn filter_map(&self, left: impl Fn(&Spec) -> Option<Spec>) -> Specs {
+        Specs { specs: self.specs.iter().filter_map(left).collect() }
+    }
+
     /// Those that fulfil a condition.
     #[must_use]
     pub fn filtered(&self, keep: impl Fn(&Spec) -> bool) -> Specs {

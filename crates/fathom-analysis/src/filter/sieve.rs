@@ -249,6 +249,15 @@ impl<'s> Sieve<'s> {
         }
     }
 
+    /// Whether a function is left out by itself, wherever it is called. For calls whose entry is not known.
+    fn is_left_out(&mut self, callee: Callee) -> bool {
+        let index = self.look_up(callee);
+        self.known.get(index).is_some_and(|known| {
+            let flags = known.rule.as_ref().map_or(0, |rule| rule.decide.flags);
+            known.size < self.state.size || flags & (HIDE | FILTER_OUT) != 0
+        })
+    }
+
     /// Whether the condition of a filter holds for the call at hand. It does if its argument was not recorded.
     #[cold]
     fn holds(&self, condition: &Condition, callee: Callee) -> bool {
@@ -522,6 +531,7 @@ impl Visitor for Sieve<'_> {
             NO_SLEEP => {}
             ASSUMED => {
                 let long = !self.shared.caller && frame.duration(end) >= self.state.time;
+                let long = long && !self.is_left_out(frame.callee);
                 if how == End::Returned && long && self.switches.is_on() {
                     let depth = self.shown_depth(frame);
                     let event = Event { depth, ..self.event };
@@ -540,12 +550,7 @@ impl Visitor for Sieve<'_> {
 
     fn stray(&mut self, _outer: &[Frame], callee: Callee, event: &Event) {
         // A second return: how long it took is not known, so it is shown with what it is in.
-        let index = self.look_up(callee);
-        let left_out = self.known.get(index).is_some_and(|known| {
-            let flags = known.rule.as_ref().map_or(0, |rule| rule.decide.flags);
-            known.size < self.state.size || flags & (HIDE | FILTER_OUT) != 0
-        });
-        if self.events_are_shown() && !left_out && !self.shared.caller {
+        if self.events_are_shown() && !self.is_left_out(callee) && !self.shared.caller {
             let depth = event.depth.saturating_sub(u16::try_from(self.hidden).unwrap_or(u16::MAX));
             self.put(&Event { depth, ..*event });
         }

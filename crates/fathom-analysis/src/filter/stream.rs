@@ -20,7 +20,11 @@ pub(crate) struct Stream<'s> {
 impl<'s> Stream<'s> {
     pub(crate) fn open(shared: &'s Shared<'s>, tid: Tid, options: EventOptions) -> Result<Stream<'s>, Error> {
         let trace = shared.trace;
-        let events = trace.events(tid, options)?;
+        let mut events = trace.events(tid, options)?;
+        if shared.is_range_only() {
+            // What is shown does not depend on what was before, so that need not be read.
+            events.seek(shared.span.from)?;
+        }
         let stack = CallStack::new(trace, trace.resolver(tid));
         let sieve = Sieve::new(shared, index_of(shared, tid), shared.span.from);
         Ok(Stream { shared, tid, events, stack, sieve, batch: Batch::default(), done: false })

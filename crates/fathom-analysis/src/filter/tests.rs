@@ -395,3 +395,17 @@ fn coroutines_take_back_only_what_is_theirs() {
     assert_eq!(seen(&[(Filter, "one")]), [10, 20, 30, 40, 50, 60, 90, 95]);
     assert_eq!(seen(&[(Filter, "two")]), [30, 40, 70, 80, 90, 95]);
 }
+
+#[test]
+fn a_range_is_the_same_whether_what_was_before_is_read_or_not() {
+    let trace = toy();
+    let all = |specs: &[_], from| {
+        let range = TimeRange { from: Some(Bound::At(from)), to: None };
+        let layer = filtered(&trace, specs, FilterOptions { range, ..FilterOptions::default() });
+        assert_eq!(layer.shared.is_range_only(), specs.is_empty());
+        all_events(&layer, 1).unwrap().iter().map(|e| (e.time, e.kind, e.depth)).collect::<Vec<_>>()
+    };
+    for from in 0..=101 {
+        assert_eq!(all(&[], from), all(&[(Trigger, "b@trace")], from), "{from}");
+    }
+}

@@ -128,6 +128,14 @@ fn source_locations() {
     assert!(!hidden("src", &foo) && hidden("src", &function("bar")));
     assert!(hidden("foo.c@hide", &foo) && !hidden("foo.c@hide", &function("bar")));
     assert!(!hidden("nope.c", &foo) && !hidden("nope.c", &function("bar")));
+    let mut blind = Specs::new();
+    blind.push(Loc, "t.c").unwrap();
+    let mut blind = Rules::new(&blind, Match::Regex).unwrap();
+    blind.observe(&function("main"));
+    assert_eq!(
+        blind.unmatched()[0].to_string(),
+        "-L t.c: there is no source file 't.c', and none is known of any function"
+    );
     assert_eq!(rules_of("nope.c").unmatched()[0].to_string(), "-L nope.c: there is no source file 'nope.c'");
 }
 
