@@ -4,6 +4,7 @@
 //! `fathom-runtime`.
 #![deny(unsafe_code)]
 
+mod agent;
 mod arena;
 mod check;
 mod clock;
@@ -70,6 +71,8 @@ pub struct Options {
     pub randomize: bool,
     /// Which calls, and what with them.
     pub selection: Selection,
+    /// Listen to who wants to change the selection while the program runs.
+    pub agent: bool,
     /// Keep where functions are declared.
     pub source_lines: bool,
     /// Which scheduler and task events are recorded. Where the user may not have them, a note says so.

@@ -79,9 +79,15 @@ impl Selector {
 
     /// Puts another selection in the place of the present one. The values that are recorded stay as they are: the
     /// trace says once for all of it what records carry.
-    pub(crate) fn replace(&mut self, selection: Selection, matching: Match) -> Result<(), Error> {
+    /// `switch`: recording goes on or off with it.
+    pub(crate) fn replace(
+        &mut self,
+        selection: Selection,
+        matching: Match,
+        switch: bool,
+    ) -> Result<(), Error> {
         self.rules = compile(&selection, matching)?;
-        self.switch = selection.on != self.selection.on;
+        self.switch = switch;
         self.selection = selection;
         Ok(())
     }

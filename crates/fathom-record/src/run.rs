@@ -1,5 +1,6 @@
 //! One recording, from the program's start to the finished trace.
 
+use crate::agent;
 use crate::arena::{Arena, Sizes};
 use crate::clock::Clock;
 use crate::drain::Drainer;
@@ -12,6 +13,8 @@ use crate::rules::Selector;
 use crate::sessions::{Answers, Sessions};
 use crate::{Error, Options, Outcome, Status, check, host, runtime_file, sys};
 use fathom_abi::arena::{CLOCK_MONOTONIC, CLOCK_TSC};
+use fathom_agent::Listener;
+use fathom_filter::Match;
 use fathom_store::Features;
 use fathom_store::writer::DirectoryWriter;
 use std::io;
@@ -42,7 +45,9 @@ pub fn record(options: &Options) -> Result<Outcome, Error> {
     let exe = exe.canonicalize().unwrap_or(exe);
     let exe_name = exe.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let said = Said::of(options);
-    let selector = Selector::new(options.selection.clone(), options.matching)?;
+    let mut selection = options.selection.clone();
+    selection.changeable |= options.agent;
+    let selector = Selector::new(selection, options.matching)?;
     let patterns = Patterns::new(&options.patch, options.matching, &exe_name)?;
     let runtime = match &options.runtime {
         Some(path) => path.canonicalize().map_err(|e| Error::io("open", path, e))?,
@@ -76,13 +81,16 @@ pub fn record(options: &Options) -> Result<Outcome, Error> {
     rings.begin(&writer)?;
     let has_events = !rings.is_empty();
     let drainer = drainer.with_events(rings);
+    let (listener, deaf) = listen(options.agent, child.id() as i32);
     // On an error (a full disk) the arena and the journal stay: the next reading command takes up what is in them.
-    let ran = supervise(&arena, sessions, drainer, child.id() as i32, &stop, options.verbose)?;
+    let agent = listener.as_ref().map(|listener| (listener, options.matching));
+    let ran = supervise(&arena, sessions, drainer, agent, child.id() as i32, &stop, options.verbose)?;
     let elapsed = started.elapsed();
+    drop(listener);
     arena.remove();
 
     let mut notes = ran.notes(&arena, tsc);
-    notes.extend(refused);
+    notes.extend(refused.into_iter().chain(deaf));
     if ran.answers.patched == 0 && ran.answers.sessions > 0 && options.patch.iter().any(|spec| !spec.unpatch)
     {
         let why = match ran.answers.short_sites {
@@ -168,6 +176,16 @@ fn start_with_events(
     })
 }
 
+/// The socket for who wants to change the recording, or why there is none.
+fn listen(wanted: bool, pid: i32) -> (Option<Listener>, Option<String>) {
+    let bound = wanted.then(|| Listener::bind(Path::new(fathom_agent::DIR), pid));
+    match bound {
+        None => (None, None),
+        Some(Ok(listener)) => (Some(listener), None),
+        Some(Err(error)) => (None, Some(format!("--agent cannot listen in {}: {error}", fathom_agent::DIR))),
+    }
+}
+
 /// Starts the program with the runtime in front of its libraries.
 fn start(options: &Options, runtime: &Path, arena: &Path) -> Result<std::process::Child, Error> {
     let mut preload = runtime.as_os_str().to_owned();
@@ -250,6 +268,7 @@ fn supervise(
     arena: &Arena,
     mut sessions: Sessions<'_>,
     mut drainer: Drainer<'_>,
+    agent: Option<(&Listener, Match)>,
     pid: i32,
     stop: &Signals,
     verbose: u8,
@@ -269,11 +288,19 @@ fn supervise(
     });
     thread::scope(|scope| {
         scope.spawn(|| beat(arena, done));
+        let mut changes = agent.map(|(listener, matching)| {
+            let (intake, changes) = agent::changes(matching);
+            scope.spawn(move || intake.listen(listener, done));
+            changes
+        });
         let answering = scope.spawn(move || {
             let mut seen = 0;
             let mut result = Ok(());
             while result.is_ok() && !done.load(Ordering::Relaxed) {
                 result = sessions.serve(&mut seen);
+                if let Some(changes) = &mut changes {
+                    changes.make(&mut sessions);
+                }
             }
             let result = result.and_then(|()| sessions.answer_all());
             result.map(|()| sessions.into_answers())

@@ -151,9 +151,25 @@ impl<'r> Sessions<'r> {
         Ok(())
     }
 
-    /// Records by another selection from now on, in all processes that run.
-    pub(crate) fn change(&mut self, selection: Selection, matching: Match) -> Result<(), Error> {
-        self.planner.selector.replace(selection, matching)?;
+    /// What is recorded now.
+    pub(crate) fn selection(&self) -> &Selection {
+        self.planner.selector.selection()
+    }
+
+    /// Tells the user something at the end.
+    pub(crate) fn note(&mut self, text: String) {
+        self.answers.notes.push(text);
+    }
+
+    /// Records by another selection from now on, in all processes that run. `switch` says that recording goes on or off
+    /// as the selection has it, whatever triggers have made of it.
+    pub(crate) fn change(
+        &mut self,
+        selection: Selection,
+        matching: Match,
+        switch: bool,
+    ) -> Result<(), Error> {
+        self.planner.selector.replace(selection, matching, switch)?;
         let ticks = self.ticks()?;
         for index in 0..self.arena.sessions() {
             let session = self.arena.session(index);
