@@ -213,7 +213,7 @@ impl Reading<'_> {
         shape.in_memory |= found.shape.in_memory && shape.bytes <= 16;
         for leaf in &found.shape.leaves {
             let leaf = Leaf { offset: offset.checked_add(leaf.offset)?, ..*leaf };
-            shape.in_memory |= leaf.bytes > 0 && leaf.offset % leaf.bytes.next_power_of_two() != 0;
+            shape.in_memory |= leaf.bytes > 0 && !leaf.offset.is_multiple_of(leaf.bytes.next_power_of_two());
             shape.leaves.push(leaf);
         }
         // Two long doubles are the only ones of more than two words that registers are used for, and they are

@@ -413,7 +413,10 @@ impl Show<'_> {
         self.push(name);
         let tuple = fields.iter().all(|field| field.name.starts_with(|c: char| c.is_ascii_digit()));
         if fields.is_empty() {
-            return if name.is_empty() { self.push("()") } else { () };
+            if name.is_empty() {
+                self.push("()");
+            }
+            return;
         }
         self.push(match (tuple, name.is_empty()) {
             (true, _) => "(",

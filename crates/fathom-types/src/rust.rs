@@ -57,8 +57,8 @@ struct Scalar {
 struct Special {
     pointer: u64,
     length: u64,
-    /// Of elements their type; of text none.
-    element: Option<Rc<Type>>,
+    /// Of elements the entry of their type, which may be the very type that has them; of text none.
+    element: Option<Rc<Node>>,
     /// Offset and value of the word that tells that there is nothing (`None`).
     absent: Option<(u64, u64)>,
 }

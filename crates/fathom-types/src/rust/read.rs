@@ -110,6 +110,9 @@ impl Reading<'_> {
             (Some(_), _) => Layout::Opaque { name: String::new() },
             (None, "Rc" | "Arc" | "NonNull" | "Unique") if bytes == 8 || bytes == 16 => Layout::Pointer,
             (None, "NonZero") if members.len() == 1 => self.plain_number(&members),
+            // A reference to something that only its methods are known of.
+            (None, _) if members.iter().map(|m| m.name.as_str()).eq(["pointer", "vtable"]) => Layout::Pointer,
+            (None, _) if members.len() > LEAVES => Layout::Opaque { name: shown.to_owned() },
             _ => Layout::Struct { name: shown.to_owned(), fields: fields(&members) },
         };
         let layout = bounded(layout, shown);
@@ -149,15 +152,14 @@ impl Reading<'_> {
                     child.tag() == gimli::DW_TAG_template_type_parameter
                         && self.debug.name(child).as_deref() == Some("T")
                 })?;
-                let element = Some(self.inner(self.debug.type_of(element)?)?);
+                let element = Some(Rc::new(self.debug.strip(self.debug.type_of(element)?)?));
                 Some(Special { pointer, length: length.offset, element, absent: None })
             }
             "String" | "PathBuf" | "OsString" | "Buf" => {
                 let mut all = members.iter().filter(|member| member.found.bytes > 0);
                 let (Some(only), None) = (all.next(), all.next()) else { return None };
                 let inner = only.found.text.as_ref()?;
-                let byte = Layout::Integer { bytes: 1, signed: false };
-                if inner.element.as_ref().is_some_and(|element| element.layout != byte) {
+                if inner.element.as_ref().is_some_and(|element| element.bytes() != Some(1)) {
                     return None;
                 }
                 let (pointer, length) = (only.offset + inner.pointer, only.offset + inner.length);
@@ -168,10 +170,10 @@ impl Reading<'_> {
     }
 
     /// What the pointer in a member points to.
-    fn element_of(&self, children: &[Node], member: &str) -> Option<Rc<Type>> {
+    fn element_of(&self, children: &[Node], member: &str) -> Option<Rc<Node>> {
         let member = children.iter().find(|child| self.debug.name(child).as_deref() == Some(member))?;
         let pointer = self.debug.strip(self.debug.type_of(member)?)?;
-        self.inner(self.debug.type_of(&pointer)?)
+        self.debug.strip(self.debug.type_of(&pointer)?).map(Rc::new)
     }
 
     fn variants(&self, node: &Node, part: &Node, name: &str) -> Option<Type> {

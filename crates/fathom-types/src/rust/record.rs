@@ -64,7 +64,7 @@ impl Types {
             Where::Behind(pointer) => Parts::Behind(*pointer),
         };
         if let Some(text) = &found.text {
-            return self.elsewhere(found, text, &parts);
+            return self.elsewhere(debug, found, text, &parts);
         }
         if let Some(recorded) = self.target(debug, found, &parts) {
             return Some(recorded);
@@ -73,7 +73,7 @@ impl Types {
     }
 
     /// Text or elements.
-    fn elsewhere(&self, found: &Type, text: &Special, parts: &Parts) -> Option<Recorded> {
+    fn elsewhere(&self, debug: &Debug, found: &Type, text: &Special, parts: &Parts) -> Option<Recorded> {
         let (pointer, length) = (parts.word(text.pointer)?, parts.word(text.length)?);
         let absent = match text.absent {
             Some((offset, value)) => Some((parts.word(offset)?, value)),
@@ -86,6 +86,7 @@ impl Types {
             let name = if optional { self.describe(&found.name, &layout) } else { "str".to_owned() };
             return Some(Recorded { format: ArgFormat::String, size: 8, type_name: Some(name), source });
         };
+        let element = self.get(debug, debug.read(element.entry.clone())?)?;
         let stride = element.bytes;
         let bytes = match stride {
             0 => 0,
@@ -107,7 +108,7 @@ impl Types {
         // The reference is the value; what it refers to is behind it.
         let Word::At(pointer) = parts.word(0)? else { return None };
         if let Some(text) = &target.text {
-            return self.elsewhere(&target, text, &Parts::Behind(pointer));
+            return self.elsewhere(debug, &target, text, &Parts::Behind(pointer));
         }
         let says_nothing = matches!(target.layout, Layout::Opaque { .. } | Layout::Pointer);
         if target.bytes == 0 || target.bytes > TARGET || says_nothing {
