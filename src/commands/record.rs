@@ -84,6 +84,7 @@ pub(crate) fn record(
         runtime: runtime(args, context)?,
         segment_size: args.buffer,
         selection,
+        agent: false,
         source_lines: false,
         verbose: context.log.level,
     };
