@@ -99,6 +99,8 @@ pub enum ArgLocation {
     Index,
     /// In registers, lower case; a struct can be in several.
     Registers(Vec<String>),
+    /// In memory: so many bytes behind the address that a register holds.
+    Memory(String, i32),
     /// On the stack: the word of that number, from 1.
     Stack(u32),
 }
@@ -266,6 +268,12 @@ fn parse_location(text: &str) -> Option<ArgLocation> {
     if let Some(offset) = starts_with(text, "stack") {
         return offset.strip_prefix('+').unwrap_or(offset).parse().ok().map(ArgLocation::Stack);
     }
+    let behind = text.find(['+', '-']).filter(|at| text[at + 1..].starts_with(|c: char| c.is_ascii_digit()));
+    if let Some(at) = behind {
+        let (register, offset) = text.split_at(at);
+        return (!register.is_empty())
+            .then_some(ArgLocation::Memory(register.to_ascii_lowercase(), offset.parse().ok()?));
+    }
     let registers: Vec<String> = text.split('+').map(str::to_ascii_lowercase).collect();
     (!registers.iter().any(String::is_empty)).then_some(ArgLocation::Registers(registers))
 }
@@ -313,6 +321,9 @@ mod tests {
         let two = ArgLocation::Registers(vec!["rdi".into(), "rsi".into()]);
         assert_eq!(one("arg1/t16%rdi+rsi").location, two);
         assert_eq!(one("arg7%stack2").location, ArgLocation::Stack(2));
+        assert_eq!(one("arg1/i32%RSI+16").location, ArgLocation::Memory("rsi".into(), 16));
+        assert_eq!(one("arg1/s%rdi-8").location, ArgLocation::Memory("rdi".into(), -8));
+        assert!(parse_items("arg1%+8", Class::Bits64).is_err());
     }
 
     #[test]

@@ -32,6 +32,9 @@ pub(crate) struct Side {
     global: (u32, u64, u32),
     /// Values of held calls in use, in bytes.
     used: u32,
+    /// With estimated ends: when the last call began, and when the next end is taken to be; 0 when it is not estimated.
+    began: u64,
+    estimate: u64,
     pub(crate) watched: reads::Watched,
     /// Counters of the processor; see `reads.rs`.
     pub(crate) counters: reads::Counters,
@@ -60,6 +63,8 @@ struct Extra {
     /// Bytes of arguments there, and of counters behind them.
     arguments: u16,
     counters: u16,
+    /// Which counters those are: `READ_` bits.
+    reads: u32,
     /// Whether `saved` has to be put back.
     acts: bool,
     saved: Saved,
@@ -286,8 +291,31 @@ pub(crate) fn reap(b: &mut Block, slot: usize) -> bool {
         segment::lose(b, 2);
         return false;
     };
-    slow::reap(b, slot);
+    if rules::estimating()
+        && let Some(side) = side(b)
+    {
+        // They ended at some time between the last thing that was seen and now.
+        let now = segment::now();
+        side.estimate = side.began + now.saturating_sub(side.began) / 2;
+        slow::reap(b, slot);
+        side.estimate = 0;
+    } else {
+        slow::reap(b, slot);
+    }
     true
+}
+
+/// The process ends: with estimated ends, nothing else ends what is still open.
+pub(crate) extern "C" fn destructor() {
+    let block = crate::state::current();
+    if block.is_null() || !rules::estimating() || !take_care(block, usize::MAX) {
+        return;
+    }
+    // SAFETY: our own thread's block.
+    let b = unsafe { &mut *block };
+    while !b.is_empty() {
+        slow::pop(b);
+    }
 }
 
 /// What becomes of a call, and by which rule.
@@ -389,7 +417,10 @@ fn push_plain(b: &mut Block, slot: usize, orig: usize, addr_bits: u64) -> bool {
     if !holding {
         let f = Frame { slot, orig, word: w, held: 0 };
         match side(b) {
-            Some(side) => write_entry(b, side, &f, None, time),
+            Some(side) => {
+                side.began = time;
+                write_entry(b, side, &f, None, time);
+            }
             None => segment::append_at(b, time, w),
         }
     }
@@ -411,7 +442,7 @@ fn push_ruled(
     let Some(frame) = slow::reserve(b) else { return false };
     let extra = side.extra(index_of(b, frame));
     (extra.rule, extra.values, extra.arguments, extra.counters) = (rule, side.used, 0, 0);
-    extra.acts = acts;
+    (extra.reads, extra.acts) = (0, acts);
     let w = if shown { addr_bits | word(ENTRY, slow::depth_of(b, frame), 0) } else { 0 };
     if let Some(saved) = saved {
         extra.saved = saved;
@@ -435,8 +466,14 @@ fn push_ruled(
     let f = Frame { slot, orig, word: w, held: RULED | if holding { time } else { 0 } };
     let now = *extra;
     slow::publish(frame, f);
+    side.began = time;
     if shown && !holding {
         write_entry(b, side, &f, Some(&now), time);
+    }
+    if rule.decide.flags & decide::FINISH != 0 {
+        let above = index_of(b, frame) + 1;
+        write_held(b, side, above);
+        rules::finish();
     }
     true
 }
@@ -448,7 +485,7 @@ pub(crate) fn push_hidden(b: &mut Block, slot: usize, orig: usize) -> bool {
     let Some(frame) = slow::reserve(b) else { return false };
     let values = side.used;
     *side.extra(index_of(b, frame)) =
-        Extra { rule: core::ptr::null(), values, arguments: 0, counters: 0, acts: true, saved };
+        Extra { rule: core::ptr::null(), values, arguments: 0, counters: 0, reads: 0, acts: true, saved };
     b.hidden += 64;
     side.gate = side.gate.wrapping_add(1);
     update(b, side, tables);
@@ -459,9 +496,7 @@ pub(crate) fn push_hidden(b: &mut Block, slot: usize, orig: usize) -> bool {
 /// Switches that a rule has.
 fn carry_out(rule: &Rule) {
     let flags = rule.decide.flags;
-    if flags & decide::FINISH != 0 {
-        rules::finish();
-    } else if flags & decide::TRACE_ON != 0 {
+    if flags & decide::TRACE_ON != 0 {
         rules::switch(true);
     } else if flags & decide::TRACE_OFF != 0 {
         rules::switch(false);
@@ -495,7 +530,7 @@ fn take_values(
         extra.arguments = payload.len() as u16;
     }
     if rule.reads != 0 {
-        reads::take(rule.reads, &mut side.counters, &mut payload);
+        extra.reads = reads::take(rule.reads, &mut side.counters, &mut payload);
         extra.counters = payload.len() as u16 - extra.arguments;
     }
     // What is written at once needs its place no longer, but for the counters.
@@ -528,9 +563,9 @@ fn write_ruled_entry(b: &mut Block, side: &mut Side, f: &Frame, extra: &Extra, t
     let values = side.values(extra.values);
     let (arguments, rest) = values.split_at(usize::from(extra.arguments));
     segment::append_with(b, time, f.word, arguments);
-    if let Some(rule) = rule.filter(|rule| rule.reads != 0) {
+    if extra.reads != 0 {
         let counters = &rest[..usize::from(extra.counters)];
-        reads::write(b, rule.reads, counters, time + segment::tick());
+        reads::write(b, extra.reads, counters, time + segment::tick());
     }
 }
 
@@ -590,7 +625,13 @@ pub(crate) fn ended(
     // SAFETY: null or in tables that are never freed.
     let rule = extra.and_then(|extra| unsafe { extra.rule.as_ref() });
     if w != 0 && rules::is_on() {
-        let time = segment::now();
+        let time = match side.estimate {
+            0 => segment::now(),
+            time => {
+                side.estimate += segment::tick();
+                time
+            }
+        };
         let flags = rule.map_or(0, |rule| rule.decide.flags);
         let long = time.wrapping_sub(start) >= side.state.time;
         let wanted = tables.head.mode & MODE_CALLERS == 0 || flags & decide::CALLER != 0;
@@ -602,7 +643,7 @@ pub(crate) fn ended(
             let w = (w & !TYPE_MASK) | EXIT;
             match (extra, rule) {
                 (Some(extra), Some(rule)) => {
-                    write_ruled_exit(b, side, (extra, rule), (w, time), tables.results(rule), results);
+                    write_ruled_exit(b, side, extra, (w, time), tables.results(rule), results);
                 }
                 _ => {
                     reads::watch(b, &mut side.watched, time, false);
@@ -633,7 +674,7 @@ pub(crate) fn ended(
 fn write_ruled_exit(
     b: &mut Block,
     side: &mut Side,
-    (extra, rule): (&Extra, &Rule),
+    extra: &Extra,
     (w, time): (u64, u64),
     fetches: &[Fetch],
     results: Option<&Results<'_>>,
@@ -644,9 +685,10 @@ fn write_ruled_exit(
     side.used = (reserved + VALUES_OF_CALL).min(VALUES as u32);
     let before = &*side.values(from).split_at_mut(usize::from(extra.counters)).0;
     let mut payload = Payload::new(side.values(reserved));
-    if rule.reads != 0 && extra.counters != 0 {
-        reads::take(rule.reads, &mut side.counters, &mut payload);
-        reads::write_differences(b, rule.reads, before, payload.bytes(), time - segment::tick());
+    if extra.reads != 0 {
+        if reads::take(extra.reads, &mut side.counters, &mut payload) == extra.reads {
+            reads::write_differences(b, extra.reads, before, payload.bytes(), time - segment::tick());
+        }
         payload.clear();
     }
     reads::watch(b, &mut side.watched, time, false);

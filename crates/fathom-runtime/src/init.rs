@@ -83,6 +83,10 @@ pub(crate) unsafe fn c_string(at: *const u8) -> &'static [u8] {
 #[used]
 static CONSTRUCTOR: extern "C" fn(i32, *const *const u8, *const *const u8) = constructor;
 
+#[unsafe(link_section = ".fini_array")]
+#[used]
+static DESTRUCTOR: extern "C" fn() = crate::filter::destructor;
+
 /// Runs before everything else of the program (`-z initfirst`). glibc passes the environment.
 extern "C" fn constructor(_argc: i32, _argv: *const *const u8, envp: *const *const u8) {
     if envp.is_null() {

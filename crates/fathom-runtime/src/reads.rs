@@ -34,18 +34,23 @@ pub(crate) struct Counters {
     owner: i32,
 }
 
-/// Appends the present values of all kinds in `kinds`, 64 bits each.
-pub(crate) fn take(kinds: u32, counters: &mut Counters, payload: &mut Payload<'_>) {
+/// Appends the present values of the kinds in `kinds`, 64 bits each. Returns the kinds that there are here: a processor
+/// may not count, or not for us.
+pub(crate) fn take(kinds: u32, counters: &mut Counters, payload: &mut Payload<'_>) -> u32 {
+    let mut taken = 0;
     for source in SOURCES.iter().filter(|source| kinds & source.bit != 0) {
         let numbers = match source.bit {
             READ_STATM => memory(),
-            READ_PAGE_FAULT => faults(),
+            READ_PAGE_FAULT => Some(faults()),
             _ => counters.read(source.bit),
         };
+        let Some(numbers) = numbers else { continue };
         for number in &numbers[..source.numbers] {
             payload.push(&number.to_le_bytes());
         }
+        taken |= source.bit;
     }
+    taken
 }
 
 /// Writes the values that [`take`] has appended as events.
@@ -60,20 +65,19 @@ pub(crate) fn write(b: &mut Block, kinds: u32, values: &[u8], time: u64) {
     }
 }
 
-/// Writes how values have changed as events, the last kind first.
+/// Writes how values have changed as events.
 pub(crate) fn write_differences(b: &mut Block, kinds: u32, before: &[u8], after: &[u8], time: u64) {
-    let mut at = before.len().min(after.len());
-    for source in SOURCES.iter().rev().filter(|source| kinds & source.bit != 0) {
+    let mut at = 0;
+    for source in SOURCES.iter().filter(|source| kinds & source.bit != 0) {
         let len = 8 * source.numbers;
-        let Some(start) = at.checked_sub(len) else { return };
-        at = start;
         let mut bytes = [0u8; 24];
         for number in 0..source.numbers {
-            let from = start + 8 * number;
+            let from = at + 8 * number;
             let difference = number_at(after, from).wrapping_sub(number_at(before, from));
             bytes[8 * number..8 * number + 8].copy_from_slice(&difference.to_le_bytes());
         }
         segment::append_event(b, time, source.difference, &bytes[..len]);
+        at += len;
     }
 }
 
@@ -82,12 +86,12 @@ fn number_at(bytes: &[u8], at: usize) -> u64 {
 }
 
 /// Size, resident and shared memory in KiB: the first three numbers of /proc/self/statm, which are in pages.
-fn memory() -> [u64; 3] {
+fn memory() -> Option<[u64; 3]> {
     const PAGE_KIB: u64 = 4;
     let mut numbers = [0u64; 3];
     let fd = sys::open(b"/proc/self/statm\0", sys::O_RDONLY);
     if fd < 0 {
-        return numbers;
+        return None;
     }
     let mut text = [0u8; 128];
     let n = sys::read(fd, &mut text).max(0) as usize;
@@ -100,7 +104,7 @@ fn memory() -> [u64; 3] {
             _ => break,
         }
     }
-    numbers.map(|pages| pages * PAGE_KIB)
+    Some(numbers.map(|pages| pages * PAGE_KIB))
 }
 
 /// Major and minor page faults of the process: words 9 and 8 of `struct rusage` on x86-64.
@@ -113,8 +117,8 @@ fn faults() -> [u64; 3] {
 }
 
 impl Counters {
-    /// The two numbers of a kind; zeroes where the machine does not count them.
-    fn read(&mut self, bit: u32) -> [u64; 3] {
+    /// The two numbers of a kind; none where the machine does not count them.
+    fn read(&mut self, bit: u32) -> Option<[u64; 3]> {
         /// Numbers of `PERF_COUNT_HW_`: cycles and instructions, cache references and misses, branches and misses.
         const EVENTS: [[u64; 2]; 3] = [[0, 1], [2, 3], [4, 5]];
         let tid = sys::gettid();
@@ -133,14 +137,15 @@ impl Counters {
             if *descriptor == 0 {
                 *descriptor = open_counter(EVENTS[kind][i]).map_or(-1, |fd| fd + 1);
             }
-            if *descriptor > 0 {
-                let mut bytes = [0u8; 8];
-                if sys::read(*descriptor as isize - 1, &mut bytes) == 8 {
-                    numbers[i] = u64::from_le_bytes(bytes);
-                }
+            let mut bytes = [0u8; 8];
+            // The program may have closed it.
+            if *descriptor <= 0 || sys::read(*descriptor as isize - 1, &mut bytes) != 8 {
+                segment::header().no_counters.store(1, Ordering::Relaxed);
+                return None;
             }
+            numbers[i] = u64::from_le_bytes(bytes);
         }
-        numbers
+        Some(numbers)
     }
 }
 
@@ -158,11 +163,7 @@ fn open_counter(event: u64) -> Option<i32> {
     let fd = unsafe {
         sys::call(sys::PERF_EVENT_OPEN, [attributes.as_ptr() as usize, 0, usize::MAX, usize::MAX, CLOEXEC, 0])
     };
-    if fd < 0 {
-        segment::header().no_counters.store(1, Ordering::Relaxed);
-        return None;
-    }
-    Some(fd as i32)
+    (fd >= 0).then_some(fd as i32)
 }
 
 /// The last values of what is watched.

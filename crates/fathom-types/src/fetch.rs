@@ -191,6 +191,10 @@ impl Source {
                 let registers = names.iter().map(|name| Register::from_name(name));
                 in_registers(&registers.collect::<Option<Vec<_>>>()?, size_of(spec))
             }
+            (ArgLocation::Memory(name, offset), _) => {
+                let pointer = Place::Register(Register::from_name(name)?);
+                return Some(Source::behind(spec.format, pointer, *offset));
+            }
             (ArgLocation::Stack(word), _) => vec![Piece { place: Place::Stack(*word), bytes: size_of(spec) }],
             (ArgLocation::Index, ArgSlot::Return) => match (spec.format, spec.size) {
                 (ArgFormat::Float, 10) => in_registers(&[Register::St0], 10),
@@ -226,6 +230,17 @@ impl Source {
             ArgFormat::StdString => Source::std_string(place),
             _ => Source::Pieces(pieces),
         })
+    }
+
+    /// A value in memory, so many bytes behind what a pointer points to.
+    fn behind(format: ArgFormat, pointer: Place, offset: i32) -> Source {
+        let at = |more: i32| Word::Behind { pointer, offset: offset.saturating_add(more) };
+        let text = |length| Source::Text { pointer: at(0), length, absent: None };
+        match format {
+            ArgFormat::String => text(Length::Nul),
+            ArgFormat::StdString => text(Length::Word(at(8))),
+            _ => Source::Memory { pointer: Word::At(pointer), offset },
+        }
     }
 
     /// The text of a `std::string` of libstdc++ that a pointer points to: pointer and length come first in it.
@@ -340,6 +355,14 @@ mod tests {
         assert_eq!(pieces("arg1/t0:empty%rdi"), []);
         assert_eq!(source("arg1%eax"), None);
         assert_eq!(source("fparg1%xmm8"), None);
+        let rdi = Place::Register(Register::Rdi);
+        let memory = Source::Memory { pointer: Word::At(rdi), offset: 12 };
+        assert_eq!(source("arg1/i32%rdi+12"), Some(memory));
+        let pointed = Word::Behind { pointer: rdi, offset: -8 };
+        assert_eq!(
+            source("arg1/s%rdi-8"),
+            Some(Source::Text { pointer: pointed, length: Length::Nul, absent: None })
+        );
         let text = |place| Source::Text { pointer: Word::At(place), length: Length::Nul, absent: None };
         assert_eq!(source("arg7/s"), Some(text(Place::Stack(1))));
         assert_eq!(source("arg7/s%rdx"), Some(text(Place::Register(Register::Rdx))));

@@ -26,6 +26,7 @@ fn one(spec: &ArgSpec, reader: Reader) -> String {
     let location = match &spec.location {
         ArgLocation::Index => String::new(),
         ArgLocation::Registers(names) => format!("%{}", names.join("+")),
+        ArgLocation::Memory(name, offset) => format!("%{name}{offset:+}"),
         ArgLocation::Stack(word) => format!("%stack+{word}"),
     };
     format!("{slot}{}{location}", format_text(spec, reader))
