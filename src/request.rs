@@ -315,7 +315,7 @@ mod tests {
         let Command::Replay(replay) = *command else { panic!() };
         let specs = replay.filters.specs().unwrap();
         let list: Vec<_> = specs.iter().map(fathom_filter::Spec::shown).collect();
-        assert_eq!(list, ["-N a", "-F b", "-F !c", "-T d@trace", "-N e"]);
+        assert_eq!(list, ["--notrace a", "--filter b", "--filter !c", "--trigger d@trace", "--notrace e"]);
     }
 
     #[test]

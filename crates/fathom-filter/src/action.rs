@@ -1,6 +1,6 @@
 //! What can follow the `@` of a spec.
 
-use crate::args::{ArgSlot, ArgSpec, Class, parse_items};
+use crate::args::{ArgLocation, ArgSlot, ArgSpec, Class, parse_items};
 use crate::condition::Condition;
 use crate::nearest::nearest;
 use crate::{Scope, values};
@@ -184,6 +184,15 @@ pub(crate) fn nearest_action(word: &str) -> Option<String> {
     nearest(word, words.chain(VALUED).chain(["arg1", "fparg1", "retval"]))
 }
 
+/// The value that a word was probably meant to be, if it is none.
+pub(crate) fn nearest_value(word: &str) -> Option<String> {
+    let lower = word.to_ascii_lowercase();
+    let is_one = ["arg", "fparg", "retval"].iter().any(|value| lower.starts_with(value));
+    // Modules are called libarg1, and may end in anything.
+    let is_module = lower.starts_with("lib") || lower.contains(['.', '=']);
+    if is_one || is_module { None } else { nearest(&lower, ["arg1", "fparg1", "retval"]) }
+}
+
 /// An action, or where the functions have to be that a spec is about.
 #[derive(Debug)]
 pub(crate) enum Item {
@@ -270,6 +279,13 @@ fn value(item: &str, class: Class) -> Result<ArgSpec, String> {
         if matches!(spec.slot, ArgSlot::Integer(n) | ArgSlot::Float(n) if n > MOST_ARGUMENTS) {
             return Err(format!("there are at most {MOST_ARGUMENTS} arguments"));
         }
+        if let ArgLocation::Registers(names) = &spec.location
+            && let Some(name) = names.iter().find(|name| !is_register(name))
+        {
+            let meant = nearest(name, X86_64.iter().copied());
+            let meant = meant.map_or_else(String::new, |meant| format!("; did you mean '%{meant}'?"));
+            return Err(format!("there is no register '%{name}'{meant}"));
+        }
         return Ok(spec.clone());
     }
     let lower = item.to_ascii_lowercase();
@@ -282,6 +298,22 @@ fn value(item: &str, class: Class) -> Result<ArgSpec, String> {
         return Err("values are arg1, arg2 …, fparg1, fparg2 … and retval".to_owned());
     }
     Err(format_problem(item))
+}
+
+/// General registers of x86-64.
+const X86_64: [&str; 16] = [
+    "rdi", "rsi", "rdx", "rcx", "r8", "r9", "rax", "rbx", "rbp", "rsp", "r10", "r11", "r12", "r13", "r14",
+    "r15",
+];
+
+/// Whether there is such a register, on x86-64 or AArch64.
+fn is_register(name: &str) -> bool {
+    let numbered = |prefix: &str, most: u8| {
+        let number = name.strip_prefix(prefix).and_then(|number| number.parse::<u8>().ok());
+        number.is_some_and(|number| number <= most)
+    };
+    let numbers = [("xmm", 15), ("x", 30), ("w", 30), ("s", 31), ("d", 31), ("v", 31)];
+    X86_64.contains(&name) || numbers.iter().any(|(prefix, most)| numbered(prefix, *most))
 }
 
 /// uftrace keeps their numbers in so many bits; no function has as many.
@@ -367,6 +399,8 @@ mod tests {
             ("arg1/d33", "'33' is no size"),
             ("arg1%stack+x", "'%stack+x' is no place"),
             ("arg999", "at most 255"),
+            ("arg1%rdq", "no register '%rdq'; did you mean '%rd"),
+            ("arg1/t16%rdi+xmm77", "no register '%xmm77'"),
             ("if:arg1 = 3", "the operators are"),
         ] {
             let error = parse(text, Class::Bits64).unwrap_err();
