@@ -4,7 +4,7 @@ use super::{Match, values};
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, Args, FromArgMatches, ValueEnum};
 use fathom_analysis::filter::{FilterOptions, TimeRange};
-use fathom_filter::{Action, SpecError, SpecKind, Specs};
+use fathom_filter::{Action, Rules, SpecError, SpecKind, Specs};
 
 /// What was typed.
 #[derive(Clone, Debug, Args)]
@@ -111,6 +111,8 @@ impl Filters {
         for (kind, text) in &self.given {
             specs.push(*kind, text)?;
         }
+        // A pattern that is not valid is to be noticed before anything runs.
+        Rules::new(&specs, self.pattern())?;
         Ok(specs)
     }
 
