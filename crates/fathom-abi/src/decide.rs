@@ -122,9 +122,10 @@ impl State {
         if rule.flags & SIZE != 0 {
             self.size = rule.size;
         }
-        let on = match rule.flags & (TRACE_ON | TRACE_OFF | FINISH) {
-            0 => on,
-            switches => switches == TRACE_ON,
+        let on = match rule.flags & (TRACE_ON | TRACE_OFF) {
+            TRACE_ON => true,
+            TRACE_OFF => false,
+            _ => on,
         };
         if !on || rule.flags & HIDE != 0 || size < self.size || self.depth >= self.max_depth {
             return if changes { Verdict::Hidden } else { Verdict::Skip };
@@ -170,9 +171,9 @@ mod tests {
         assert_eq!(state.enter(&PLAIN, 10, false, false), Verdict::Skip);
         assert_eq!(state.enter(&rule(TRACE_OFF), 10, false, true), Verdict::Hidden);
         assert_eq!(state.enter(&rule(TRACE_ON), 10, false, false), Verdict::Shown);
+        // The call that ends the recording is the last in it.
         let mut state = State::new(1, 0, 0);
-        assert_eq!(state.enter(&rule(FINISH), 10, false, true), Verdict::Hidden);
-        assert_eq!(state.enter(&rule(FINISH | TRACE_ON), 10, false, true), Verdict::Hidden);
+        assert_eq!(state.enter(&rule(FINISH), 10, false, true), Verdict::Shown);
     }
 
     #[test]

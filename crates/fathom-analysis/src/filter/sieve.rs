@@ -306,15 +306,15 @@ impl<'s> Sieve<'s> {
             self.hidden += 1;
             return SKIPPED;
         }
-        if rule.flags & (TRACE_ON | TRACE_OFF | FINISH) != 0 {
-            self.switch(rule.flags);
-        }
         let shown = verdict == Verdict::Shown;
         let depth = self.shown_depth(frame);
         let caller = rule.flags & CALLER != 0;
         let eligible = match shown {
             true => caller || !self.shared.caller,
-            false => caller && self.switches.is_on() && rule.flags & FILTER_OUT == 0,
+            false => {
+                let on = (on || rule.flags & TRACE_ON != 0) && rule.flags & TRACE_OFF == 0;
+                caller && on && rule.flags & FILTER_OUT == 0
+            }
         };
         let open = Open {
             tag: 0,
@@ -329,7 +329,11 @@ impl<'s> Sieve<'s> {
             number: 0,
         };
         let backtrace = if backtrace { outer } else { &[] };
-        self.push(open, rule.flags & TRACE != 0, backtrace)
+        let tag = self.push(open, rule.flags & TRACE != 0, backtrace);
+        if rule.flags & (TRACE_ON | TRACE_OFF | FINISH) != 0 {
+            self.switch(rule.flags);
+        }
+        tag
     }
 
     /// Puts a call, or time off the processor, on the stack, and its first event where it belongs, behind a backtrace.

@@ -142,7 +142,7 @@ fn switching_on_and_off() {
     assert_eq!(with(off.clone(), &[]), "");
     assert_eq!(with(off.clone(), &[(Trigger, "b@trace_on")]), "b(leaf())leaf()b(leaf())leaf()");
     assert_eq!(with(off, &[(Trigger, "b@trace_on;leaf@trace_off")]), "b(b(");
-    assert_eq!(shown(&[(Trigger, "b@finish")]), "main(a(");
+    assert_eq!(shown(&[(Trigger, "b@finish")]), "main(a(b(");
     // What is held back when it is switched off has not been too short.
     let time = FilterOptions { time: 90, ..FilterOptions::default() };
     assert_eq!(with(time, &[(Trigger, "b@trace_off")]), "main(a(");

@@ -160,8 +160,7 @@ impl Model<'_> {
         let mut shown = true;
         let reached =
             before.outside == 0 && (has(FILTER_IN | FILTER_OUT) || before.inside > 0 || !self.opt_in);
-        if reached && has(TRACE_ON | TRACE_OFF | FINISH) {
-            self.finished |= has(FINISH);
+        if reached && has(TRACE_ON | TRACE_OFF) {
             self.on = has(TRACE_ON) && !self.finished;
             self.look(task);
         }
@@ -216,6 +215,10 @@ impl Model<'_> {
             if has(TRACE) {
                 self.keep(Some(node));
             }
+        }
+        if reached && has(FINISH) {
+            (self.on, self.finished) = (false, true);
+            self.look(task);
         }
     }
 
