@@ -7,6 +7,7 @@ pub(crate) mod events;
 pub(crate) mod filters;
 pub(crate) mod later;
 pub(crate) mod recorded;
+pub(crate) mod source;
 pub(crate) mod values;
 pub(crate) mod words;
 
@@ -305,6 +306,8 @@ pub(crate) struct Record {
     #[command(flatten)]
     pub(crate) filters: filters::Filters,
     #[command(flatten)]
+    pub(crate) source: source::Source,
+    #[command(flatten)]
     pub(crate) common: Common,
     #[command(flatten)]
     pub(crate) program: Program,
@@ -322,6 +325,8 @@ pub(crate) struct Replay {
     pub(crate) load: Load,
     #[command(flatten)]
     pub(crate) libcall: Libcall,
+    #[command(flatten)]
+    pub(crate) source: source::Source,
     #[command(flatten)]
     pub(crate) common: Common,
 }
@@ -349,6 +354,8 @@ pub(crate) struct Live {
     pub(crate) selection: filters::Selection,
     #[command(flatten)]
     pub(crate) load: Load,
+    #[command(flatten)]
+    pub(crate) source: source::Source,
     #[command(flatten)]
     pub(crate) common: Common,
     #[command(flatten)]
@@ -393,6 +400,8 @@ pub(crate) struct Report {
     #[command(flatten)]
     pub(crate) libcall: Libcall,
     #[command(flatten)]
+    pub(crate) source: source::Source,
+    #[command(flatten)]
     pub(crate) common: Common,
 }
 
@@ -415,6 +424,8 @@ pub(crate) struct Graph {
     pub(crate) load: Load,
     #[command(flatten)]
     pub(crate) libcall: Libcall,
+    #[command(flatten)]
+    pub(crate) source: source::Source,
     #[command(flatten)]
     pub(crate) common: Common,
     /// Show only what this function calls, and from where it is called
@@ -471,6 +482,8 @@ pub(crate) struct Dump {
     pub(crate) load: Load,
     #[command(flatten)]
     pub(crate) libcall: Libcall,
+    #[command(flatten)]
+    pub(crate) source: source::Source,
     #[command(flatten)]
     pub(crate) common: Common,
 }

@@ -42,7 +42,6 @@ pub(crate) const OPTIONS: &[Later] = &[
     with("port", None, NETWORK),
     with("run-cmd", None, NETWORK),
     with("script", Some('S'), SCRIPTS),
-    flag("srcline", None, LINES),
     flag("no-callsite", None, LINES),
     flag("agent", Some('g'), AGENT),
     with("pid", Some('p'), AGENT),

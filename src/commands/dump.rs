@@ -65,7 +65,14 @@ fn write(
         }
         DumpFormat::Chrome => {
             let recorded = trace.info().record_date.clone();
-            let options = ChromeOptions { events, libcalls, args: !args.no_args, version, recorded };
+            let options = ChromeOptions {
+                events,
+                libcalls,
+                args: !args.no_args,
+                srcline: args.source.srcline,
+                version,
+                recorded,
+            };
             fathom_export::chrome(shown, &options, &mut out)
         }
         DumpFormat::FlameGraph => {

@@ -18,6 +18,7 @@ pub(crate) fn run(args: &Graph, context: &Context) -> Result<u8, Failure> {
         fields: args.output_fields.clone(),
         no_libcall: args.libcall.no_libcall,
         task: args.task,
+        srcline: args.source.srcline,
         events: filtering::events(data::events(&args.load), &args.filters, &args.selection),
         output: fathom_view::Output {
             color: context.color(html),

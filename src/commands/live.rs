@@ -1,5 +1,6 @@
 //! `live`: records, shows, and forgets.
 
+use super::replay::Shown;
 use super::{Context, list_event, record, replay, report};
 use crate::args::Live;
 use crate::data;
@@ -56,6 +57,7 @@ pub(crate) fn run(args: &Live, context: &Context) -> Result<u8, Failure> {
         &args.filters,
         &args.load.events,
         args.no_libcall,
+        args.source,
         &args.program.program,
         &place.dir(),
         context,
@@ -98,7 +100,8 @@ fn show(args: &Live, filtering: &Filtering, dir: &Path, context: &Context) -> Re
         report::brief(&trace, events, args.no_libcall, filtering, context, &mut out)?;
         out.write_all(b"\n#\n# uftrace replay\n#\n").map_err(written)?;
     }
-    replay::show(&trace, &args.text, events, args.no_libcall, filtering, context, &mut out)?;
+    let shown = Shown { events, no_libcall: args.no_libcall, srcline: args.source.srcline };
+    replay::show(&trace, &args.text, shown, filtering, context, &mut out)?;
     out.finish().map_err(written)?;
     data::show_warnings(&trace, &context.log);
     Ok(())

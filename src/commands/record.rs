@@ -3,6 +3,7 @@
 use super::{Context, list_event};
 use crate::args::events::Events;
 use crate::args::filters::Filters;
+use crate::args::source::Source;
 use crate::args::{Record, Recording};
 use crate::data;
 use crate::messages::{Failure, exit};
@@ -26,6 +27,7 @@ pub(crate) fn run(args: &Record, context: &Context) -> Result<u8, Failure> {
         &args.filters,
         &args.events,
         args.no_libcall,
+        args.source,
         &args.program.program,
         &dir,
         context,
@@ -43,6 +45,7 @@ pub(crate) fn record(
     filters: &Filters,
     events: &Events,
     no_libcall: bool,
+    source: Source,
     program: &[OsString],
     dir: &Path,
     context: &Context,
@@ -85,7 +88,7 @@ pub(crate) fn record(
         segment_size: args.buffer,
         selection,
         agent: false,
-        source_lines: false,
+        source_lines: source.srcline,
         verbose: context.log.level,
     };
     let outcome = fathom_record::record(&options).map_err(|error| failure(error, doing()))?;

@@ -19,18 +19,26 @@ pub(crate) fn run(args: &Replay, context: &Context) -> Result<u8, Failure> {
     let mut out = context.output()?;
     let filtering = Filtering::new(&args.filters, &args.selection)?;
     let events = filtering::events(data::events(&args.load), &args.filters, &args.selection);
-    show(&trace, &args.text, events, args.libcall.no_libcall, &filtering, context, &mut out)?;
+    let options = Shown { events, no_libcall: args.libcall.no_libcall, srcline: args.source.srcline };
+    show(&trace, &args.text, options, &filtering, context, &mut out)?;
     out.finish().map_err(|error| Failure::new(exit::TROUBLE, "showing the replay", error))?;
     data::show_warnings(&trace, &context.log);
     Ok(exit::SUCCESS)
+}
+
+/// What of a recording is shown, and what with it.
+#[derive(Clone, Copy)]
+pub(crate) struct Shown {
+    pub(crate) events: EventOptions,
+    pub(crate) no_libcall: bool,
+    pub(crate) srcline: bool,
 }
 
 /// Writes the replay; also the second half of live.
 pub(crate) fn show(
     trace: &Directory,
     text: &Text,
-    events: EventOptions,
-    no_libcall: bool,
+    Shown { events, no_libcall, srcline }: Shown,
     filtering: &Filtering,
     context: &Context,
     out: &mut Output,
@@ -42,6 +50,7 @@ pub(crate) fn show(
     let seen = filtering.apply(&watched, &context.log)?;
     let shown = Without { inner: seen.trace(), libcalls: no_libcall, args: text.no_args };
     let mut options = options(text, events, context);
+    options.srcline = srcline;
     let range = filtering.options.range;
     options.range = match (range == TimeRange::default(), range.is_relative()) {
         (true, _) => None,
@@ -81,6 +90,7 @@ fn options(text: &Text, events: EventOptions, context: &Context) -> ReplayOption
         merge: !text.no_merge,
         comment: !text.no_comment,
         libname: text.libname,
+        srcline: false,
         flat: text.flat,
         column_offset: text.column_view.then_some(text.column_offset),
         task_newline: text.task_newline,

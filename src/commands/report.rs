@@ -106,6 +106,7 @@ fn options(args: &Report, context: &Context) -> ReportOptions {
         sort: (!args.sort.is_empty()).then(|| args.sort.join(";")),
         no_libcall: args.libcall.no_libcall,
         task: args.task,
+        srcline: args.source.srcline,
         events: filtering::events(data::events(&args.load), &args.filters, &args.selection),
         output: fathom_view::Output { color: context.color(format == Format::Html), format },
         ..ReportOptions::default()

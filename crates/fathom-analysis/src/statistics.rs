@@ -5,7 +5,7 @@ mod sort;
 use crate::callee::Callee;
 use crate::calls::{End, Frame, Origin, Visitor};
 use crate::walk::{fold_tasks, walk_task};
-use fathom_store::{Error, EventOptions, Function, Task, Tid, Trace};
+use fathom_store::{Error, EventOptions, Function, FunctionId, Task, Tid, Trace};
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
 
@@ -105,6 +105,8 @@ const NOTHING: Sums = Sums { calls: 0, active: 0, total: Times::NONE, own: Times
 pub struct Row {
     /// The name as shown.
     pub name: Arc<str>,
+    /// A function of that name.
+    pub function: Option<FunctionId>,
     /// Symbol size in bytes, 0 when not known.
     pub size: u64,
     /// Number of calls.
@@ -275,7 +277,14 @@ fn rows(trace: &dyn Trace, all: &Adder, keep: impl Fn(&Function) -> bool) -> Vec
                 row.total.merge(&sums.total);
                 row.own.merge(&sums.own);
             }
-            None => rows.push(Row { name, size, calls: sums.calls, total: sums.total, own: sums.own }),
+            None => rows.push(Row {
+                name,
+                function: callee.function(),
+                size,
+                calls: sums.calls,
+                total: sums.total,
+                own: sums.own,
+            }),
         }
     }
     rows

@@ -21,6 +21,8 @@ pub struct ChromeOptions {
     pub libcalls: bool,
     /// False leaves out arguments and return values.
     pub args: bool,
+    /// Also say where each function is declared.
+    pub srcline: bool,
     /// Version line of the program, e.g. `fathom v0.1.0 ( x86_64 )`.
     pub version: String,
     /// When the recording was made, as ctime(3) has it.
@@ -47,6 +49,7 @@ pub fn chrome<W: Write>(trace: &dyn Trace, options: &ChromeOptions, out: &mut W)
     let mut writer = Writer {
         trace,
         libcalls: options.libcalls,
+        srcline: options.srcline,
         outside: options.events.outside,
         names: Vec::new(),
         values: options.args.then(|| Values::for_machines(trace)),
@@ -101,11 +104,14 @@ struct Name {
     /// Escaped.
     text: Rc<[u8]>,
     hidden: bool,
+    /// Where it is declared, escaped; empty if that is not known or not wanted.
+    source: Rc<[u8]>,
 }
 
 struct Writer<'a, 'o, W: Write> {
     trace: &'a dyn Trace,
     libcalls: bool,
+    srcline: bool,
     /// What a task does outside of functions is shown, too.
     outside: bool,
     /// By [`Callee::index`].
@@ -171,7 +177,9 @@ impl<W: Write> Writer<'_, '_, W> {
         // Whether it waits or was made to wait is no difference to the line.
         let shown = if callee == Callee::PREEMPTED { Callee::SCHEDULE } else { callee };
         let text = escape::json_text(&shown.name(self.trace)).into();
-        let name = Name { text, hidden: library && !self.libcalls };
+        let line = callee.function().filter(|_| self.srcline).and_then(|id| self.trace.line_of(id));
+        let source = line.map_or_else(Vec::new, |at| escape::json_text(&format!("{}:{}", at.file, at.line)));
+        let name = Name { text, hidden: library && !self.libcalls, source: source.into() };
         if callee != Callee::UNKNOWN {
             if self.names.len() <= index {
                 self.names.resize(index + 1, None);
@@ -203,12 +211,21 @@ impl<W: Write> Writer<'_, '_, W> {
         out.text(",\"name\":\"");
         out.bytes(&name.text);
         out.text("\"");
-        if let Some(values) = values {
-            out.text(if phase == "B" { ",\"args\":{\"arguments\":\"(" } else { ",\"args\":{\"retval\":\"" });
-            out.bytes(&escape::json_text(values));
-            out.text(if phase == "B" { ")\"}" } else { "\"}" });
+        let mut before = ",\"args\":{";
+        if !name.source.is_empty() {
+            out.text(before);
+            out.text("\"srcline\":\"");
+            out.bytes(&name.source);
+            out.text("\"");
+            before = ",";
         }
-        out.text("}");
+        if let Some(values) = values {
+            out.text(before);
+            out.text(if phase == "B" { "\"arguments\":\"(" } else { "\"retval\":\"" });
+            out.bytes(&escape::json_text(values));
+            out.text(if phase == "B" { ")\"" } else { "\"" });
+        }
+        out.text(if name.source.is_empty() && values.is_none() { "}" } else { "}}" });
     }
 
     fn foot(&mut self, trace: &dyn Trace, options: &ChromeOptions) {

@@ -38,6 +38,7 @@ fn evil() -> MemoryTrace {
 fn chrome_options() -> ChromeOptions {
     ChromeOptions {
         args: true,
+        srcline: false,
         events: EventOptions::default(),
         libcalls: true,
         version: "fathom v0".into(),

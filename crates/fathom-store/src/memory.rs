@@ -20,6 +20,7 @@ use crate::{
     Batch, Error, Event, EventOptions, External, Function, FunctionId, FunctionKind, Info, Kind, Resolver,
     Session, SessionSpan, Task, TaskEvents, Tid, Trace,
 };
+use fathom_symbols::dbgfile::SourceLine;
 use rustc_hash::FxHashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -44,6 +45,7 @@ pub struct MemoryTrace {
     functions: Mutex<Vec<Function>>,
     /// Source files and argument specs, by the name in the symbol table.
     sources: FxHashMap<Arc<str>, Arc<str>>,
+    lines: FxHashMap<Arc<str>, u32>,
     specs: FxHashMap<Arc<str>, Arc<[ArgSpec]>>,
     /// Only the functions that were named by the builder have known addresses.
     known: usize,
@@ -77,6 +79,7 @@ impl MemoryTrace {
             logs: FxHashMap::default(),
             functions: Mutex::new(Vec::new()),
             sources: FxHashMap::default(),
+            lines: FxHashMap::default(),
             specs: FxHashMap::default(),
             known: 0,
             warnings: Vec::new(),
@@ -158,6 +161,12 @@ impl MemoryTrace {
     pub fn source(&mut self, name: &str, file: &str) -> &mut Self {
         self.address_of(name);
         self.sources.insert(name.into(), file.into());
+        self
+    }
+
+    /// Says in which line of its file a function is declared, after [`MemoryTrace::source`].
+    pub fn line(&mut self, name: &str, line: u32) -> &mut Self {
+        self.lines.insert(name.into(), line);
         self
     }
 
@@ -305,6 +314,11 @@ impl Trace for MemoryTrace {
         for function in functions.iter().take(self.known) {
             visit(function, self.sources.get(&function.raw_name).map(|source| &**source));
         }
+    }
+
+    fn line_of(&self, id: FunctionId) -> Option<SourceLine> {
+        let name = self.function(id).raw_name;
+        Some(SourceLine { line: *self.lines.get(&name)?, file: self.sources.get(&name)?.to_string() })
     }
 
     fn source_of(&self, id: FunctionId) -> Option<Arc<str>> {

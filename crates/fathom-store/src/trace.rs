@@ -2,6 +2,7 @@
 
 use crate::args::ArgSpec;
 use crate::{Batch, Error, Event, Info, Kind, event_id};
+use fathom_symbols::dbgfile::SourceLine;
 use std::sync::Arc;
 
 /// The kernel's thread id. A **task** is a thread.
@@ -181,6 +182,12 @@ pub trait Trace: Sync {
     fn all_functions(&self, sources: bool, visit: &mut dyn FnMut(&Function, Option<&str>)) {
         let _ = (sources, visit);
     }
+    /// Where a function is declared, as far as the trace or the module it was recorded from says. The file is relative to
+    /// the directory it was compiled in.
+    fn line_of(&self, id: FunctionId) -> Option<SourceLine> {
+        let _ = id;
+        None
+    }
     /// The source file of a function, relative to the directory it was compiled in, if the trace says.
     fn source_of(&self, id: FunctionId) -> Option<Arc<str>> {
         let _ = id;
@@ -253,6 +260,9 @@ impl<L: Layer> Trace for L {
     }
     fn all_functions(&self, sources: bool, visit: &mut dyn FnMut(&Function, Option<&str>)) {
         self.inner().all_functions(sources, visit);
+    }
+    fn line_of(&self, id: FunctionId) -> Option<SourceLine> {
+        self.inner().line_of(id)
     }
     fn source_of(&self, id: FunctionId) -> Option<Arc<str>> {
         self.inner().source_of(id)

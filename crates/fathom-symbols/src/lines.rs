@@ -7,7 +7,6 @@ mod sections;
 
 use std::cell::{OnceCell, RefCell};
 use std::path::PathBuf;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use addr2line::Context;
@@ -57,15 +56,15 @@ pub struct SourceMap {
     context: Context<Reader>,
     /// What the paths are relative to.
     base: String,
-    functions: RefCell<FxHashMap<usize, Rc<UnitFunctions>>>,
+    functions: RefCell<FxHashMap<usize, Arc<UnitFunctions>>>,
     /// Units that were looked into, by offset and whether they are in the shared file.
-    others: RefCell<FxHashMap<(usize, bool), Rc<Unit>>>,
+    others: RefCell<FxHashMap<(usize, bool), Arc<Unit>>>,
     /// Where the units begin.
     offsets: Vec<usize>,
     shared_offsets: Vec<usize>,
     /// Type units by signature, and those that were looked into.
     type_units: OnceCell<FxHashMap<u64, TypeUnit>>,
-    read_type_units: RefCell<FxHashMap<u64, Rc<Unit>>>,
+    read_type_units: RefCell<FxHashMap<u64, Arc<Unit>>>,
 }
 
 /// Header of a type unit, and where the type is in it.
@@ -88,7 +87,7 @@ struct UnitFunction {
 #[derive(Clone, Debug)]
 pub struct Entry {
     /// The unit it is in.
-    pub unit: Rc<Unit>,
+    pub unit: Arc<Unit>,
     /// Where in it.
     pub offset: UnitOffset,
     /// Whether the unit is in the file that several share entries in (dwz).
@@ -193,10 +192,10 @@ impl SourceMap {
         let (header, offset) = units.get(&signature.0)?;
         let mut read = self.read_type_units.borrow_mut();
         let unit = match read.get(&signature.0) {
-            Some(unit) => Rc::clone(unit),
+            Some(unit) => Arc::clone(unit),
             None => {
-                let unit = Rc::new(self.dwarf.unit(header.clone()).ok()?);
-                read.insert(signature.0, Rc::clone(&unit));
+                let unit = Arc::new(self.dwarf.unit(header.clone()).ok()?);
+                read.insert(signature.0, Arc::clone(&unit));
                 unit
             }
         };
@@ -214,17 +213,17 @@ impl SourceMap {
         self.link_base.checked_add(rel_addr).filter(|&addr| addr < u64::MAX)
     }
 
-    fn unit_functions(&self, unit: UnitRef<'_, Reader>) -> Rc<UnitFunctions> {
+    fn unit_functions(&self, unit: UnitRef<'_, Reader>) -> Arc<UnitFunctions> {
         let key = unit.header.offset().0;
         if let Some(known) = self.functions.borrow().get(&key) {
-            return Rc::clone(known);
+            return Arc::clone(known);
         }
         let mut found = UnitFunctions::default();
         // Damage ends the list early; what was found before is of use all the same.
         let _ = self.collect_functions(unit, &mut found);
         found.ranges.sort_unstable();
-        let found = Rc::new(found);
-        self.functions.borrow_mut().insert(key, Rc::clone(&found));
+        let found = Arc::new(found);
+        self.functions.borrow_mut().insert(key, Arc::clone(&found));
         found
     }
 
@@ -305,13 +304,13 @@ impl SourceMap {
     }
 
     /// The unit at an offset.
-    fn unit(&self, start: DebugInfoOffset, shared: bool) -> Option<Rc<Unit>> {
+    fn unit(&self, start: DebugInfoOffset, shared: bool) -> Option<Arc<Unit>> {
         if let Some(unit) = self.others.borrow().get(&(start.0, shared)) {
-            return Some(Rc::clone(unit));
+            return Some(Arc::clone(unit));
         }
         let dwarf = if shared { self.dwarf.sup()? } else { &*self.dwarf };
-        let unit = Rc::new(dwarf.unit(dwarf.unit_header(start).ok()?).ok()?);
-        self.others.borrow_mut().insert((start.0, shared), Rc::clone(&unit));
+        let unit = Arc::new(dwarf.unit(dwarf.unit_header(start).ok()?).ok()?);
+        self.others.borrow_mut().insert((start.0, shared), Arc::clone(&unit));
         Some(unit)
     }
 

@@ -6,6 +6,7 @@ use crate::color::{HTML_HEAD, HTML_TAIL, Paint};
 use crate::error::Error;
 use crate::fields::{Field, header, select};
 use crate::options::{Format, GraphOptions};
+use crate::source;
 use crate::units::{blanks, hex_in, number, time};
 use fathom_analysis::graph::{Backtrace, Graph, Node, NodeId, Tree, graphs_if};
 use fathom_store::{Function, FunctionKind, Session, Trace};
@@ -60,7 +61,8 @@ pub fn graph(trace: &dyn Trace, options: &GraphOptions, out: &mut dyn Write) -> 
     if html {
         text.extend_from_slice(HTML_HEAD.as_bytes());
     }
-    let mut printer = Printer { out: text, to: out, fields, paint: Paint::of(options.output) };
+    let paint = Paint::of(options.output);
+    let mut printer = Printer { trace, out: text, to: out, fields, paint, srcline: options.srcline };
     let mut any = options.function.is_none();
     for graph in &found {
         let Some(session) = trace.sessions().get(graph.session) else { continue };
@@ -81,10 +83,12 @@ pub fn graph(trace: &dyn Trace, options: &GraphOptions, out: &mut dyn Write) -> 
 }
 
 struct Printer<'a> {
+    trace: &'a dyn Trace,
     out: Vec<u8>,
     to: &'a mut dyn Write,
     fields: Vec<&'static Field<Column>>,
     paint: Paint,
+    srcline: bool,
 }
 
 impl Printer<'_> {
@@ -109,7 +113,8 @@ impl Printer<'_> {
             self.backtraces(backtraces);
         }
         self.out.extend_from_slice(b"========== FUNCTION CALL GRAPH ==========\n");
-        header(&mut self.out, &self.fields, 2, "FUNCTION");
+        let title = source::title("FUNCTION", "SOURCE", self.srcline, self.paint);
+        header(&mut self.out, &self.fields, 2, &title);
         self.tree(tree, backtraces.is_none())?;
         self.out.push(b'\n');
         Ok(())
@@ -149,6 +154,9 @@ impl Printer<'_> {
             number(&mut self.out, node.calls);
             self.out.extend_from_slice(b") ");
             self.out.extend_from_slice(node.name.as_bytes());
+            // The peer shows none for the root, whether it is a function or the program.
+            let wanted = self.srcline && item.id != 0;
+            source::behind_name(self.trace, node.function, wanted, self.paint, &mut self.out);
             self.out.push(b'\n');
             if !item.last {
                 // The line between this node's subtree and its next sibling comes after all below it.

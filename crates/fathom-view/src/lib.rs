@@ -17,6 +17,7 @@ pub mod layout;
 mod options;
 mod replay;
 mod report;
+mod source;
 mod units;
 mod values;
 

@@ -43,6 +43,8 @@ pub struct ReplayOptions {
     pub comment: bool,
     /// `--libname`: the library's name after that of a library call.
     pub libname: bool,
+    /// `--srcline`: where each function is declared, behind its call.
+    pub srcline: bool,
     /// `--flat`: one line for each record, for debugging.
     pub flat: bool,
     /// `--column-view`: how many levels of indentation are put between tasks, none when it is off.
@@ -66,6 +68,7 @@ impl Default for ReplayOptions {
             merge: true,
             comment: true,
             libname: false,
+            srcline: false,
             flat: false,
             column_offset: None,
             task_newline: false,
@@ -100,6 +103,8 @@ pub struct ReportOptions {
     pub sort: Option<String>,
     /// `--no-libcall`: no lines for library functions. Their time stays out of their callers' own.
     pub no_libcall: bool,
+    /// `--srcline`: where each function is declared, behind its name.
+    pub srcline: bool,
     /// `--task`: a line for each task instead of each function. Ignored by [`crate::report_diff()`].
     pub task: bool,
     /// Which events count.
@@ -132,6 +137,8 @@ pub struct GraphOptions {
     pub fields: Option<String>,
     /// `--no-libcall`: no lines for library functions. Their time stays out of their callers' own.
     pub no_libcall: bool,
+    /// `--srcline`: where each function is declared, behind its name.
+    pub srcline: bool,
     /// `--task`: tasks and who made them instead of functions.
     pub task: bool,
     /// Which events count.

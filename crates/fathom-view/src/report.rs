@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::fields::{Field, select};
 use crate::layout::LAYOUT;
 use crate::options::{Averages, Format, ReportOptions};
+use crate::source;
 use crate::units::{number_in, right, time};
 use columns::{FIELDS, csv_value, put_value, shown_by_default};
 use fathom_analysis::statistics::{self, Key, Row, TaskKey, TaskRow, parse_keys, sort_rows, sort_tasks};
@@ -81,14 +82,17 @@ fn function_table(trace: &dyn Trace, options: &ReportOptions, out: &mut Vec<u8>)
                 out.push(b',');
             }
             out.extend_from_slice(row.name.as_bytes());
+            source::behind_name(trace, row.function, options.srcline, Paint::Plain, out);
             out.push(b'\n');
         }
         return Ok(());
     }
     let paint = Paint::of(options.output);
-    table_header(out, &fields, 2, "Function");
+    table_header(out, &fields, 2, &source::title("Function", "Source", options.srcline, paint));
     for row in &rows {
         function_line(out, &fields, row, paint);
+        source::behind_name(trace, row.function, options.srcline, paint, out);
+        out.push(b'\n');
     }
     Ok(())
 }
@@ -100,7 +104,6 @@ fn function_line(out: &mut Vec<u8>, fields: &[&Field<Key>], row: &Row, paint: Pa
     }
     out.extend_from_slice(b"  ");
     out.extend_from_slice(row.name.as_bytes());
-    out.push(b'\n');
 }
 
 /// The names of the columns and the double line below them; nothing without columns.

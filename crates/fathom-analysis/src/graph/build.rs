@@ -327,7 +327,7 @@ fn merge(trace: &dyn Trace, builders: &[Builder], keep: impl Fn(&Function) -> bo
                     let place = *places
                         .entry((session, to, name))
                         .or_insert_with_key(|(_, parent, name)| tree.add(*parent, name.clone()));
-                    graph.tree.count(place, raw.addr, raw.counts);
+                    graph.tree.count(place, raw.addr, raw.callee.function(), raw.counts);
                     todo.push((at, place));
                     at = raw.next;
                 }

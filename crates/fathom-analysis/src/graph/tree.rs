@@ -1,5 +1,6 @@
 //! The finished tree.
 
+use fathom_store::FunctionId;
 use std::sync::Arc;
 
 /// A node's place in its [`Tree`].
@@ -12,6 +13,8 @@ pub struct Node {
     pub name: Arc<str>,
     /// Code address as recorded of the first call; 0 when there was none.
     pub addr: u64,
+    /// The function of the first call, if it is one.
+    pub function: Option<FunctionId>,
     /// Number of calls. 0 for a caller that is only known from a forked child.
     pub calls: u64,
     /// Sum of the durations, ns.
@@ -50,6 +53,7 @@ impl Tree {
         let root = Node {
             name,
             addr: 0,
+            function: None,
             calls: 0,
             total: 0,
             own: 0,
@@ -67,6 +71,7 @@ impl Tree {
         self.nodes.push(Node {
             name,
             addr: 0,
+            function: None,
             calls: 0,
             total: 0,
             own: 0,
@@ -81,10 +86,10 @@ impl Tree {
     }
 
     /// Adds what another node has to node `id`, except for its children.
-    pub(crate) fn count(&mut self, id: NodeId, addr: u64, counts: Counts) {
+    pub(crate) fn count(&mut self, id: NodeId, addr: u64, function: Option<FunctionId>, counts: Counts) {
         let Some(node) = self.nodes.get_mut(id) else { return };
         if counts.first < node.first {
-            (node.addr, node.first) = (addr, counts.first);
+            (node.addr, node.function, node.first) = (addr, function, counts.first);
         }
         node.calls += counts.calls;
         node.total = node.total.wrapping_add(counts.total);
@@ -116,7 +121,7 @@ impl Tree {
                 }
                 None => continue,
             };
-            tree.count(place, node.addr, Counts::of(node));
+            tree.count(place, node.addr, node.function, Counts::of(node));
             if let Some(slot) = places.get_mut(id) {
                 *slot = Some(place);
             }

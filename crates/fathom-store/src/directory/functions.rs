@@ -6,6 +6,7 @@ use super::dat::{Measure, MeasurePayload};
 use super::modules::ModuleIndex;
 use crate::args::{self, ArgSpec, Length, Subject};
 use crate::{Function, FunctionId, FunctionKind, Kind, Resolver, SessionSpan, Trace};
+use fathom_symbols::dbgfile::SourceLine;
 use fathom_symbols::{Symbol, SymbolKind, demangle};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -280,6 +281,20 @@ impl Directory {
                 }
             }
         }
+    }
+
+    /// Where a function is declared: as the trace says, or if that says nothing of the module, as the module does.
+    pub(crate) fn declaration_of(&self, id: FunctionId) -> Option<SourceLine> {
+        let Known { function, symbol: Some((module, addr)) } = self.functions.get(id)? else { return None };
+        if function.kind != FunctionKind::User {
+            return None;
+        }
+        let module = self.modules.get(module)?;
+        let debug = module.debug(&self.places, &self.warnings);
+        if debug.functions.is_empty() {
+            return module.line(addr);
+        }
+        debug.functions.iter().find(|function| function.addr == addr)?.line.clone()
     }
 
     /// The source file of a function.

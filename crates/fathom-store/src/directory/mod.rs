@@ -20,6 +20,7 @@ use crate::{
 };
 use address::{AddressSpace, Opened};
 use dat::Warn;
+use fathom_symbols::dbgfile::SourceLine;
 use fathom_symbols::symfile::ModuleId;
 use fathom_symbols::{SymbolTable, demangle};
 use functions::{Functions, TaskResolver};
@@ -247,6 +248,10 @@ impl Trace for Directory {
 
     fn all_functions(&self, sources: bool, visit: &mut dyn FnMut(&Function, Option<&str>)) {
         self.every_function(sources, visit);
+    }
+
+    fn line_of(&self, id: FunctionId) -> Option<SourceLine> {
+        self.declaration_of(id)
     }
 
     fn source_of(&self, id: FunctionId) -> Option<Arc<str>> {

@@ -1,12 +1,13 @@
 //! The modules of a trace and their symbols, loaded when first needed.
 
 use super::dat::Warn;
-use fathom_symbols::dbgfile::DbgFile;
+use fathom_symbols::dbgfile::{DbgFile, SourceLine};
+use fathom_symbols::lines::SourceMap;
 use fathom_symbols::symfile::{self, ModuleId, SymFile};
 use fathom_symbols::{Image, SymbolTable};
 use rustc_hash::FxHashMap;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// Index of a module.
 pub(crate) type ModuleIndex = u32;
@@ -26,6 +27,8 @@ pub(crate) struct Module {
     pub(crate) id: ModuleId,
     symbols: OnceLock<SymbolTable>,
     debug: OnceLock<DbgFile>,
+    /// Source lines of the module itself, if it is still the one that was recorded.
+    lines: OnceLock<Option<Mutex<SourceMap>>>,
 }
 
 /// All modules; the same file in several sessions is one.
@@ -41,7 +44,12 @@ impl Modules {
         let key = (id.path.clone(), id.build_id.clone());
         let index = *self.by_id.entry(key).or_insert(next);
         if index == next {
-            self.list.push(Module { id, symbols: OnceLock::new(), debug: OnceLock::new() });
+            self.list.push(Module {
+                id,
+                symbols: OnceLock::new(),
+                debug: OnceLock::new(),
+                lines: OnceLock::new(),
+            });
         }
         index
     }
@@ -126,6 +134,16 @@ impl Module {
             return SymbolTable::default();
         }
         image.symbols()
+    }
+
+    /// Where the module's debug information says that the function at a relative address is declared.
+    pub(crate) fn line(&self, addr: u64) -> Option<SourceLine> {
+        let lines = self.lines.get_or_init(|| {
+            let image = Image::open(Path::new(&self.id.path)).ok()?;
+            let same = self.id.build_id.as_ref().is_none_or(|id| image.build_id().as_ref() == Some(id));
+            if same { SourceMap::open(&image).ok().map(Mutex::new) } else { None }
+        });
+        lines.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner).function(addr)
     }
 
     /// What the trace keeps of the module's debug information.

@@ -8,6 +8,7 @@ use crate::color::{Color, Paint};
 use crate::error::Error;
 use crate::fields::{Field, header, select};
 use crate::options::{RangeField, ReplayOptions};
+use crate::source;
 use crate::units::{blanks, hex_in, number, time, timestamp};
 use crate::values::Values;
 use fathom_analysis::{Callee, Role};
@@ -73,6 +74,7 @@ pub(super) struct Lines<'t> {
     columns: usize,
     task_newline: bool,
     names: Names<'t>,
+    srcline: bool,
     /// The task of the line before.
     previous: Option<usize>,
     /// Time of the first event of the trace, shown or not.
@@ -121,7 +123,8 @@ impl<'t> Lines<'t> {
             column_offset: options.column_offset,
             columns: 0,
             task_newline: options.task_newline,
-            names: Names::new(trace, options.libname, colors, Paint::of(options.output)),
+            names: Names::new(trace, options, colors),
+            srcline: options.srcline,
             previous: None,
             begin: 0,
             count: 0,
@@ -135,7 +138,10 @@ impl<'t> Lines<'t> {
     pub(super) fn header(&mut self) {
         match self.flat {
             true => self.out.push(b'\n'),
-            false => header(&mut self.out, &self.fields, 1, "FUNCTION"),
+            false => {
+                let title = source::title("FUNCTION", "SOURCE", self.srcline, self.paint);
+                header(&mut self.out, &self.fields, 1, &title);
+            }
         }
     }
 
@@ -198,7 +204,8 @@ impl<'t> Lines<'t> {
         let callee = task.top_callee();
         self.begin_line(task, Cells::of(event, 0, callee), depth);
         self.call(callee);
-        self.out.extend_from_slice(b" {\n");
+        self.out.extend_from_slice(b" {");
+        self.end_call(callee);
     }
 
     pub(super) fn leaf(
@@ -212,7 +219,19 @@ impl<'t> Lines<'t> {
         self.begin_line(task, Cells::of(event, exit.time.abs_diff(event.time), callee), depth);
         self.call(callee);
         self.return_value(task, exit, callee);
-        self.out.extend_from_slice(b";\n");
+        self.out.extend_from_slice(b";");
+        self.end_call(callee);
+    }
+
+    /// Where the function is declared, and the end of the line.
+    #[inline]
+    fn end_call(&mut self, callee: Callee) {
+        if self.srcline
+            && let Some(source) = &self.names.get(callee).source
+        {
+            self.out.extend_from_slice(source);
+        }
+        self.out.push(b'\n');
     }
 
     pub(super) fn exit(&mut self, task: &mut TaskReplay, event: &Event, shown: &Shown) {

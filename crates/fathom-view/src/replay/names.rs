@@ -1,7 +1,9 @@
 //! Names of functions as lines have them, made once for each function.
 
 use super::Colors;
-use crate::color::Paint;
+use crate::color::{Color, Paint};
+use crate::options::ReplayOptions;
+use crate::source;
 use fathom_analysis::Callee;
 use fathom_store::{FunctionKind, Trace};
 
@@ -15,12 +17,15 @@ pub(crate) struct Name {
     pub(crate) brackets: &'static [u8],
     /// The module column, 16 wide.
     pub(crate) module: Box<[u8]>,
+    /// ` /* file:line */`, with colours, if that is known and wanted.
+    pub(crate) source: Option<Box<[u8]>>,
 }
 
 /// The texts of all functions met so far.
 pub(crate) struct Names<'t> {
     trace: &'t dyn Trace,
     libname: bool,
+    srcline: bool,
     colors: Colors<'t>,
     paint: Paint,
     names: Vec<Option<Name>>,
@@ -28,14 +33,17 @@ pub(crate) struct Names<'t> {
 }
 
 impl<'t> Names<'t> {
-    pub(crate) fn new(trace: &'t dyn Trace, libname: bool, colors: Colors<'t>, paint: Paint) -> Self {
+    pub(crate) fn new(trace: &'t dyn Trace, options: &ReplayOptions, colors: Colors<'t>) -> Self {
         let unknown = Name {
             shown: b"<0>"[..].into(),
             colored: None,
             brackets: b"()",
             module: module_text("[unknown]"),
+            source: None,
         };
-        Names { trace, libname, colors, paint, names: Vec::new(), unknown }
+        let ReplayOptions { libname, comment, srcline, .. } = *options;
+        let paint = Paint::of(options.output);
+        Names { trace, libname, srcline: srcline && comment, colors, paint, names: Vec::new(), unknown }
     }
 
     #[inline]
@@ -68,8 +76,15 @@ impl<'t> Names<'t> {
             text.extend_from_slice(self.paint.off().as_bytes());
             text.into()
         });
+        let place = if self.srcline { source::place(self.trace, Some(id)) } else { None };
+        let source = place.map(|place| {
+            let mut text = Vec::new();
+            self.paint.put(&mut text, Color::Gray, &format!(" /* {place} */"));
+            text.into()
+        });
         let name = Name {
             shown: shown.into(),
+            source,
             colored,
             brackets: if has_brackets { b"" } else { b"()" },
             module: module_text(base_name(&function.module)),

@@ -6,6 +6,7 @@ use crate::color::{Color, HTML_HEAD, HTML_TAIL, Paint};
 use crate::error::Error;
 use crate::fields::{Field, select};
 use crate::options::{DiffOptions, Format, ReportOptions};
+use crate::source;
 use crate::units::{blanks, number_in, right, signed_time, time, tinted};
 use fathom_analysis::diff::{Column, Pair, difference, pairs, percentage, sort_pairs};
 use fathom_analysis::statistics::{self, Key};
@@ -75,7 +76,7 @@ pub fn report_diff(
     }
     preamble(&mut text, base, new, names);
     let headers: Vec<(String, Key)> = fields.iter().map(|f| (heading(f, policy), f.kind)).collect();
-    header(&mut text, &headers);
+    header(&mut text, &headers, &source::title("Function", "Source", options.srcline, paint));
     for pair in &pairs {
         for field in &fields {
             text.extend_from_slice(b"   ");
@@ -86,6 +87,12 @@ pub fn report_diff(
         }
         text.extend_from_slice(b"   ");
         text.extend_from_slice(pair.name.as_bytes());
+        let (trace, row) = match &pair.new {
+            Some(row) => (new, Some(row)),
+            None => (base, pair.base.as_ref()),
+        };
+        let function = row.and_then(|row| row.function);
+        source::behind_name(trace, function, options.srcline, paint, &mut text);
         text.push(b'\n');
     }
     if options.output.format == Format::Html {
@@ -121,7 +128,7 @@ fn heading(field: &Field<Key>, policy: Policy) -> String {
     format!("{:>width$}", format!("{name} (diff)"))
 }
 
-fn header(out: &mut Vec<u8>, headers: &[(String, Key)]) {
+fn header(out: &mut Vec<u8>, headers: &[(String, Key)], title: &str) {
     if headers.is_empty() {
         return;
     }
@@ -129,7 +136,7 @@ fn header(out: &mut Vec<u8>, headers: &[(String, Key)]) {
         out.extend_from_slice(b"   ");
         out.extend_from_slice(name.as_bytes());
     }
-    out.extend_from_slice(b"   Function\n");
+    out.extend_from_slice(format!("   {title}\n").as_bytes());
     for width in headers.iter().map(|(name, _)| name.len()).chain([20]) {
         out.extend_from_slice(b"   ");
         out.resize(out.len() + width, b'=');
