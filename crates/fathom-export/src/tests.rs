@@ -248,3 +248,29 @@ fn calls_without_exit_and_exits_without_entry_do_not_mislead() {
     // The stray exit is there as recorded: nothing is open that it could end by mistake.
     assert_eq!(text.matches("\"ph\":\"E\"").count(), 5);
 }
+
+#[test]
+fn chrome_has_values_and_source_lines() {
+    let mut trace = MemoryTrace::new();
+    trace.specs("f", "arg1/s,arg2/d32,retval/i32").source("f", "a\"b.c").line("f", 7);
+    let mut payload = vec![6, 0];
+    payload.extend(b"a\"\\\n\t\x01\x05\x00\x00\x00\0\0\0\0");
+    trace.enter(1, 1_000, "main");
+    trace.enter_with(1, 2_000, "f", &payload).leave_with(1, 3_000, &[255, 255, 255, 255, 0, 0, 0, 0]);
+    // What main returns was not recorded, and the record of its end must not be given the value of another call.
+    trace.leave(1, 4_000);
+    let args = |options: &ChromeOptions| {
+        let (text, _) = written(|out| chrome(&trace, options, out));
+        let value: serde_json::Value =
+            serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+        let lines = value["traceEvents"].as_array().unwrap().iter().filter(|line| line["ph"] != "M");
+        lines.map(|line| line["args"].clone()).collect::<Vec<_>>()
+    };
+    let null = serde_json::Value::Null;
+    let values = args(&chrome_options());
+    let entry = serde_json::json!({ "arguments": r#"("a"\\n\t\x01", 5)"# });
+    assert_eq!(values, [null.clone(), entry, serde_json::json!({ "retval": "-1" }), null.clone()]);
+    let lines = args(&ChromeOptions { args: false, srcline: true, ..chrome_options() });
+    let line = serde_json::json!({ "srcline": "a\"b.c:7" });
+    assert_eq!(lines, [null.clone(), line.clone(), line, null]);
+}

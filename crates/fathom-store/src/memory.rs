@@ -52,6 +52,8 @@ pub struct MemoryTrace {
     warnings: Vec<String>,
     /// Messages from outside.
     pub external: Vec<External>,
+    /// Descriptions of types that argument specs name.
+    pub types: Vec<String>,
     batch_size: usize,
 }
 
@@ -84,6 +86,7 @@ impl MemoryTrace {
             known: 0,
             warnings: Vec::new(),
             external: Vec::new(),
+            types: Vec::new(),
             batch_size: BATCH,
         }
     }
@@ -314,6 +317,10 @@ impl Trace for MemoryTrace {
         for function in functions.iter().take(self.known) {
             visit(function, self.sources.get(&function.raw_name).map(|source| &**source));
         }
+    }
+
+    fn type_definitions(&self) -> Vec<String> {
+        self.types.clone()
     }
 
     fn line_of(&self, id: FunctionId) -> Option<SourceLine> {
