@@ -82,6 +82,10 @@ impl Debug {
     pub(crate) fn strip(&self, mut node: Node) -> Option<Node> {
         for _ in 0..HOPS {
             match node.die.tag() {
+                // What stands for a type that has a unit of its own.
+                _ if node.die.has_attr(gimli::DW_AT_signature) => {
+                    node = self.follow(&node, gimli::DW_AT_signature)?;
+                }
                 gimli::DW_TAG_typedef
                 | gimli::DW_TAG_const_type
                 | gimli::DW_TAG_volatile_type
