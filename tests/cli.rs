@@ -138,7 +138,7 @@ fn mistakes_are_explained() {
         "replay --colum-view",
         "--colum-view replay",
         "record --filter main ./a",
-        "record --srcline ./a",
+        "record --nop ./a",
         "replay -T f@dpeth=1",
         "replay -F *fib",
         "replay -t 1.2345us",
@@ -237,10 +237,10 @@ fn default_options_of_the_recording_apply() {
     let with = shown(dir.path(), "replay -t 1us");
     fs::write(dir.path().join("fathom.data/default.opts"), "-t 1us\n").unwrap();
     assert_eq!(shown(dir.path(), "replay"), with);
-    fs::write(dir.path().join("fathom.data/default.opts"), "--srcline\n").unwrap();
+    fs::write(dir.path().join("fathom.data/default.opts"), "--nop\n").unwrap();
     let output = run(dir.path(), "replay");
     assert_eq!(output.status.code(), Some(0));
-    assert!(text(&output.stderr).contains("--srcline of default.opts is not there yet"));
+    assert!(text(&output.stderr).contains("--nop of default.opts is not there yet"));
 }
 
 /// What each option leaves of the recording. Compared with uftrace 0.13, which shows the same of the tasks that it doesn't
@@ -389,7 +389,7 @@ fn generated_texts_list_what_works_and_nothing_else() {
     assert_eq!(files, [&pages[..], &others[..]].concat());
     assert!(all.contains("\\-\\-column\\-view") && all.contains("--column-view"));
     all.push_str(&shown(dir.path(), "--help"));
-    for later in ["srcline", "tui", "recv", "script", "kernel", "generate"] {
+    for later in ["tui", "recv", "script", "kernel", "generate"] {
         assert!(!all.contains(&format!("-{later}")) && !all.contains(&format!("\\-{later}")), "{later}");
         assert!(!all.contains(&format!("\n  {later} ")), "{later}");
     }

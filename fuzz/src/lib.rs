@@ -10,8 +10,10 @@ use fathom_store::{Batch, Class, Endian, EventOptions, Info, Kind, TaskMessage, 
 use fathom_symbols::dbgfile::DbgFile;
 use fathom_symbols::demangle::{Style, demangle};
 use fathom_symbols::lines::SourceMap;
-use fathom_symbols::symfile::SymFile;
+use fathom_symbols::symfile::{ModuleId, SymFile};
 use fathom_symbols::{Image, maps};
+use fathom_types::debug_info::debug_file;
+use fathom_types::{Layout, Prototypes};
 use std::path::Path;
 
 /// A fuzz target: its name, which is that of its corpus, and what it does.
@@ -27,8 +29,10 @@ pub const TARGETS: &[Target] = &[
     ("elf_image", elf_image),
     ("filter_spec", filter_spec),
     ("info_file", info_file),
+    ("layout", layout),
     ("map_file", map_file),
     ("perf_file", perf_file),
+    ("prototypes", prototypes),
     ("sdt_args", sdt_args),
     ("sym_file", sym_file),
     ("task_file", task_file),
@@ -117,6 +121,16 @@ pub fn info_file(data: &[u8]) {
     let _ = Info::parse(data, Path::new("info"));
 }
 
+/// Descriptions of types, and values shown by them. What is understood must survive being written.
+pub fn layout(data: &[u8]) {
+    let Some(layout) = Layout::parse(&String::from_utf8_lossy(data)) else { return };
+    assert_eq!(Layout::parse(&layout.text()).as_ref(), Some(&layout));
+    for bytes in [&data[..data.len() / 2], &[0; 64], &[0xff; 8]] {
+        let text = layout.show(bytes, &mut |_| "&f".to_owned());
+        assert!(text.len() < 1 << 16);
+    }
+}
+
 /// Map files and the kernel's own.
 pub fn map_file(data: &[u8]) {
     for mapping in maps::parse(data) {
@@ -131,6 +145,25 @@ pub fn perf_file(data: &[u8]) {
         while let Ok(Some(event)) = reader.next_event(Path::new("perf-cpu0.dat")) {
             let _ = format!("{event:?}");
         }
+    }
+}
+
+/// Prototypes from debug information, and the `.dbg` file made of them, which must be read again as it was.
+pub fn prototypes(data: &[u8]) {
+    let Ok(image) = Image::parse(data.to_vec()) else { return };
+    let Ok(prototypes) = Prototypes::open(&image) else { return };
+    let file = debug_file(ModuleId::default(), &image.symbols(), Some(&prototypes));
+    let mut text = Vec::new();
+    let _ = file.write(&mut text);
+    let again = DbgFile::parse(&text);
+    assert_eq!(again.functions.len(), file.functions.len());
+    for function in &again.functions {
+        for specs in [function.best_args(), function.best_retval()].into_iter().flatten() {
+            assert!(parse_items(specs.trim_start_matches('@'), Class::Bits64).is_ok(), "{specs:?}");
+        }
+    }
+    for address in 0..64 {
+        let _ = prototypes.function(0x1000 + 16 * address, "_RNv1a");
     }
 }
 
