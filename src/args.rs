@@ -3,6 +3,7 @@
 //! What is typed is first put in order by [`words`] (command word anywhere before the program, abbreviated
 //! long options, options of other commands); clap then parses the result.
 
+pub(crate) mod agent;
 pub(crate) mod events;
 pub(crate) mod filters;
 pub(crate) mod later;
@@ -220,6 +221,8 @@ pub(crate) struct Recording {
     pub(crate) libmcount_path: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) list_event: ListEvent,
+    #[command(flatten)]
+    pub(crate) agent: agent::Agent,
 }
 
 /// The program to run.
@@ -339,6 +342,8 @@ pub(crate) struct Live {
     /// Show a report before the calls
     #[arg(long)]
     pub(crate) report: bool,
+    #[command(flatten)]
+    pub(crate) client: agent::Client,
     #[command(flatten)]
     pub(crate) recording: Recording,
     #[command(flatten)]

@@ -1,5 +1,6 @@
 //! The commands, a module each, and what they share.
 
+pub(crate) mod agent;
 pub(crate) mod dump;
 pub(crate) mod generate;
 pub(crate) mod graph;

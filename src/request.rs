@@ -7,7 +7,7 @@ use clap::{CommandFactory, Parser};
 use std::ffi::OsString;
 
 /// Options of record and live with which they run no program.
-const WITHOUT_PROGRAM: [&str; 1] = ["list-event"];
+const WITHOUT_PROGRAM: [&str; 2] = ["list-event", "pid"];
 
 const DOING: &str = "reading the command line";
 

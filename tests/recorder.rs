@@ -376,3 +376,43 @@ fn probes_of_a_program_are_listed() {
     }
     assert!(!dir.path().join("fathom.data").exists(), "nothing is recorded");
 }
+
+/// What `fathom -p PID` says on stderr, and whether it succeeded.
+fn ask_agent(pid: i32, options: &[&str]) -> (bool, String) {
+    let out = Command::new(FATHOM).args(["-p", &pid.to_string()]).args(options).output().unwrap();
+    (out.status.success(), String::from_utf8(out.stderr).unwrap())
+}
+
+#[test]
+fn a_recording_is_changed_while_the_program_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    build(dir.path());
+    let recorder = Command::new(FATHOM)
+        .args(["record", "-g", "-d", "trace", "./steady", "400"])
+        .current_dir(dir.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let program = child_of(recorder.id());
+    let socket = PathBuf::from(format!("/tmp/uftrace/{program}.socket"));
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !socket.exists() {
+        assert!(Instant::now() < deadline, "no socket");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    std::thread::sleep(Duration::from_millis(200));
+    let (done, said) = ask_agent(program, &["-T", "work@dpeth=1"]);
+    assert!(!done && said.contains("did you mean 'depth='?"), "{said}");
+    let (done, said) = ask_agent(program, &["-H", "work"]);
+    assert!(!done && said.contains("--hide cannot be changed"), "{said}");
+    assert_eq!(ask_agent(program, &["-N", "work", "-D", "10"]), (true, String::new()));
+    let out = recorder.wait_with_output().unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    assert_eq!(out.stdout, b"239400\n", "3 * (0 + ... + 399)");
+    let (work, sleep) = (calls(dir.path(), "work"), calls(dir.path(), "usleep"));
+    assert!((5..395).contains(&work) && sleep == 400, "{work} calls of work, {sleep} of usleep");
+    assert!(!socket.exists());
+    let (done, said) = ask_agent(program, &["--trace=off"]);
+    assert!(!done && said.contains("cannot connect to socket"), "{said}");
+}

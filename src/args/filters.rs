@@ -3,6 +3,7 @@
 use super::{Match, values};
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, Args, FromArgMatches, ValueEnum};
+use fathom_agent::AgentChange;
 use fathom_analysis::filter::{FilterOptions, TimeRange};
 use fathom_filter::{Action, Rules, SpecError, SpecKind, Specs};
 
@@ -61,6 +62,9 @@ pub(crate) struct Filters {
     typed: Typed,
     /// The specs in the order of the command line, with their options.
     given: Vec<(SpecKind, String)>,
+    /// Options with a default that were given all the same.
+    trace_given: bool,
+    pattern_given: bool,
 }
 
 /// The options that give specs.
@@ -85,7 +89,13 @@ impl FromArgMatches for Filters {
         }
         // -F and -N are one list, in which the order counts.
         given.sort_by_key(|(place, ..)| *place);
-        Ok(Filters { typed, given: given.into_iter().map(|(_, kind, text)| (kind, text)).collect() })
+        let is_given = |name| matches.value_source(name) == Some(ValueSource::CommandLine);
+        Ok(Filters {
+            typed,
+            given: given.into_iter().map(|(_, kind, text)| (kind, text)).collect(),
+            trace_given: is_given("trace") || is_given("disable"),
+            pattern_given: is_given("pattern"),
+        })
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
@@ -143,6 +153,43 @@ impl Filters {
             Match::Glob => fathom_filter::Match::Glob,
             Match::Simple => fathom_filter::Match::Simple,
         }
+    }
+
+    /// What they change of a recording that runs.
+    pub(crate) fn change(&self) -> AgentChange {
+        let mut change = AgentChange {
+            trace: self.trace_given.then(|| self.is_on()),
+            depth: self.typed.depth,
+            threshold: self.typed.time_filter,
+            pattern: self.pattern_given.then_some(match self.typed.pattern {
+                Match::Regex => fathom_agent::Pattern::Regex,
+                Match::Glob => fathom_agent::Pattern::Glob,
+                Match::Simple => fathom_agent::Pattern::Simple,
+            }),
+            ..AgentChange::default()
+        };
+        for (kind, text) in &self.given {
+            match kind {
+                SpecKind::Filter => change.filters.push(text.clone()),
+                SpecKind::NoTrace => change
+                    .filters
+                    .push(text.split(';').map(|one| format!("!{one}")).collect::<Vec<_>>().join(";")),
+                SpecKind::CallerFilter => change.callers.push(text.clone()),
+                SpecKind::Trigger => change.triggers.push(text.clone()),
+                _ => {}
+            }
+        }
+        change
+    }
+
+    /// The name of an option that was given and is not in [`change`](Self::change), if any was.
+    pub(crate) fn not_changeable(&self) -> Option<&'static str> {
+        let options = [
+            (!self.typed.hide.is_empty(), "--hide"),
+            (!self.typed.loc_filter.is_empty(), "--loc-filter"),
+            (self.size() > 0, "--size-filter"),
+        ];
+        options.into_iter().find(|(given, _)| *given).map(|(_, name)| name)
     }
 
     /// Whether they keep scheduler events out: what leads to a function, or is in a file, has none.

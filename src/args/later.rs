@@ -26,7 +26,6 @@ const KERNEL: &str = "kernel functions and events come";
 const NETWORK: &str = "sending recordings over the network comes";
 const SCRIPTS: &str = "scripts come";
 const LINES: &str = "source lines come";
-const AGENT: &str = "control of a running program comes";
 const PATCHING: &str = "patching of code that was not prepared for it comes";
 const TUNING: &str = "tuning of the recorder comes";
 
@@ -43,8 +42,6 @@ pub(crate) const OPTIONS: &[Later] = &[
     with("run-cmd", None, NETWORK),
     with("script", Some('S'), SCRIPTS),
     flag("no-callsite", None, LINES),
-    flag("agent", Some('g'), AGENT),
-    with("pid", Some('p'), AGENT),
     with("unpatch", Some('U'), PATCHING),
     with("clock", None, TUNING),
     flag("keep-pid", None, TUNING),

@@ -1,7 +1,7 @@
 //! `live`: records, shows, and forgets.
 
 use super::replay::Shown;
-use super::{Context, list_event, record, replay, report};
+use super::{Context, agent, list_event, record, replay, report};
 use crate::args::Live;
 use crate::data;
 use crate::filtering::{self, Filtering};
@@ -47,6 +47,13 @@ impl Place {
 pub(crate) fn run(args: &Live, context: &Context) -> Result<u8, Failure> {
     if args.recording.list_event.wanted(&args.load.events) {
         return list_event::run(args.program.program.first().map(OsString::as_os_str), context);
+    }
+    if let Some(pid) = args.client.pid {
+        if let Some(program) = args.program.program.first() {
+            let cause = format!("with --pid no program is run, not '{}' either", program.to_string_lossy());
+            return Err(Failure::because(exit::TROUBLE, "reading the command line", cause));
+        }
+        return agent::change(pid, &args.filters);
     }
     let filtering = Filtering::new(&args.filters, &args.selection)?.after_recording();
     let selection = args.recorded.selection(&args.filters)?;

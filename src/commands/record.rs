@@ -83,11 +83,11 @@ pub(crate) fn record(
         matching: filters.pattern(),
         bind_not: args.no_pltbind,
         randomize: !args.no_randomize_addr,
-        task_events: task_events(events, &patterns),
+        task_events: task_events(events, &patterns, filters.no_sched()),
         runtime: runtime(args, context)?,
         segment_size: args.buffer,
         selection,
-        agent: false,
+        agent: args.agent.agent,
         source_lines: source.srcline,
         verbose: context.log.level,
     };
@@ -141,9 +141,10 @@ fn patches(given: &[String]) -> Vec<PatchSpec> {
     patterns.map(|pattern| PatchSpec { pattern: pattern.to_owned(), unpatch: false }).collect()
 }
 
-/// Which scheduler and task events to record: what is named, else what is not switched off.
-fn task_events(events: &Events, named: &EventPatterns) -> TaskEvents {
-    match (named.is_empty(), events.no_event, events.no_sched) {
+/// Which scheduler and task events to record: what is named, else what is not switched off. Some filters switch the
+/// scheduler's off.
+fn task_events(events: &Events, named: &EventPatterns, filters: bool) -> TaskEvents {
+    match (named.is_empty(), events.no_event, events.no_sched || filters) {
         (false, _, _) => named.task_events(),
         (true, true, _) => TaskEvents::None,
         (true, false, true) => TaskEvents::Tasks,

@@ -17,12 +17,12 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// Nobody listens.
-    #[error("cannot connect to socket '{}': {source}", path.display())]
+    #[error("cannot connect to socket '{}': {why}", path.display())]
     Connect {
         /// The socket.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        why: io::Error,
     },
     /// Somebody listens who is neither the user, nor whose process it is, nor root.
     #[error("the socket '{}' belongs to the user {user}", path.display())]
@@ -41,12 +41,12 @@ pub enum ClientError {
         options: String,
     },
     /// The agent does not take a setting; nothing is changed.
-    #[error("the agent refuses {option}: {source}")]
+    #[error("the agent refuses {option}: {why}")]
     Refused {
         /// Which one, or the change as a whole.
         option: &'static str,
         /// Why.
-        source: io::Error,
+        why: io::Error,
     },
     /// It does not speak as it should.
     #[error("no proper answer from the agent: {0}")]
@@ -63,7 +63,7 @@ pub enum ClientError {
 /// See [`ClientError`]. Nothing is changed then, unless the connection broke after all was said.
 pub fn send(dir: &Path, pid: i32, change: &AgentChange) -> Result<(), ClientError> {
     let path = socket_path(dir, pid);
-    let connect = |source| ClientError::Connect { path: path.clone(), source };
+    let connect = |why| ClientError::Connect { path: path.clone(), why };
     let mut agent = UnixStream::connect(&path).map_err(connect)?;
     agent.set_read_timeout(Some(PATIENCE)).map_err(connect)?;
     agent.set_write_timeout(Some(PATIENCE)).map_err(connect)?;
@@ -124,5 +124,5 @@ fn ask(agent: &mut (impl Read + Write), question: &Message) -> Result<Message, M
 }
 
 fn refused(option: &'static str, errno: i32) -> ClientError {
-    ClientError::Refused { option, source: io::Error::from_raw_os_error(errno) }
+    ClientError::Refused { option, why: io::Error::from_raw_os_error(errno) }
 }
