@@ -10,6 +10,7 @@ use fathom_store::{
     Batch, Class, Endian, Event, EventOptions, Features, FunctionId, Info, Kind, Resolver, Task, Trace, args,
     event_id,
 };
+use fathom_view::place_text;
 use std::fs::File;
 use std::io::{BufReader, Write};
 use std::path::PathBuf;
@@ -201,7 +202,7 @@ impl<'a, W: Write> Writer<'a, '_, W> {
                             }
                         }
                     }
-                    Kind::Event => self.event(task.tid, event, payload),
+                    Kind::Event => self.event(task.tid, event, payload, resolver.as_mut()),
                     Kind::Lost => self.lost(task.tid, event),
                 }
                 self.out.spill()?;
@@ -270,7 +271,7 @@ impl<'a, W: Write> Writer<'a, '_, W> {
         self.bytes(&padded);
     }
 
-    fn event(&mut self, tid: i32, event: &Event, payload: &[u8]) {
+    fn event(&mut self, tid: i32, event: &Event, payload: &[u8], resolver: &mut (dyn Resolver + 'a)) {
         self.start(tid, event, "event");
         let name = self.trace.event_name(event.addr).unwrap_or_else(|| format!("event:{}", event.addr));
         writeln!(self.out, "{name}({:x}) depth: {}", event.addr, event.depth);
@@ -280,7 +281,8 @@ impl<'a, W: Write> Writer<'a, '_, W> {
         }
         self.start(tid, event, "data ");
         writeln!(self.out, "length = {}", payload.len());
-        let text = event_text(self.trace.info(), event.addr, payload);
+        let place = place_text(self.trace, resolver, event.addr, event.time, payload);
+        let text = place.unwrap_or_else(|| event_text(self.trace.info(), event.addr, payload));
         if text.is_empty() {
             writeln!(self.out, "  {name}");
         } else {

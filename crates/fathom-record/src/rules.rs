@@ -5,7 +5,7 @@ use crate::selection::{Selection, SignalAction};
 use crate::{Error, fetches};
 use fathom_abi::decide::{self, FILTER_IN, FILTER_OUT};
 use fathom_abi::plan::{self, NO_RULE, RANGE_IN, RANGE_NEVER, RANGE_OUT, RANGE_RULE, Range};
-use fathom_filter::{Action, FunctionRule, Match, Operator, Rules, Scope, Spec, SpecKind, Subject};
+use fathom_filter::{Action, FunctionRule, Match, Operator, Rules, Scope, Spec, SpecKind, Subject, nearest};
 use fathom_store::args::{self, ArgTable};
 use fathom_store::{ArgSpecs, Class};
 use fathom_types::builtin;
@@ -50,6 +50,9 @@ pub(crate) struct Selector {
     table: Option<ArgTable>,
     /// Switch recording on or off with the next rules.
     switch: bool,
+    /// A process had the variable that is watched; what others there are that could be meant.
+    variable: bool,
+    other_variables: nearest::Nearest,
 }
 
 /// A module of a process, and what is known about its file.
@@ -59,7 +62,10 @@ impl Selector {
     pub(crate) fn new(selection: Selection, matching: Match) -> Result<Selector, Error> {
         let rules = compile(&selection, matching)?;
         let table = values_text(&selection).map(|specs| ArgTable::new(&specs, matching, Class::Bits64));
-        Ok(Selector { selection, rules, types: fetches::Types::default(), table, switch: false })
+        let wanted = selection.watch_variable.as_deref().unwrap_or_default();
+        let other_variables = nearest::Nearest::new(wanted);
+        let types = fetches::Types::default();
+        Ok(Selector { selection, rules, types, table, switch: false, variable: false, other_variables })
     }
 
     /// Whether the hooks have anything to decide.
@@ -104,7 +110,15 @@ impl Selector {
 
     /// Specs that no function has matched, in words.
     pub(crate) fn unmatched(&self) -> Vec<String> {
-        self.rules.unmatched().iter().map(ToString::to_string).collect()
+        let mut all: Vec<_> = self.rules.unmatched().iter().map(ToString::to_string).collect();
+        if let (Some(name), false) = (&self.selection.watch_variable, self.variable) {
+            let near = self.other_variables.found().map(|near| format!("; did you mean '{near}'?"));
+            let near = near.unwrap_or_default();
+            all.push(format!(
+                "-W var:{name}: the program has no variable of that name and at most 8 bytes{near}"
+            ));
+        }
+        all
     }
 
     /// The rules for a process with these modules. `ticks` are raw clock units per ns.
@@ -117,6 +131,10 @@ impl Selector {
             known.functions.iter().for_each(|function| self.rules.observe(&subject(function, &path)));
         }
         let mut compiled = self.head(modules, exe, ticks);
+        self.variable |= compiled.watch.0 != 0;
+        for (_, known) in modules.iter().filter(|(module, _)| module.path == exe) {
+            known.variables.iter().for_each(|variable| self.other_variables.see(&variable.name));
+        }
         let (mut seen, mut opened) = (HashMap::new(), fetches::Opened::default());
         for (module, known) in modules {
             let path = module.path.to_string_lossy();

@@ -1,5 +1,9 @@
 //! Ids of events that are not kernel tracepoints or probes of the program (source: data format, section 7).
 
+/// A watched variable has another value; the payload is its address and the value.
+pub const WATCH_VARIABLE: u64 = 100_012;
+/// Where the function that is entered next is called from; the payload is the return address.
+pub const CALLSITE: u64 = 100_013;
 /// A task got a processor.
 pub const SCHED_IN: u64 = 200_001;
 /// A task lost its processor because it waits for something.
@@ -43,8 +47,8 @@ pub fn name(id: u64) -> Option<&'static str> {
         100_009 => "read:pmu-branch",
         100_010 => "diff:pmu-branch",
         100_011 => "watch:cpu",
-        100_012 => "watch:var",
-        100_013 => "callsite",
+        WATCH_VARIABLE => "watch:var",
+        CALLSITE => "callsite",
         SCHED_IN => "linux:sched-in",
         SCHED_OUT => "linux:sched-out",
         SCHEDULE => "linux:schedule",

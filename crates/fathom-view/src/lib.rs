@@ -15,6 +15,7 @@ mod graph;
 mod info;
 pub mod layout;
 mod options;
+mod places;
 mod replay;
 mod report;
 mod source;
@@ -30,6 +31,7 @@ pub use options::{
     Averages, DiffOptions, Format, GraphOptions, InfoOptions, Output, RangeField, ReplayOptions,
     ReportOptions,
 };
+pub use places::place_text;
 pub use replay::{Colors, replay, replay_colored};
 pub use report::{report, report_diff};
 pub use values::Values;

@@ -27,18 +27,18 @@ pub(crate) fn event_text(id: u64, payload: &[u8], endian: Endian) -> Option<Stri
         100_005 => format!("cycles={} instructions={}", a?, b?),
         100_006 => {
             let (cycles, instructions) = (a?, b?);
-            let rate = instructions.cast_signed() as f64 / cycles.cast_signed() as f64;
-            format!("cycles={} instructions={} IPC={rate:.2}", signed(cycles), signed(instructions))
+            let rate = ratio(" IPC=", instructions.cast_signed() as f64, cycles.cast_signed(), "");
+            format!("cycles={} instructions={}{rate}", signed(cycles), signed(instructions))
         }
         100_007 => format!("refers={} misses={}", a?, b?),
         100_008 => {
             let (all, missed) = (a?.cast_signed(), b?.cast_signed());
-            format!("refers={all:+} misses={missed:+} hit={:.2}%", hits(all, missed))
+            format!("refers={all:+} misses={missed:+}{}", hits(" hit=", all, missed))
         }
         100_009 => format!("branch={} misses={}", a?, b?),
         100_010 => {
             let (all, missed) = (a?.cast_signed(), b?.cast_signed());
-            format!("branch={all:+} misses={missed:+} predict={:.2}%", hits(all, missed))
+            format!("branch={all:+} misses={missed:+}{}", hits(" predict=", all, missed))
         }
         100_011 => format!("cpu={}", word(payload, endian)?),
         event_id::TASK_NAME => format!("comm=\"{}\"", String::from_utf8_lossy(payload)),
@@ -49,8 +49,13 @@ pub(crate) fn event_text(id: u64, payload: &[u8], endian: Endian) -> Option<Stri
 }
 
 /// Percentage of those that are not missed.
-fn hits(all: i64, missed: i64) -> f64 {
-    all.wrapping_sub(missed) as f64 * 100.0 / all as f64
+fn hits(name: &str, all: i64, missed: i64) -> String {
+    ratio(name, all.wrapping_sub(missed) as f64 * 100.0, all, "%")
+}
+
+/// Nothing where there is nothing to compare with, as where counters cannot be read.
+fn ratio(name: &str, part: f64, whole: i64, unit: &str) -> String {
+    if whole == 0 { String::new() } else { format!("{name}{:.2}{unit}", part / whole as f64) }
 }
 
 fn word(payload: &[u8], endian: Endian) -> Option<i32> {
@@ -77,6 +82,8 @@ mod tests {
         assert_eq!(text(100_004, &[0, 1]).unwrap(), "major=+0 minor=+1");
         assert_eq!(text(100_006, &[200, 100]).unwrap(), "cycles=+200 instructions=+100 IPC=0.50");
         assert_eq!(text(100_008, &[200, 50]).unwrap(), "refers=+200 misses=+50 hit=75.00%");
+        assert_eq!(text(100_006, &[0, 0]).unwrap(), "cycles=+0 instructions=+0");
+        assert_eq!(text(100_008, &[0, 0]).unwrap(), "refers=+0 misses=+0");
         assert_eq!(text(100_010, &[200, 50]).unwrap(), "branch=+200 misses=+50 predict=75.00%");
         assert_eq!(event_text(100_011, &[1, 0, 0, 0], Endian::Little).unwrap(), "cpu=1");
         assert_eq!(event_text(100_011, &[0, 0, 0, 1], Endian::Big).unwrap(), "cpu=1");

@@ -8,6 +8,7 @@ use crate::color::{Color, Paint};
 use crate::error::Error;
 use crate::fields::{Field, header, select};
 use crate::options::{RangeField, ReplayOptions};
+use crate::places::place_text;
 use crate::source;
 use crate::units::{blanks, hex_in, number, time, timestamp};
 use crate::values::Values;
@@ -195,8 +196,15 @@ impl<'t> Lines<'t> {
     }
 
     /// Remembers what an event says before its record is gone.
-    pub(super) fn keep_event(&mut self, task: &TaskReplay, event: &Event) {
-        self.text = event_text(event.addr, task.batch.payload(event), self.trace.info().endian);
+    pub(super) fn keep_event(&mut self, task: &mut TaskReplay, event: &Event) {
+        let payload = task.batch.payload(event);
+        self.text = match event.addr {
+            event_id::WATCH_VARIABLE | event_id::CALLSITE => {
+                let resolver = task.values_resolver.get_or_insert_with(|| task.trace.resolver(task.tid));
+                place_text(self.trace, resolver.as_mut(), event.addr, event.time, payload)
+            }
+            id => event_text(id, payload, self.trace.info().endian),
+        };
     }
 
     pub(super) fn entry(&mut self, task: &mut TaskReplay, event: &Event) {
@@ -351,7 +359,7 @@ impl<'t> Lines<'t> {
     }
 
     /// One record of the flat layout.
-    pub(super) fn flat_line(&mut self, task: &TaskReplay, event: &Event, shown: &Shown) {
+    pub(super) fn flat_line(&mut self, task: &mut TaskReplay, event: &Event, shown: &Shown) {
         let tid = i64::from(task.tid);
         let count = self.count;
         let arrow = match event.kind {
