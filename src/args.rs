@@ -9,6 +9,7 @@ pub(crate) mod filters;
 pub(crate) mod later;
 pub(crate) mod recorded;
 pub(crate) mod source;
+pub(crate) mod tuning;
 pub(crate) mod values;
 pub(crate) mod words;
 
@@ -146,6 +147,9 @@ pub(crate) struct Common {
     /// Say more about what is being done; may be repeated
     #[arg(short = 'v', long = "verbose", alias = "debug", action = ArgAction::Count)]
     pub(crate) verbose: u8,
+    /// Take more options from FILE, in which quotes and comments (#) may stand; they count as typed after the others
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, action = ArgAction::Append)]
+    pub(crate) opt_file: Vec<PathBuf>,
     /// Append messages to FILE instead of showing them on standard error
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) logfile: Option<PathBuf>,
@@ -210,9 +214,8 @@ pub(crate) struct Recording {
     /// Size of one buffer segment, with k, m or g
     #[arg(short = 'b', long, value_name = "SIZE", value_parser = values::size)]
     pub(crate) buffer: Option<u64>,
-    /// Record the functions FUNC of a program built with -fpatchable-function-entry; may be repeated
-    #[arg(short = 'P', long, value_name = "FUNC", action = ArgAction::Append)]
-    pub(crate) patch: Vec<String>,
+    #[command(flatten)]
+    pub(crate) patches: tuning::Patches,
     /// Where the runtime is that is loaded into the program: libfathom-runtime.so or its directory
     #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub(crate) runtime: Option<PathBuf>,
@@ -223,6 +226,8 @@ pub(crate) struct Recording {
     pub(crate) list_event: ListEvent,
     #[command(flatten)]
     pub(crate) agent: agent::Agent,
+    #[command(flatten)]
+    pub(crate) tuning: tuning::Tuning,
 }
 
 /// The program to run.

@@ -9,7 +9,7 @@ use fathom_store::{EventOptions, Trace};
 use fathom_symbols::demangle::Style;
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 /// Where `record` writes unless told otherwise.
@@ -35,18 +35,26 @@ const ADVICE: &str = "make a recording with `fathom record PROGRAM`, or name one
 
 /// The words of the directory's `default.opts`, none when it has none.
 pub(crate) fn default_options(dir: &Path) -> Vec<OsString> {
+    let path = dir.join("default.opts");
+    // It is there for convenience: without it, or with one that cannot be read, the recording is shown all the same.
+    option_file(&path).map(|text| crate::args::words::split(&text)).unwrap_or_default()
+}
+
+/// The text of an option file.
+pub(crate) fn option_file(path: &Path) -> io::Result<Vec<u8>> {
     /// More than anybody writes by hand.
     const LIMIT: u64 = 64 * 1024;
-    let mut text = Vec::new();
-    let path = dir.join("default.opts");
     // A pipe or a device would be waited for.
-    if !path.is_file() {
-        return Vec::new();
+    let file = path.metadata()?;
+    if !file.is_file() {
+        return Err(io::Error::other("it is no ordinary file"));
     }
-    match File::open(path).and_then(|file| file.take(LIMIT).read_to_end(&mut text)) {
-        Ok(_) => crate::args::words::split(&text),
-        Err(_) => Vec::new(),
+    if file.len() > LIMIT {
+        return Err(io::Error::other("it is longer than 64 KiB"));
     }
+    let mut text = Vec::new();
+    File::open(path)?.take(LIMIT).read_to_end(&mut text)?;
+    Ok(text)
 }
 
 /// How names are shown.

@@ -1,10 +1,12 @@
 //! From the words of a command line to what is to be done.
 
-use crate::args::words::{Error, Given, Sorted, Vocabulary};
+use crate::args::words::{self, Error, Given, Sorted, Vocabulary};
 use crate::args::{Cli, Command, later};
+use crate::data;
 use crate::messages::{Failure, exit};
 use clap::{CommandFactory, Parser};
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 /// Options of record and live with which they run no program.
 const WITHOUT_PROGRAM: [&str; 2] = ["list-event", "pid"];
@@ -40,7 +42,9 @@ pub(crate) fn understand(words: Vec<OsString>, defaults: &[OsString]) -> Result<
     let mut definition = definition();
     let vocabulary = Vocabulary::new(&definition);
     let nothing = words.is_empty();
-    let sorted = vocabulary.sort(words).map_err(|error| bad_words(&error))?;
+    let mut sorted = vocabulary.sort(words).map_err(|error| bad_words(&error))?;
+    let mut notes = Vec::new();
+    option_files(&vocabulary, &mut sorted, &mut notes)?;
     let name = sorted.command.clone().unwrap_or_else(|| "live".to_owned());
     if let Some((command, part)) = later::COMMANDS.iter().find(|(command, _)| *command == name) {
         let cause = format!("the command '{command}' is not there yet: {part} later");
@@ -68,12 +72,54 @@ pub(crate) fn understand(words: Vec<OsString>, defaults: &[OsString]) -> Result<
         let code = if sorted.has("usage") || nothing { exit::SUCCESS } else { exit::TROUBLE };
         return Ok(Request::Show { text: usage(&definition).into(), code, paged: false });
     }
-    let mut notes = Vec::new();
     let line = clap_line(&vocabulary, &name, sorted, defaults, &mut notes)?;
     match Cli::try_parse_from(line) {
         Ok(cli) => Ok(Request::Run { command: Box::new(cli.command), notes }),
         Err(error) => Err(bad_line(&error, &name)),
     }
+}
+
+/// Adds what the files of `--opt-file` say. It counts as typed after the command line: lists grow, single values are
+/// replaced; command and program are taken from a file only where the command line has none.
+fn option_files(
+    vocabulary: &Vocabulary,
+    sorted: &mut Sorted,
+    notes: &mut Vec<String>,
+) -> Result<(), Failure> {
+    let named = sorted.options.iter().filter(|option| option.long == "opt-file");
+    let files: Vec<PathBuf> = named.filter_map(|option| Some(PathBuf::from(option.value.clone()?))).collect();
+    for file in files {
+        let name = file.display();
+        let doing = || format!("reading the options of --opt-file {name}");
+        let text = data::option_file(&file).map_err(|error| Failure::new(exit::TROUBLE, doing(), error))?;
+        let bad =
+            |cause: String| Err(Failure::because(exit::TROUBLE, doing(), cause).next("correct the file"));
+        let more = match vocabulary.sort(words::split(&text)) {
+            Ok(more) => more,
+            Err(error) => return bad(error.to_string()),
+        };
+        if let Some(unknown) = &more.unknown {
+            return bad(format!("there is no option '{}'", unknown.to_string_lossy()));
+        }
+        if more.has("opt-file") {
+            return bad("an option file cannot name another one".to_owned());
+        }
+        match (&sorted.command, more.command) {
+            (None, command) => sorted.command = command,
+            (Some(typed), Some(other)) if *typed != other => {
+                notes.push(format!("the command '{other}' of {name} is ignored: '{typed}' was typed"));
+            }
+            _ => {}
+        }
+        sorted.options.extend(more.options);
+        sorted.later.extend(more.later);
+        if sorted.rest.is_empty() {
+            sorted.rest = more.rest;
+        } else if let Some(word) = more.rest.first() {
+            notes.push(format!("'{}' of {name} is ignored: another one was typed", word.to_string_lossy()));
+        }
+    }
+    Ok(())
 }
 
 /// The command line as clap takes it.
@@ -316,6 +362,57 @@ mod tests {
         let specs = replay.filters.specs().unwrap();
         let list: Vec<_> = specs.iter().map(fathom_filter::Spec::shown).collect();
         assert_eq!(list, ["--notrace a", "--filter b", "--filter !c", "--trigger d@trace", "--notrace e"]);
+    }
+
+    /// The request of a line with `--opt-file FILE` of this text in place of `FILE`.
+    fn with_file(line: &str, text: &str) -> Result<Request, Failure> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        ask(&line.replace("FILE", &format!("--opt-file {}", file.path().display())))
+    }
+
+    #[test]
+    fn option_files_count_as_typed_last() {
+        let text = "# what we look at\nreport -s 'call' --color=no\n";
+        let Ok(Request::Run { command, .. }) = with_file("FILE -s total --color=yes", text) else { panic!() };
+        let Command::Report(report) = *command else { panic!() };
+        assert_eq!(report.sort, ["total", "call"]);
+        assert_eq!(report.common.color, crate::args::Color::No);
+        let Ok(Request::Run { command, notes }) = with_file("record FILE", "live -b 64k ./a 'x y'") else {
+            panic!()
+        };
+        let Command::Record(record) = *command else { panic!() };
+        assert_eq!(
+            (record.program.program, record.recording.buffer),
+            (vec!["./a".into(), "x y".into()], Some(65536))
+        );
+        assert!(notes.len() == 1 && notes[0].starts_with("the command 'live' of "), "{notes:?}");
+        let Ok(Request::Run { command, notes }) = with_file("record FILE ./b", "./a") else { panic!() };
+        let Command::Record(record) = *command else { panic!() };
+        assert_eq!(record.program.program, ["./b"]);
+        assert!(notes[0].starts_with("'./a' of "), "{notes:?}");
+    }
+
+    #[test]
+    fn bad_option_files_are_named() {
+        let missing = refusal("replay --opt-file no-such-file");
+        assert!(missing.contains("--opt-file no-such-file: No such file"), "{missing}");
+        for (text, part) in
+            [("--colunm", "there is no option '--colunm'"), ("--opt-file x", "another one"), ("-d", "'-d'")]
+        {
+            let text = with_file("replay FILE", text).unwrap_err().to_string();
+            assert!(text.contains(part) && text.contains("--opt-file /"), "{text}");
+        }
+        assert!(refusal("replay --opt-file /dev/null").contains("no ordinary file"));
+    }
+
+    #[test]
+    fn patch_lists_keep_their_order() {
+        let Ok(Request::Run { command, .. }) = ask("record -P a;!b -U c -P d ./a") else { panic!() };
+        let Command::Record(record) = *command else { panic!() };
+        let list: Vec<_> =
+            record.recording.patches.list.iter().map(|(name, not)| (name.as_str(), *not)).collect();
+        assert_eq!(list, [("a", false), ("b", true), ("c", true), ("d", false)]);
     }
 
     #[test]

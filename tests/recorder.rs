@@ -110,6 +110,7 @@ fn killed_recorder_leaves_the_program_alone() {
     let program = child_of(recorder.id());
     a_while();
     recorder.kill().unwrap();
+    recorder.wait().unwrap();
     let (_, warning) = read(dir.path(), &["report"]);
     assert!(warning.contains("was not finished"), "{warning}");
     let recorded = calls(dir.path(), "work");
@@ -415,4 +416,120 @@ fn a_recording_is_changed_while_the_program_runs() {
     assert!(!socket.exists());
     let (done, said) = ask_agent(program, &["--trace=off"]);
     assert!(!done && said.contains("cannot connect to socket"), "{said}");
+}
+
+/// Prints its process id, and whether it has children to wait for; exits with 3.
+const LONELY: &str = r#"
+#include <errno.h>
+#include <stdio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+int work(int i) { return i * 3; }
+int main(void) {
+    int status, children = wait(&status) >= 0 || errno != ECHILD;
+    for (int i = 0; i < 1000; i++) work(i);
+    printf("%d %d\n", getpid(), children);
+    return 3;
+}
+"#;
+
+fn build_lonely(dir: &Path) {
+    std::fs::write(dir.join("lonely.c"), LONELY).unwrap();
+    let built = Command::new("cc").args(["-pg", "-O0", "-o", "lonely", "lonely.c"]).current_dir(dir).status();
+    assert!(built.expect("cc is installed").success());
+}
+
+#[test]
+fn the_program_can_have_the_process_id_of_the_recorder() {
+    let dir = tempfile::tempdir().unwrap();
+    build_lonely(dir.path());
+    let child = Command::new(FATHOM)
+        .args(["record", "--keep-pid", "-d", "trace", "./lonely"])
+        .current_dir(dir.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let pid = child.id();
+    let mut child = child;
+    // Only the program: its recorder has its own end, and a reader waits for that.
+    let status = child.wait().unwrap();
+    assert_eq!(status.code(), Some(3), "the program's own exit code");
+    assert_eq!(calls(dir.path(), "work"), 1000);
+    let out = child.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&out.stdout), format!("{pid} 0\n"));
+    assert_eq!(String::from_utf8_lossy(&out.stderr), "");
+}
+
+#[test]
+fn live_shows_what_a_program_with_our_process_id_did() {
+    let dir = tempfile::tempdir().unwrap();
+    build_lonely(dir.path());
+    let out = Command::new(FATHOM)
+        .args(["--keep-pid", "./lonely"])
+        .current_dir(dir.path())
+        .env("TMPDIR", dir.path())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&out.stdout);
+    assert_eq!(text.matches(" work();").count(), 1000, "{}", String::from_utf8_lossy(&out.stderr));
+    let left: Vec<_> =
+        std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(!left.iter().any(|name| name.to_string_lossy().starts_with("fathom-live")), "{left:?}");
+}
+
+#[test]
+fn a_program_that_cannot_be_run_in_our_place_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    build_lonely(dir.path());
+    let lonely = std::fs::read(dir.path().join("lonely")).unwrap();
+    // An ELF file that passes the check, but whose loader does not exist.
+    let text = b"/lib64/ld-linux-x86-64.so.2";
+    let at = lonely.windows(text.len()).position(|window| window == text).unwrap();
+    let mut broken = lonely;
+    broken[at..at + 5].copy_from_slice(b"/nope");
+    let program = dir.path().join("broken");
+    std::fs::write(&program, broken).unwrap();
+    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    for options in [&["record"][..], &["record", "--keep-pid"]] {
+        let out = Command::new(FATHOM)
+            .args(options)
+            .args(["-d", "trace", "./broken"])
+            .current_dir(dir.path())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&out.stderr);
+        assert_eq!(out.status.code(), Some(1), "{options:?}: {said}");
+        assert!(said.contains("cannot run ./broken: No such file"), "{options:?}: {said}");
+    }
+}
+
+#[test]
+fn times_are_of_the_clock_that_was_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    build_lonely(dir.path());
+    use rustix::time::{ClockId, clock_gettime};
+    let clocks = [
+        ("mono", ClockId::Monotonic),
+        ("mono_raw", ClockId::MonotonicRaw),
+        ("boot", ClockId::Boottime),
+        ("realtime", ClockId::Realtime),
+    ];
+    for (name, id) in clocks {
+        for without_tsc in [false, true] {
+            let mut command = Command::new(FATHOM);
+            command.args(["record", "--clock", name, "-d", "trace", "./lonely"]).current_dir(dir.path());
+            if without_tsc {
+                command.env("FATHOM_NO_TSC", "1");
+            }
+            let before = clock_gettime(id).tv_sec;
+            command.output().unwrap();
+            let after = clock_gettime(id).tv_sec;
+            let (dump, _) = read(dir.path(), &["dump"]);
+            let line = dump.lines().find(|line| line.contains("[entry] main")).unwrap();
+            let seconds: f64 = line.split_whitespace().next().unwrap().parse().unwrap();
+            let inside = before as f64 - 0.01..=after as f64 + 1.01;
+            assert!(inside.contains(&seconds), "{name}: {before} {seconds} {after}");
+        }
+    }
 }

@@ -131,6 +131,11 @@ impl Filters {
         self.typed.depth
     }
 
+    /// The time filter as reading commands take it from `default.opts`, if there is one.
+    pub(crate) fn time_words(&self) -> Option<String> {
+        self.typed.time_filter.filter(|time| *time > 0).map(|time| format!("-t {}", values::time_text(time)))
+    }
+
     /// ns that calls must take.
     pub(crate) fn time(&self) -> u64 {
         self.typed.time_filter.unwrap_or(0)

@@ -26,8 +26,6 @@ const KERNEL: &str = "kernel functions and events come";
 const NETWORK: &str = "sending recordings over the network comes";
 const SCRIPTS: &str = "scripts come";
 const LINES: &str = "source lines come";
-const PATCHING: &str = "patching of code that was not prepared for it comes";
-const TUNING: &str = "tuning of the recorder comes";
 
 /// Options of the peer that later work brings.
 pub(crate) const OPTIONS: &[Later] = &[
@@ -42,15 +40,6 @@ pub(crate) const OPTIONS: &[Later] = &[
     with("run-cmd", None, NETWORK),
     with("script", Some('S'), SCRIPTS),
     flag("no-callsite", None, LINES),
-    with("unpatch", Some('U'), PATCHING),
-    with("clock", None, TUNING),
-    flag("keep-pid", None, TUNING),
-    flag("libmcount-single", None, TUNING),
-    with("max-stack", None, TUNING),
-    flag("nop", None, TUNING),
-    with("num-thread", None, TUNING),
-    with("rt-prio", None, TUNING),
-    with("opt-file", None, "option files come"),
     with("debug-domain", None, "messages by domain come"),
     flag("system", None, "the state of the current machine comes"),
 ];

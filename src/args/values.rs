@@ -73,6 +73,18 @@ pub(crate) fn sample_time(text: &str) -> Result<Duration, String> {
     Ok(time)
 }
 
+/// A time as it can be typed: with the largest unit that needs no more than three digits behind the decimal point, which
+/// is what the peer reads, too.
+pub(crate) fn time_text(ns: u64) -> String {
+    const UNITS: [(&str, u64); 4] = [("s", 1_000_000_000), ("ms", 1_000_000), ("us", 1_000), ("ns", 1)];
+    let fits = |(_, unit): &&(&str, u64)| ns >= *unit && (ns % unit * 1000).is_multiple_of(*unit);
+    let (name, unit) = UNITS.iter().find(fits).unwrap_or(&("ns", 1));
+    let thousandths = ns % unit * 1000 / unit;
+    let fraction = format!(".{thousandths:03}");
+    let fraction = fraction.trim_end_matches('0').trim_end_matches('.');
+    format!("{}{fraction}{name}", ns / unit)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,6 +129,20 @@ mod tests {
         assert_eq!(tids("1, 22;3"), Ok(vec![1, 22, 3]));
         for bad in ["", "0", "-1", "x", "1,,2"] {
             assert!(tids(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn times_are_typed_as_the_peer_reads_them() {
+        for (ns, text) in [
+            (1_000_000, "1ms"),
+            (999, "999ns"),
+            (1_500, "1.5us"),
+            (1_001_000, "1.001ms"),
+            (60_000_000_000, "60s"),
+        ] {
+            assert_eq!(time_text(ns), text);
+            assert_eq!(threshold(text), Ok(ns));
         }
     }
 }

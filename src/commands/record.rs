@@ -4,11 +4,12 @@ use super::{Context, list_event};
 use crate::args::events::Events;
 use crate::args::filters::Filters;
 use crate::args::source::Source;
+use crate::args::tuning::{Clock, Patches};
 use crate::args::{Record, Recording};
 use crate::data;
 use crate::messages::{Failure, exit};
 use fathom_record::{
-    EventPatterns, LibCalls, Losses, Options, Outcome, PatchSpec, Selection, Status, TaskEvents,
+    EventPatterns, LibCalls, Losses, Options, Outcome, PatchSpec, Selection, Status, TaskEvents, TraceClock,
 };
 use std::ffi::OsString;
 use std::io::Write;
@@ -41,7 +42,7 @@ pub(crate) fn run(args: &Record, context: &Context) -> Result<u8, Failure> {
 /// Records into `dir` and tells what could not be kept; also the first half of live.
 pub(crate) fn record(
     args: &Recording,
-    selection: Selection,
+    mut selection: Selection,
     filters: &Filters,
     events: &Events,
     no_libcall: bool,
@@ -71,6 +72,7 @@ pub(crate) fn record(
     for complaint in patterns.unmatched(&probes) {
         context.log.warn(&complaint);
     }
+    selection.max_stack = args.tuning.max_stack;
     let options = Options {
         program: program_file,
         args: program_args.to_vec(),
@@ -79,7 +81,7 @@ pub(crate) fn record(
         version: context.version().split_once(' ').map(|(_, version)| version.to_owned()).unwrap_or_default(),
         libcalls,
         force: args.force || args.nest_libcall,
-        patch: patches(&args.patch),
+        patch: patches(&args.patches),
         matching: filters.pattern(),
         bind_not: args.no_pltbind,
         randomize: !args.no_randomize_addr,
@@ -90,8 +92,19 @@ pub(crate) fn record(
         agent: args.agent.agent,
         source_lines: source.srcline,
         verbose: context.log.level,
+        clock: clock(args.tuning.clock),
+        keep_pid: args.tuning.keep_pid,
+        priority: args.tuning.rt_prio,
+        reading_options: filters.time_words().unwrap_or_default(),
     };
-    let outcome = fathom_record::record(&options).map_err(|error| failure(error, doing()))?;
+    for text in args.tuning.notes() {
+        context.log.note(&text);
+    }
+    let run = if args.tuning.nop { fathom_record::run_only } else { fathom_record::record };
+    let outcome = run(&options).map_err(|error| failure(error, doing()))?;
+    if args.tuning.nop {
+        context.log.note("--nop: nothing is recorded");
+    }
     for text in outcome.notes.iter().cloned().chain(losses(&outcome.losses)) {
         context.log.warn(&text);
     }
@@ -135,10 +148,18 @@ fn command_line() -> String {
     words.join(" ")
 }
 
-/// Several patterns may stand in one option, separated by `;`.
-fn patches(given: &[String]) -> Vec<PatchSpec> {
-    let patterns = given.iter().flat_map(|list| list.split(';')).filter(|pattern| !pattern.is_empty());
-    patterns.map(|pattern| PatchSpec { pattern: pattern.to_owned(), unpatch: false }).collect()
+fn patches(given: &Patches) -> Vec<PatchSpec> {
+    let specs = given.list.iter();
+    specs.map(|(pattern, unpatch)| PatchSpec { pattern: pattern.clone(), unpatch: *unpatch }).collect()
+}
+
+fn clock(given: Clock) -> TraceClock {
+    match given {
+        Clock::Monotonic => TraceClock::Monotonic,
+        Clock::Raw => TraceClock::MonotonicRaw,
+        Clock::Boot => TraceClock::Boot,
+        Clock::Realtime => TraceClock::Realtime,
+    }
 }
 
 /// Which scheduler and task events to record: what is named, else what is not switched off. Some filters switch the
@@ -242,12 +263,5 @@ mod tests {
     fn exit_codes_follow_the_program() {
         let codes = [Status::Exited(0), Status::Exited(7), Status::Signaled(9), Status::Stopped].map(code);
         assert_eq!(codes, [0, 1, 2, 0]);
-    }
-
-    #[test]
-    fn patterns_are_split() {
-        let list = patches(&["a;b".to_owned(), "c@lib".to_owned(), ";".to_owned()]);
-        let list: Vec<_> = list.iter().map(|spec| spec.pattern.as_str()).collect();
-        assert_eq!(list, ["a", "b", "c@lib"]);
     }
 }

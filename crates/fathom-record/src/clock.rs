@@ -1,18 +1,84 @@
 //! From raw clock readings to nanoseconds of the trace clock.
 //!
-//! The TSC's rate is not written anywhere that can be trusted, and CLOCK_MONOTONIC is slewed. So the recorder takes
+//! The TSC's rate is not written anywhere that can be trusted, and the clocks of the system are slewed. So the recorder takes
 //! both at the same moment every now and then (an *anchor*), and a reading between two anchors is interpolated
 //! linearly. An anchor, once used, stays: conversion is the same for all threads, monotonic, and repeatable after a
 //! crash from the anchors in the journal.
 
 use std::io::{self, Write};
 
+/// A clock of the system, for the times in a trace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TraceClock {
+    /// CLOCK_MONOTONIC.
+    #[default]
+    Monotonic,
+    /// CLOCK_MONOTONIC_RAW: no time server adjusts it.
+    MonotonicRaw,
+    /// CLOCK_BOOTTIME: it goes on while the machine sleeps.
+    Boot,
+    /// CLOCK_REALTIME: the time of day, which may be set.
+    Realtime,
+}
+
+impl TraceClock {
+    const ALL: [TraceClock; 4] =
+        [TraceClock::Monotonic, TraceClock::MonotonicRaw, TraceClock::Boot, TraceClock::Realtime];
+
+    /// The number that the kernel knows it by (`clockid_t`).
+    #[must_use]
+    pub fn id(self) -> i32 {
+        match self {
+            TraceClock::Monotonic => libc::CLOCK_MONOTONIC,
+            TraceClock::MonotonicRaw => libc::CLOCK_MONOTONIC_RAW,
+            TraceClock::Boot => libc::CLOCK_BOOTTIME,
+            TraceClock::Realtime => libc::CLOCK_REALTIME,
+        }
+    }
+
+    /// The clock of a number.
+    pub(crate) fn of_id(id: i32) -> Option<TraceClock> {
+        TraceClock::ALL.into_iter().find(|clock| clock.id() == id)
+    }
+
+    /// What it shows now, ns.
+    pub(crate) fn now(self) -> u64 {
+        use rustix::time::ClockId;
+        let id = match self {
+            TraceClock::Monotonic => ClockId::Monotonic,
+            TraceClock::MonotonicRaw => ClockId::MonotonicRaw,
+            TraceClock::Boot => ClockId::Boottime,
+            TraceClock::Realtime => ClockId::Realtime,
+        };
+        let t = rustix::time::clock_gettime(id);
+        t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64
+    }
+}
+
+/// What readings are made of, and what becomes of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Source {
+    /// Readings are of the time stamp counter, otherwise of CLOCK_MONOTONIC in ns.
+    pub(crate) tsc: bool,
+    pub(crate) clock: TraceClock,
+}
+
+impl Source {
+    fn is_converted(self) -> bool {
+        self.tsc || self.clock != TraceClock::Monotonic
+    }
+
+    fn raw(self) -> u64 {
+        if self.tsc { rdtsc() } else { TraceClock::Monotonic.now() }
+    }
+}
+
 /// Both clocks at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Anchor {
     /// Raw clock.
     pub(crate) raw: u64,
-    /// CLOCK_MONOTONIC, ns.
+    /// The trace's clock, ns.
     pub(crate) ns: u64,
 }
 
@@ -21,12 +87,12 @@ const ANCHOR_SIZE: usize = 16;
 
 impl Anchor {
     /// Reads both clocks; the pair that took least of some attempts.
-    pub(crate) fn take() -> Anchor {
+    pub(crate) fn take(source: Source) -> Anchor {
         let mut best = (u64::MAX, Anchor { raw: 0, ns: 0 });
         for _ in 0..5 {
-            let before = rdtsc();
-            let ns = monotonic();
-            let after = rdtsc();
+            let before = source.raw();
+            let ns = source.clock.now();
+            let after = source.raw();
             let width = after.wrapping_sub(before);
             if width < best.0 {
                 best = (width, Anchor { raw: before + width / 2, ns });
@@ -49,12 +115,6 @@ fn rdtsc() -> u64 {
     crate::sys::rdtsc()
 }
 
-/// CLOCK_MONOTONIC in ns.
-pub(crate) fn monotonic() -> u64 {
-    let t = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64
-}
-
 /// Whether the TSC counts at one rate on all processors and in all states, as the kernel sees it.
 pub(crate) fn tsc_is_usable(clocksource: &str, cpu_flags: &str) -> bool {
     let has = |flag| cpu_flags.split_ascii_whitespace().any(|f| f == flag);
@@ -66,24 +126,23 @@ pub(crate) fn tsc_is_usable(clocksource: &str, cpu_flags: &str) -> bool {
 pub(crate) struct Clock {
     /// Ascending; empty when raw readings are nanoseconds already.
     anchors: Vec<Anchor>,
-    /// Whether readings are converted.
-    tsc: bool,
+    source: Source,
     journal: Option<std::fs::File>,
 }
 
 impl Clock {
     /// A clock for a recording that starts now. Waits some milliseconds for a second anchor, so that the first
     /// readings have a rate.
-    pub(crate) fn start(tsc: bool, journal: Option<std::fs::File>) -> Clock {
-        let mut clock = Clock { anchors: Vec::new(), tsc, journal };
-        if tsc {
-            clock.add(Anchor::take());
+    pub(crate) fn start(source: Source, journal: Option<std::fs::File>) -> Clock {
+        let mut clock = Clock { anchors: Vec::new(), source, journal };
+        if source.is_converted() {
+            clock.add(Anchor::take(source));
         }
         clock
     }
 
     /// A clock from a journal.
-    pub(crate) fn from_journal(tsc: bool, bytes: &[u8]) -> Clock {
+    pub(crate) fn from_journal(source: Source, bytes: &[u8]) -> Clock {
         let anchors = bytes
             .chunks_exact(ANCHOR_SIZE)
             .map(|c| {
@@ -91,15 +150,15 @@ impl Clock {
                 Anchor { raw: word(0), ns: word(8) }
             })
             .collect();
-        Clock { anchors, tsc, journal: None }
+        Clock { anchors, source, journal: None }
     }
 
     /// Makes sure that readings up to now lie between anchors. Call before converting what has been read.
     pub(crate) fn update(&mut self) -> io::Result<()> {
-        if !self.tsc {
+        if !self.source.is_converted() {
             return Ok(());
         }
-        let anchor = Anchor::take();
+        let anchor = Anchor::take(self.source);
         if self.add(anchor) {
             self.thin();
             if let Some(journal) = &mut self.journal {
@@ -149,7 +208,7 @@ impl Clock {
     /// Raw units per ns, as measured since the first anchor.
     pub(crate) fn ticks(&self) -> f64 {
         match (self.anchors.first(), self.anchors.last()) {
-            (Some(first), Some(last)) if self.tsc && last.ns > first.ns => {
+            (Some(first), Some(last)) if self.source.tsc && last.ns > first.ns => {
                 (last.raw - first.raw) as f64 / (last.ns - first.ns) as f64
             }
             _ => 1.0,
@@ -179,7 +238,7 @@ impl Converter<'_> {
     /// Converts one reading.
     #[inline]
     pub(crate) fn convert(&mut self, raw: u64) -> u64 {
-        if !self.clock.tsc {
+        if !self.clock.source.is_converted() {
             return raw;
         }
         if raw < self.segment.0 || raw >= self.segment.1 {
@@ -221,10 +280,12 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const TSC: Source = Source { tsc: true, clock: TraceClock::Monotonic };
+
     fn clock(anchors: &[(u64, u64)]) -> Clock {
         Clock {
             anchors: anchors.iter().map(|&(raw, ns)| Anchor { raw, ns }).collect(),
-            tsc: true,
+            source: TSC,
             journal: None,
         }
     }
@@ -241,7 +302,8 @@ mod tests {
 
     #[test]
     fn nanoseconds_pass_through() {
-        let c = Clock { anchors: Vec::new(), tsc: false, journal: None };
+        let source = Source { tsc: false, clock: TraceClock::Monotonic };
+        let c = Clock { anchors: Vec::new(), source, journal: None };
         assert_eq!(c.convert(42), 42);
     }
 
@@ -249,18 +311,25 @@ mod tests {
     fn a_journal_gives_the_same_conversion() {
         let c = clock(&[(1000, 500), (3000, 1500)]);
         let bytes: Vec<u8> = c.anchors.iter().flat_map(|a| a.to_bytes()).collect();
-        assert_eq!(Clock::from_journal(true, &bytes).convert(2222), c.convert(2222));
+        assert_eq!(Clock::from_journal(TSC, &bytes).convert(2222), c.convert(2222));
     }
 
     #[test]
     fn real_clocks_agree() {
-        let mut c = Clock::start(true, None);
-        std::thread::sleep(std::time::Duration::from_millis(20));
-        let between = Anchor::take();
-        std::thread::sleep(std::time::Duration::from_millis(20));
-        c.update().unwrap();
-        let error = c.convert(between.raw).abs_diff(between.ns);
-        assert!(error < 100_000, "{error} ns off");
+        let pause = || std::thread::sleep(std::time::Duration::from_millis(20));
+        for clock in TraceClock::ALL {
+            for tsc in [true, false] {
+                let source = Source { tsc, clock };
+                let mut c = Clock::start(source, None);
+                pause();
+                let between = Anchor::take(source);
+                pause();
+                c.update().unwrap();
+                let error = c.convert(between.raw).abs_diff(between.ns);
+                assert!(error < 100_000, "{source:?}: {error} ns off");
+            }
+            assert_eq!(TraceClock::of_id(clock.id()), Some(clock));
+        }
     }
 
     proptest! {

@@ -1,5 +1,6 @@
 //! The end of a recording: symbol files and the header.
 
+use crate::clock::TraceClock;
 use crate::rules::values_text;
 use crate::sessions::Answers;
 use crate::{Error, LibCalls, Options, host, sys};
@@ -90,6 +91,8 @@ pub(crate) struct Header<'a> {
     pub(crate) said: &'a Said,
     /// Whether there are scheduler and task events.
     pub(crate) perf: bool,
+    /// Clock of the times.
+    pub(crate) clock: TraceClock,
 }
 
 /// Writes the symbols of every module that took part. Files that are gone are named in the notes.
@@ -146,7 +149,7 @@ pub(crate) fn write_info(writer: &DirectoryWriter, header: &Header<'_>) -> Resul
     info.elapsed_ns = header.elapsed.map(|e| e.as_nanos() as u64);
     info.pattern_type = Some(header.said.matching);
     info.recorder_version = Some(header.version.to_owned());
-    info.utc_offset = Some(now - (crate::clock::monotonic() / 1_000_000_000) as i64);
+    info.utc_offset = Some(now - (header.clock.now() / 1_000_000_000) as i64);
     writer.info(&info)?;
     Ok(())
 }

@@ -14,6 +14,7 @@ mod events;
 mod fetches;
 mod finish;
 mod host;
+mod kept;
 mod order;
 mod patterns;
 mod payload;
@@ -26,9 +27,11 @@ mod run;
 mod runtime_file;
 mod selection;
 mod sessions;
+mod start;
 mod sys;
 
 pub use check::check;
+pub use clock::TraceClock;
 pub use drain::Losses;
 pub use error::Error;
 pub use events::EventPatterns;
@@ -39,6 +42,7 @@ pub use plan::LibCalls;
 pub use recover::{Recovered, recover};
 pub use run::record;
 pub use selection::{Selection, SignalAction};
+pub use start::run_only;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -81,6 +85,15 @@ pub struct Options {
     pub runtime: Option<PathBuf>,
     /// Bytes of a buffer segment.
     pub segment_size: Option<u64>,
+    /// The clock of the times in the trace.
+    pub clock: TraceClock,
+    /// This process becomes the program; what returns from [`record`] is another process, the recorder. To be asked
+    /// for only while there is a single thread.
+    pub keep_pid: bool,
+    /// Real-time priority of the recorder, 1 to 99.
+    pub priority: Option<u32>,
+    /// Options that reading commands are to take from the trace (`default.opts`), as they would be typed.
+    pub reading_options: String,
     /// 0 quiet, 1 and more: what is going on, on stderr.
     pub verbose: u8,
 }

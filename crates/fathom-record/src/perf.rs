@@ -6,6 +6,7 @@
 //!
 //! Sources: perf_event_open(2), data format section 8.
 
+use crate::clock::TraceClock;
 use crate::sys::{PerfAttr, Shared, bytes_of, perf_event_open};
 use crate::{Error, host};
 use fathom_store::writer::DirectoryWriter;
@@ -80,16 +81,16 @@ struct Ring {
 }
 
 impl Rings {
-    /// Opens events for what the calling thread is going to start.
+    /// Opens events for what the thread, 0 for the calling one, is going to start.
     ///
     /// # Errors
     ///
     /// Where the kernel does not let us, or has no such events.
-    pub(crate) fn open(wanted: TaskEvents) -> io::Result<Rings> {
+    pub(crate) fn open(wanted: TaskEvents, clock: TraceClock, pid: i32) -> io::Result<Rings> {
         let mut rings = Vec::new();
         if wanted != TaskEvents::None {
             for cpu in host::online() {
-                match Ring::open(cpu, wanted) {
+                match Ring::open(cpu, wanted, clock, pid) {
                     Ok(ring) => rings.push(ring),
                     // It went offline.
                     Err(error) if error.raw_os_error() == Some(libc::ENODEV) => {}
@@ -135,7 +136,7 @@ impl Rings {
 }
 
 impl Ring {
-    fn open(cpu: u32, wanted: TaskEvents) -> io::Result<Ring> {
+    fn open(cpu: u32, wanted: TaskEvents, clock: TraceClock, pid: i32) -> io::Result<Ring> {
         let sched = if wanted == TaskEvents::All { CONTEXT_SWITCH } else { 0 };
         let mut attr = PerfAttr {
             kind: TYPE_SOFTWARE,
@@ -152,14 +153,14 @@ impl Ring {
                 | SAMPLE_ID_ALL
                 | USE_CLOCK
                 | sched,
-            clock: libc::CLOCK_MONOTONIC,
+            clock: clock.id(),
             ..PerfAttr::default()
         };
-        let mut event = perf_event_open(&attr, cpu);
+        let mut event = perf_event_open(&attr, pid, cpu);
         if event.as_ref().is_err_and(|e| e.raw_os_error() == Some(libc::EINVAL)) {
             // Before Linux 6.0 an event can't tell what was lost.
             attr.read_format = 0;
-            event = perf_event_open(&attr, cpu);
+            event = perf_event_open(&attr, pid, cpu);
         }
         let event = event?;
         let mut pages = PAGES;

@@ -4,14 +4,14 @@
 //! a lock on it; whoever gets the lock knows that the recorder is gone.
 
 use crate::arena::Arena;
-use crate::clock::Clock;
+use crate::clock::{Clock, Source, TraceClock};
 use crate::drain::Drainer;
 use crate::finish::{self, Header, Said};
 use crate::patterns::Patterns;
 use crate::plan::Planner;
 use crate::rules::Selector;
 use crate::sessions::Sessions;
-use crate::{Error, LibCalls, Losses, Match, Options, Selection};
+use crate::{Error, LibCalls, Losses, Match, Options, Selection, sys};
 use fathom_abi::arena::CLOCK_TSC;
 use fathom_store::writer::DirectoryWriter;
 use fathom_store::{Features, Info};
@@ -23,9 +23,17 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// The journal's directory in a trace.
 const DIR: &str = ".fathom";
+
+/// File with the process id of a program that ends before its recorder does.
+const PROGRAM: &str = "program";
+
+/// How long a reading command waits for a recorder whose program has ended.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The journal of a recording in progress. Holds the lock.
 pub(crate) struct Journal {
@@ -47,7 +55,9 @@ impl Journal {
         let lock = File::create(&path).map_err(|e| Error::io("create", &path, e))?;
         rustix::fs::flock(&lock, FlockOperation::LockExclusive)
             .map_err(|e| Error::io("lock", &path, e.into()))?;
-        let fields: [(&str, &[u8]); 6] = [
+        let clock = options.clock.id().to_string();
+        let fields: [(&str, &[u8]); 7] = [
+            ("clock_id", clock.as_bytes()),
             ("runtime", runtime.as_os_str().as_bytes()),
             ("arena", arena.as_os_str().as_bytes()),
             ("exe", options.program.as_os_str().as_bytes()),
@@ -67,6 +77,12 @@ impl Journal {
     pub(crate) fn clock(&self) -> Result<Option<File>, Error> {
         let path = self.dir.join("clock");
         File::create(&path).map(Some).map_err(|e| Error::io("create", &path, e))
+    }
+
+    /// The program's process does not wait for the recorder: a reading command has to.
+    pub(crate) fn program(&self, pid: i32) -> Result<(), Error> {
+        let path = self.dir.join(PROGRAM);
+        fs::write(&path, pid.to_string()).map_err(|e| Error::io("write", &path, e))
     }
 
     /// The recording is complete.
@@ -97,7 +113,7 @@ pub fn recover(dir: &Path) -> Result<Option<Recovered>, Error> {
     let journal = dir.join(DIR);
     let path = journal.join("recording");
     let Ok(lock) = File::options().read(true).write(true).open(&path) else { return Ok(None) };
-    if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+    if !take(&lock, &journal) || !path.exists() {
         return Ok(None);
     }
     let read = |name: &str| fs::read(journal.join(name)).unwrap_or_default();
@@ -106,12 +122,13 @@ pub fn recover(dir: &Path) -> Result<Option<Recovered>, Error> {
     let text = |name: &str| String::from_utf8_lossy(&read(name)).into_owned();
     let libcalls = if read("libcalls") == b"no" { LibCalls::None } else { LibCalls::Executable };
     let mut recovered = Recovered { losses: Losses::default(), buffers: false, events: writer.has_perf() };
+    let trace_clock = text("clock_id").parse().ok().and_then(TraceClock::of_id).unwrap_or_default();
     let mut answers = crate::sessions::Answers::default();
     if let Ok(arena) = Arena::open(&arena_dir) {
         // Nobody waits for us any more; a program that still runs goes on untraced.
         arena.header().recorder_gone.store(1, Ordering::Relaxed);
-        let tsc = arena.header().clock == CLOCK_TSC;
-        let mut clock = Clock::from_journal(tsc, &read("clock"));
+        let clock = Source { tsc: arena.header().clock == CLOCK_TSC, clock: trace_clock };
+        let mut clock = Clock::from_journal(clock, &read("clock"));
         clock.update().map_err(|e| Error::io("write", &journal, e))?;
         let clock = Mutex::new(clock);
         let selector = Selector::new(Selection::default(), Match::default())?;
@@ -141,10 +158,29 @@ pub fn recover(dir: &Path) -> Result<Option<Recovered>, Error> {
         version: &text("version"),
         said: &said,
         perf: recovered.events,
+        clock: trace_clock,
     };
     finish::write_info(&writer, &header)?;
     fs::remove_dir_all(&journal).map_err(|e| Error::io("remove", &journal, e))?;
     Ok(Some(recovered))
+}
+
+/// Takes the lock of a recorder that is gone, or waits for one that only has to finish.
+fn take(lock: &File, journal: &Path) -> bool {
+    let free = || rustix::fs::flock(lock, FlockOperation::NonBlockingLockExclusive).is_ok();
+    if free() {
+        return true;
+    }
+    let pid = fs::read_to_string(journal.join(PROGRAM)).ok().and_then(|text| text.parse().ok());
+    let Some(pid) = pid.filter(|pid| !sys::thread_exists(*pid, *pid)) else { return false };
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline && !sys::thread_exists(pid, pid) {
+        thread::sleep(Duration::from_millis(5));
+        if free() {
+            return true;
+        }
+    }
+    false
 }
 
 fn path_of(bytes: Vec<u8>) -> PathBuf {

@@ -2,7 +2,7 @@
 
 use crate::agent;
 use crate::arena::{Arena, Sizes};
-use crate::clock::Clock;
+use crate::clock::{Clock, Source};
 use crate::drain::Drainer;
 use crate::finish::{self, Header, Said};
 use crate::patterns::Patterns;
@@ -11,15 +11,14 @@ use crate::plan::Planner;
 use crate::recover::Journal;
 use crate::rules::Selector;
 use crate::sessions::{Answers, Sessions};
+use crate::start::{self, Target};
 use crate::{Error, Options, Outcome, Status, check, host, runtime_file, sys};
 use fathom_abi::arena::{CLOCK_MONOTONIC, CLOCK_TSC};
 use fathom_agent::Listener;
 use fathom_filter::Match;
 use fathom_store::Features;
 use fathom_store::writer::DirectoryWriter;
-use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
@@ -55,18 +54,19 @@ pub fn record(options: &Options) -> Result<Outcome, Error> {
     };
     let tsc = host::tsc_is_usable() && std::env::var_os(NO_TSC).is_none();
     let sizes = sizes(options);
-    let writer = DirectoryWriter::create(&options.dir, "")?;
+    let writer = DirectoryWriter::create(&options.dir, &options.reading_options)?;
     let clock = if tsc { CLOCK_TSC } else { CLOCK_MONOTONIC };
     let arena = Arena::create(&places(), sizes, clock).map_err(|e| Error::io("make", "shared memory", e))?;
     let journal = Journal::create(writer.path(), arena.dir(), &runtime, options, &said)?;
-    let clock = Mutex::new(Clock::start(tsc, journal.clock()?));
+    let source = Source { tsc, clock: options.clock };
+    let clock = Mutex::new(Clock::start(source, journal.clock()?));
     let planner = Planner::new(options.libcalls, patterns, selector);
     let sessions = Sessions::new(&arena, &clock, &writer, planner, runtime.clone());
     let drainer = Drainer::new(&arena, &clock, &writer);
 
     let stop = Signals::install()?;
     let started = Instant::now();
-    let (child, rings) = match start_with_events(options, &runtime, arena.dir()) {
+    let (target, rings) = match start::start(options, &runtime, arena.dir(), &journal) {
         Ok(started) => started,
         Err(error) => {
             arena.remove();
@@ -81,16 +81,19 @@ pub fn record(options: &Options) -> Result<Outcome, Error> {
     rings.begin(&writer)?;
     let has_events = !rings.is_empty();
     let drainer = drainer.with_events(rings);
-    let (listener, deaf) = listen(options.agent, child.id() as i32);
+    let (listener, deaf) = listen(options.agent, target.pid());
     // On an error (a full disk) the arena and the journal stay: the next reading command takes up what is in them.
     let agent = listener.as_ref().map(|listener| (listener, options.matching));
-    let ran = supervise(&arena, sessions, drainer, agent, child.id() as i32, &stop, options.verbose)?;
+    let ran = supervise(&arena, sessions, drainer, agent, target, &stop, options)?;
     let elapsed = started.elapsed();
     drop(listener);
     arena.remove();
 
     let mut notes = ran.notes(&arena, tsc);
     notes.extend(refused.into_iter().chain(deaf));
+    notes.extend(
+        ran.priority.as_ref().err().map(|error| format!("no real-time priority for the recorder: {error}")),
+    );
     if ran.answers.patched == 0 && ran.answers.sessions > 0 && options.patch.iter().any(|spec| !spec.unpatch)
     {
         let why = match ran.answers.short_sites {
@@ -109,12 +112,13 @@ pub fn record(options: &Options) -> Result<Outcome, Error> {
             Some(waited) => waited.status,
             None => -1,
         },
-        usage: ran.waited.as_ref().map(|w| finish::usage(&w.usage)),
+        usage: ran.waited.as_ref().and_then(|w| w.usage.as_ref()).map(finish::usage),
         elapsed: Some(elapsed),
         cmdline: &options.cmdline,
         version: &options.version,
         said: &said,
         perf: has_events,
+        clock: options.clock,
     };
     finish::write_info(&writer, &header)?;
     give_to_sudo_user(&writer)?;
@@ -130,7 +134,7 @@ pub fn record(options: &Options) -> Result<Outcome, Error> {
     let time = |us: u64| Duration::from_micros(us);
     let usage = header.usage.unwrap_or_default();
     Ok(Outcome {
-        status: ran.status(),
+        status: status(ran.waited.as_ref()),
         elapsed,
         system: time(usage.system_us),
         user: time(usage.user_us),
@@ -159,23 +163,6 @@ fn places() -> Vec<PathBuf> {
     places
 }
 
-/// Starts the program, with the events that were asked for or the reason why there are none.
-fn start_with_events(
-    options: &Options,
-    runtime: &Path,
-    arena: &Path,
-) -> Result<(std::process::Child, io::Result<Rings>), Error> {
-    let start = || {
-        let rings = Rings::open(options.task_events);
-        Ok((start(options, runtime, arena)?, rings))
-    };
-    // A thread of its own, so that nothing else that the recorder starts inherits the events.
-    let started = thread::scope(|scope| scope.spawn(start).join());
-    started.unwrap_or_else(|_| {
-        Err(Error::io("run", &options.program, io::Error::other("no thread to start it")))
-    })
-}
-
 /// The socket for who wants to change the recording, or why there is none.
 fn listen(wanted: bool, pid: i32) -> (Option<Listener>, Option<String>) {
     let bound = wanted.then(|| Listener::bind(Path::new(fathom_agent::DIR), pid));
@@ -186,47 +173,24 @@ fn listen(wanted: bool, pid: i32) -> (Option<Listener>, Option<String>) {
     }
 }
 
-/// Starts the program with the runtime in front of its libraries.
-fn start(options: &Options, runtime: &Path, arena: &Path) -> Result<std::process::Child, Error> {
-    let mut preload = runtime.as_os_str().to_owned();
-    if let Some(old) = std::env::var_os("LD_PRELOAD").filter(|v| !v.is_empty()) {
-        preload.push(":");
-        preload.push(old);
-    }
-    let mut command = Command::new(&options.program);
-    command.args(&options.args).env("LD_PRELOAD", preload).env(fathom_abi::ENV_DIR, arena);
-    // A shadow stack in hardware would trap on every replaced return address.
-    let mut tunables = std::env::var_os("GLIBC_TUNABLES").unwrap_or_default();
-    if !tunables.is_empty() {
-        tunables.push(":");
-    }
-    tunables.push("glibc.cpu.hwcaps=-IBT,-SHSTK");
-    command.env("GLIBC_TUNABLES", tunables);
-    if options.bind_not {
-        command.env("LD_BIND_NOT", "1");
-    }
-    if !options.randomize {
-        sys::without_randomization(&mut command);
-    }
-    command.spawn().map_err(|e| Error::io("run", &options.program, e))
-}
-
 /// What happened while the program ran.
 struct Ran {
     answers: Answers,
     losses: crate::Losses,
     waited: Option<sys::Waited>,
+    /// Whether the recorder got the priority that it was to have.
+    priority: std::io::Result<()>,
+}
+
+pub(crate) fn status(waited: Option<&sys::Waited>) -> Status {
+    match waited.map(|w| w.status) {
+        None => Status::Stopped,
+        Some(status) if libc::WIFSIGNALED(status) => Status::Signaled(libc::WTERMSIG(status)),
+        Some(status) => Status::Exited(libc::WEXITSTATUS(status)),
+    }
 }
 
 impl Ran {
-    fn status(&self) -> Status {
-        match self.waited.as_ref().map(|w| w.status) {
-            None => Status::Stopped,
-            Some(status) if libc::WIFSIGNALED(status) => Status::Signaled(libc::WTERMSIG(status)),
-            Some(status) => Status::Exited(libc::WEXITSTATUS(status)),
-        }
-    }
-
     fn notes(&self, arena: &Arena, tsc: bool) -> Vec<String> {
         let mut notes = self.answers.notes.clone();
         let mut note = |count: u64, text: &str| {
@@ -269,24 +233,19 @@ fn supervise(
     mut sessions: Sessions<'_>,
     mut drainer: Drainer<'_>,
     agent: Option<(&Listener, Match)>,
-    pid: i32,
+    target: Target,
     stop: &Signals,
-    verbose: u8,
+    options: &Options,
 ) -> Result<Ran, Error> {
     let done = &AtomicBool::new(false);
     let (send, ended) = mpsc::channel();
     // Blocks until the child has ended, however long that takes; not joined when the user stops first.
     thread::spawn(move || {
-        let waited = loop {
-            match sys::wait(pid) {
-                Ok(Some(waited)) => break Some(waited),
-                Ok(None) => {}
-                Err(_) => break None,
-            }
-        };
-        let _ = send.send(waited);
+        let _ = send.send(target.wait());
     });
-    thread::scope(|scope| {
+    // The program runs already and keeps its own.
+    let priority = options.priority.map_or(Ok(()), |priority| sys::set_priority(Some(priority)));
+    let ran: Result<_, Error> = thread::scope(|scope| {
         scope.spawn(|| beat(arena, done));
         let mut changes = agent.map(|(listener, matching)| {
             let (intake, changes) = agent::changes(matching);
@@ -305,7 +264,7 @@ fn supervise(
             let result = result.and_then(|()| sessions.answer_all());
             result.map(|()| sessions.into_answers())
         });
-        let drained = drain_until_end(arena, &mut drainer, &ended, stop, verbose);
+        let drained = drain_until_end(arena, &mut drainer, &ended, stop, options.verbose);
         done.store(true, Ordering::Relaxed);
         let answered = answering.join().unwrap_or_else(|_| Ok(Answers::default()));
         // Sessions that were announced last may have held tasks back.
@@ -313,8 +272,14 @@ fn supervise(
         let waited = drained?;
         let answers = answered?;
         rest?;
-        Ok(Ran { answers, losses: drainer.losses(), waited })
-    })
+        Ok((answers, drainer.losses(), waited))
+    });
+    if options.priority.is_some() && priority.is_ok() {
+        // What is left to do is not urgent.
+        let _ = sys::set_priority(None);
+    }
+    let (answers, losses, waited) = ran?;
+    Ok(Ran { answers, losses, waited, priority })
 }
 
 /// Shows the program that its recorder lives.
@@ -373,14 +338,14 @@ fn drain_until_end(
 
 /// SIGINT and SIGTERM. The first SIGINT goes to the program too (it is in the same terminal) and is its business;
 /// a second one, or SIGTERM, ends the recording.
-struct Signals {
+pub(crate) struct Signals {
     terminate: Arc<AtomicBool>,
     interrupts: Arc<std::sync::atomic::AtomicUsize>,
     hooks: Vec<signal_hook::SigId>,
 }
 
 impl Signals {
-    fn install() -> Result<Signals, Error> {
+    pub(crate) fn install() -> Result<Signals, Error> {
         let terminate = Arc::new(AtomicBool::new(false));
         let interrupts = Arc::new(std::sync::atomic::AtomicUsize::new(0));
         let io = |e| Error::io("handle", "signals", e);
@@ -395,7 +360,7 @@ impl Signals {
         Ok(Signals { terminate, interrupts, hooks })
     }
 
-    fn requested(&self) -> bool {
+    pub(crate) fn requested(&self) -> bool {
         self.terminate.load(Ordering::Relaxed) || self.interrupts.load(Ordering::Relaxed) > 1
     }
 }

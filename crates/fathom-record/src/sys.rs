@@ -4,6 +4,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::ptr::NonNull;
@@ -128,8 +129,8 @@ pub(crate) struct PerfAttr {
     pub(crate) reserved: u32,
 }
 
-/// Opens an event for the calling thread on one processor.
-pub(crate) fn perf_event_open(attr: &PerfAttr, cpu: u32) -> io::Result<File> {
+/// Opens an event for a thread, 0 the calling one, on one processor.
+pub(crate) fn perf_event_open(attr: &PerfAttr, pid: i32, cpu: u32) -> io::Result<File> {
     use std::os::fd::{FromRawFd, OwnedFd};
     const FD_CLOEXEC: libc::c_ulong = 8;
     // SAFETY: the kernel reads as many bytes as the structure says that it has.
@@ -137,7 +138,7 @@ pub(crate) fn perf_event_open(attr: &PerfAttr, cpu: u32) -> io::Result<File> {
         libc::syscall(
             libc::SYS_perf_event_open,
             std::ptr::from_ref(attr),
-            0,
+            pid,
             cpu as libc::c_int,
             -1,
             FD_CLOEXEC,
@@ -160,8 +161,8 @@ pub(crate) fn bytes_of(words: &[u64]) -> &[u8] {
 pub(crate) struct Waited {
     /// Raw wait status.
     pub(crate) status: i32,
-    /// Resources of the child and its waited-for descendants.
-    pub(crate) usage: libc::rusage,
+    /// Resources of the child and its waited-for descendants; of a process that is no child they are not known.
+    pub(crate) usage: Option<libc::rusage>,
 }
 
 /// Waits for the child; `None` when a signal came first.
@@ -172,10 +173,56 @@ pub(crate) fn wait(pid: i32) -> io::Result<Option<Waited>> {
     // SAFETY: both pointers are valid.
     let got = unsafe { libc::wait4(pid, &raw mut status, 0, &raw mut usage) };
     if got == pid {
-        return Ok(Some(Waited { status, usage }));
+        return Ok(Some(Waited { status, usage: Some(usage) }));
     }
     let error = io::Error::last_os_error();
     if error.kind() == io::ErrorKind::Interrupted { Ok(None) } else { Err(error) }
+}
+
+/// Makes two processes of one; 0 is the new one's answer. Only for processes of a single thread: the new one has
+/// no other, and what another one had locked would stay so.
+pub(crate) fn fork() -> io::Result<i32> {
+    // SAFETY: there is a single thread, so all of this process's state is whole.
+    let pid = unsafe { libc::fork() };
+    if pid < 0 { Err(io::Error::last_os_error()) } else { Ok(pid) }
+}
+
+/// Ends the process at once: nothing that another process still needs is cleaned up.
+pub(crate) fn exit_now(code: i32) -> ! {
+    // SAFETY: no destructor has to run.
+    unsafe { libc::_exit(code) }
+}
+
+/// The wait status of a process that is no child, once its parent has waited for it; from Linux 6.15 on.
+pub(crate) fn exit_status(process: BorrowedFd<'_>) -> Option<i32> {
+    /// The first version of `struct pidfd_info` in linux/pidfd.h.
+    #[repr(C)]
+    #[derive(Default)]
+    struct PidfdInfo {
+        mask: u64,
+        cgroup: u64,
+        ids: [u32; 11],
+        exit_code: i32,
+    }
+    const PIDFD_INFO_EXIT: u64 = 1 << 3;
+    // _IOWR(0xff, 11, struct pidfd_info)
+    const PIDFD_GET_INFO: libc::c_ulong =
+        3 << 30 | (size_of::<PidfdInfo>() as libc::c_ulong) << 16 | 0xff << 8 | 11;
+    let mut info = PidfdInfo { mask: PIDFD_INFO_EXIT, ..PidfdInfo::default() };
+    // SAFETY: the kernel writes as many bytes as the number of the call says.
+    let result = unsafe { libc::ioctl(process.as_raw_fd(), PIDFD_GET_INFO, &raw mut info) };
+    (result == 0 && info.mask & PIDFD_INFO_EXIT != 0).then_some(info.exit_code)
+}
+
+/// Gives the calling thread, and threads that it starts, real-time priority; `None` takes it away.
+pub(crate) fn set_priority(priority: Option<u32>) -> io::Result<()> {
+    // SAFETY: plain data.
+    let mut parameters: libc::sched_param = unsafe { std::mem::zeroed() };
+    parameters.sched_priority = priority.unwrap_or(0) as libc::c_int;
+    let policy = if priority.is_some() { libc::SCHED_FIFO } else { libc::SCHED_OTHER };
+    // SAFETY: the pointer is valid.
+    let result = unsafe { libc::sched_setscheduler(0, policy, &raw const parameters) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Whether a thread exists (as a thread, or as a zombie).

@@ -193,6 +193,8 @@ impl Run<'_> {
         let mut difference = None;
         for _ in 0..attempts {
             self.record("with.data", &words)?;
+            // `-t` is there for those who read; here the other options would have to be, too.
+            std::fs::write(self.dir.join("with.data/default.opts"), "")?;
             self.record("without.data", &["--srcline"])?;
             let recorded = self.shown("with.data", &[])?;
             let read = self.shown("without.data", &words)?;
