@@ -72,6 +72,8 @@ fn dump(output: &str) -> String {
     let mut out = Vec::new();
     for line in output.lines().skip_while(|line| !line.starts_with("reading ")) {
         if line.starts_with("reading ") {
+            // A task without records is none.
+            out.pop_if(|last: &mut String| last == "reading");
             out.push("reading".to_owned());
         } else if let Some((_, record)) = line.split_once(": [") {
             if !record.split_once("] ").is_some_and(|(_, call)| is_start_up(call)) {
@@ -81,6 +83,7 @@ fn dump(output: &str) -> String {
             out.push(addresses(line));
         }
     }
+    out.pop_if(|last| last == "reading");
     lines(out.into_iter())
 }
 
