@@ -237,10 +237,10 @@ fn default_options_of_the_recording_apply() {
     let with = shown(dir.path(), "replay -t 1us");
     fs::write(dir.path().join("fathom.data/default.opts"), "-t 1us\n").unwrap();
     assert_eq!(shown(dir.path(), "replay"), with);
-    fs::write(dir.path().join("fathom.data/default.opts"), "--nop\n").unwrap();
+    fs::write(dir.path().join("fathom.data/default.opts"), "--kernel-full\n").unwrap();
     let output = run(dir.path(), "replay");
     assert_eq!(output.status.code(), Some(0));
-    assert!(text(&output.stderr).contains("--nop of default.opts is not there yet"));
+    assert!(text(&output.stderr).contains("--kernel-full of default.opts is not there yet"));
 }
 
 /// What each option leaves of the recording. Compared with uftrace 0.13, which shows the same of the tasks that it doesn't
