@@ -236,8 +236,8 @@ mod tests {
 
     #[test]
     fn later_options_are_refused_by_name() {
-        insta::assert_snapshot!(refusal("record --srcline ./a"), @r"
-        reading the command line: --srcline is not there yet: source lines come later
+        insta::assert_snapshot!(refusal("record --debug-domain mcount ./a"), @r"
+        reading the command line: --debug-domain is not there yet: messages by domain come later
           leave it out; `fathom record --help` lists the options of record
         ");
         insta::assert_snapshot!(refusal("-k ./a"), @r"
@@ -361,7 +361,7 @@ mod tests {
         let Command::Replay(replay) = *command else { panic!() };
         let specs = replay.filters.specs().unwrap();
         let list: Vec<_> = specs.iter().map(fathom_filter::Spec::shown).collect();
-        assert_eq!(list, ["--notrace a", "--filter b", "--filter !c", "--trigger d@trace", "--notrace e"]);
+        assert_eq!(list, ["-N a", "-F b", "-F !c", "-T d@trace", "-N e"]);
     }
 
     /// The request of a line with `--opt-file FILE` of this text in place of `FILE`.

@@ -65,6 +65,8 @@ fn the_part_that_is_wrong_is_named() {
         (&["record", "-A", "f@arg1/i7", "./instrumented"], &["-A", "i7", "8"]),
         (&["record", "-A", "f@arg1/q", "./instrumented"], &["-A", "arg1/q"]),
         (&["record", "-A", "work@arg1%rdq", "./instrumented"], &["-A", "rdq"]),
+        (&["record", "-A", "work@art1", "./instrumented"], &["-A", "art1"]),
+        (&["record", "-R", "work@retvla", "./instrumented"], &["-R", "retvla"]),
         (&["record", "-T", "f@dpeth=1", "./instrumented"], &["-T", "dpeth=1", "depth"]),
         (&["record", "-T", "f@depth=x", "./instrumented"], &["-T", "depth=x"]),
         (&["record", "-T", "f@time=1parsec", "./instrumented"], &["-T", "1parsec"]),
@@ -100,8 +102,6 @@ fn an_unmatched_filter_names_what_is_there() {
         (&["record", "-F", "wrok", "./instrumented"], &["-F", "wrok", "work"]),
         (&["record", "-A", "wrok@arg1", "./instrumented"], &["-A", "wrok", "work"]),
         // What is no item of the option is the name of a module.
-        (&["record", "-A", "work@art1", "./instrumented"], &["-A", "art1"]),
-        (&["record", "-R", "work@retvla", "./instrumented"], &["-R", "retvla"]),
         (&["record", "-E", "linux:shedule", "./instrumented"], &["-E", "linux:shedule", "linux:schedule"]),
         (&["replay", "-F", "leef"], &["-F", "leef", "leaf"]),
         (&["replay", "-N", "leef"], &["-N", "leef", "leaf"]),

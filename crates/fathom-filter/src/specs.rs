@@ -25,17 +25,17 @@ pub enum SpecKind {
 }
 
 impl SpecKind {
-    /// The option.
+    /// The option, as it is most often written.
     pub fn option(self) -> &'static str {
         match self {
-            SpecKind::Filter => "--filter",
-            SpecKind::NoTrace => "--notrace",
-            SpecKind::CallerFilter => "--caller-filter",
-            SpecKind::Hide => "--hide",
-            SpecKind::Location => "--loc-filter",
-            SpecKind::Trigger => "--trigger",
-            SpecKind::Argument => "--argument",
-            SpecKind::Retval => "--retval",
+            SpecKind::Filter => "-F",
+            SpecKind::NoTrace => "-N",
+            SpecKind::CallerFilter => "-C",
+            SpecKind::Hide => "-H",
+            SpecKind::Location => "-L",
+            SpecKind::Trigger => "-T",
+            SpecKind::Argument => "-A",
+            SpecKind::Retval => "-R",
         }
     }
 
@@ -43,19 +43,17 @@ impl SpecKind {
     fn allows(self, action: &Action) -> Result<(), &'static str> {
         use SpecKind::{Argument, CallerFilter, Filter, Location, NoTrace, Retval, Trigger};
         let (kinds, others): (&[SpecKind], _) = match action {
-            Action::Filter => (&[Filter], "--filter or --trigger"),
-            Action::NoTrace => (&[NoTrace], "--notrace or --trigger"),
+            Action::Filter => (&[Filter], "-F or -T"),
+            Action::NoTrace => (&[NoTrace], "-N or -T"),
             Action::Depth(_) | Action::Time(_) | Action::Size(_) | Action::Caller => {
-                (&[Filter, NoTrace], "--filter, --notrace or --trigger")
+                (&[Filter, NoTrace], "-F, -N or -T")
             }
-            Action::If(_) => (&[Filter, NoTrace], "--filter, --notrace or --trigger"),
-            Action::Hide => (&[Filter, NoTrace, Location], "--filter, --notrace, --loc-filter or --trigger"),
-            Action::Clear(_) => {
-                (&[Filter, NoTrace, CallerFilter], "--filter, --notrace, --caller-filter or --trigger")
-            }
-            Action::Value(spec) if spec.slot == ArgSlot::Return => (&[Retval], "--retval or --trigger"),
-            Action::Value(_) => (&[Argument], "--argument or --trigger"),
-            _ => (&[], "--trigger"),
+            Action::If(_) => (&[Filter, NoTrace], "-F, -N or -T"),
+            Action::Hide => (&[Filter, NoTrace, Location], "-F, -N, -L or -T"),
+            Action::Clear(_) => (&[Filter, NoTrace, CallerFilter], "-F, -N, -C or -T"),
+            Action::Value(spec) if spec.slot == ArgSlot::Return => (&[Retval], "-R or -T"),
+            Action::Value(_) => (&[Argument], "-A or -T"),
+            _ => (&[], "-T"),
         };
         if self == Trigger || kinds.contains(&self) { Ok(()) } else { Err(others) }
     }
@@ -254,7 +252,7 @@ fn parse(kind: SpecKind, text: &str) -> Result<Spec, SpecError> {
         _ if !negated => {}
         SpecKind::Filter | SpecKind::NoTrace => spec.kind = SpecKind::NoTrace,
         SpecKind::Location => spec.actions.push(Action::Hide),
-        _ => return Err(wrong("!", "only --filter and --loc-filter can be turned round".to_owned())),
+        _ => return Err(wrong("!", "only -F and -L can be turned round".to_owned())),
     }
     for item in items.split(',').map(str::trim).filter(|item| !item.is_empty()) {
         let values = matches!(kind, SpecKind::Argument | SpecKind::Retval);
@@ -337,51 +335,36 @@ mod tests {
         use SpecKind::*;
         assert_eq!(
             error(Trigger, "f@dpeth=1"),
-            "--trigger f@dpeth=1: 'dpeth=1': there is no such action; did you mean 'depth='?"
+            "-T f@dpeth=1: 'dpeth=1': there is no such action; did you mean 'depth='?"
         );
         assert_eq!(
             error(Argument, "f@arg0"),
-            "--argument f@arg0: 'arg0': arguments count from 1: arg1, arg2, fparg1"
+            "-A f@arg0: 'arg0': arguments count from 1: arg1, arg2, fparg1"
         );
         assert_eq!(
             error(Argument, "f@retval"),
-            "--argument f@retval: 'retval': not possible with --argument, only with --retval or --trigger"
+            "-A f@retval: 'retval': not possible with -A, only with -R or -T"
         );
-        assert_eq!(
-            error(Retval, "f@arg1"),
-            "--retval f@arg1: 'arg1': not possible with --retval, only with --argument or --trigger"
-        );
-        assert_eq!(
-            error(Filter, "f@trace"),
-            "--filter f@trace: 'trace': not possible with --filter, only with --trigger"
-        );
+        assert_eq!(error(Retval, "f@arg1"), "-R f@arg1: 'arg1': not possible with -R, only with -A or -T");
+        assert_eq!(error(Filter, "f@trace"), "-F f@trace: 'trace': not possible with -F, only with -T");
         assert_eq!(
             error(Filter, "a;f@notrace"),
-            "--filter f@notrace: 'notrace': not possible with --filter, only with --notrace or --trigger"
+            "-F f@notrace: 'notrace': not possible with -F, only with -N or -T"
         );
-        assert_eq!(
-            error(Location, "t.c@foo"),
-            "--loc-filter t.c@foo: 'foo': only 'hide' can follow a source location"
-        );
-        assert_eq!(error(Trigger, "f@recovr"), "--trigger f@recovr: there is no action, such as f@recover");
-        assert_eq!(error(Trigger, "f"), "--trigger f: there is no action, such as f@depth=1");
+        assert_eq!(error(Location, "t.c@foo"), "-L t.c@foo: 'foo': only 'hide' can follow a source location");
+        assert_eq!(error(Trigger, "f@recovr"), "-T f@recovr: there is no action, such as f@recover");
+        assert_eq!(error(Trigger, "f"), "-T f: there is no action, such as f@depth=1");
         assert_eq!(
             error(Filter, "f@liba,hidee"),
-            "--filter f@liba,hidee: 'hidee': there is no such action; did you mean 'hide'?"
+            "-F f@liba,hidee: 'hidee': there is no such action; did you mean 'hide'?"
         );
-        assert_eq!(
-            error(Filter, "f@liba,libb"),
-            "--filter f@liba,libb: 'libb': there can be only one module"
-        );
+        assert_eq!(error(Filter, "f@liba,libb"), "-F f@liba,libb: 'libb': there can be only one module");
         assert_eq!(
             error(Argument, "f@art1"),
-            "--argument f@art1: 'art1': there is no such value; did you mean 'arg1'?"
+            "-A f@art1: 'art1': there is no such value; did you mean 'arg1'?"
         );
-        assert_eq!(error(Filter, "@depth=1"), "--filter @depth=1: there is no function name");
-        assert_eq!(
-            error(Trigger, "!f@trace"),
-            "--trigger !f@trace: '!': only --filter and --loc-filter can be turned round"
-        );
+        assert_eq!(error(Filter, "@depth=1"), "-F @depth=1: there is no function name");
+        assert_eq!(error(Trigger, "!f@trace"), "-T !f@trace: '!': only -F and -L can be turned round");
     }
 
     proptest! {

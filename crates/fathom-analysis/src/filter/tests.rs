@@ -85,8 +85,8 @@ fn what_matches_nothing_has_no_effect() {
     assert_eq!(
         unmatched,
         [
-            "--filter nope: there is no function 'nope'",
-            "--caller-filter leav: there is no function 'leav'; did you mean 'leaf'?"
+            "-F nope: there is no function 'nope'",
+            "-C leav: there is no function 'leav'; did you mean 'leaf'?"
         ]
     );
 }

@@ -134,12 +134,9 @@ fn source_locations() {
     blind.observe(&function("main"));
     assert_eq!(
         blind.unmatched()[0].to_string(),
-        "--loc-filter t.c: there is no source file 't.c', and none is known of any function"
+        "-L t.c: there is no source file 't.c', and none is known of any function"
     );
-    assert_eq!(
-        rules_of("nope.c").unmatched()[0].to_string(),
-        "--loc-filter nope.c: there is no source file 'nope.c'"
-    );
+    assert_eq!(rules_of("nope.c").unmatched()[0].to_string(), "-L nope.c: there is no source file 'nope.c'");
 }
 
 #[test]
@@ -170,19 +167,16 @@ fn specs_that_match_nothing() {
         rules.unmatched().iter().map(ToString::to_string).collect::<Vec<_>>()
     };
     assert_eq!(unmatched(Filter, "foo;main"), [""; 0]);
-    assert_eq!(unmatched(Filter, "fop"), ["--filter fop: there is no function 'fop'; did you mean 'foo'?"]);
-    assert_eq!(
-        unmatched(NoTrace, "run"),
-        ["--notrace run: there is no function 'run'; did you mean 'ns::run'?"]
-    );
-    assert_eq!(unmatched(Filter, "^xyz"), ["--filter ^xyz: there is no function '^xyz'"]);
+    assert_eq!(unmatched(Filter, "fop"), ["-F fop: there is no function 'fop'; did you mean 'foo'?"]);
+    assert_eq!(unmatched(NoTrace, "run"), ["-N run: there is no function 'run'; did you mean 'ns::run'?"]);
+    assert_eq!(unmatched(Filter, "^xyz"), ["-F ^xyz: there is no function '^xyz'"]);
     assert_eq!(
         unmatched(Filter, "foo@backtrce"),
-        ["--filter foo@backtrce: no module is called 'backtrce'; did you mean 'backtrace'?"]
+        ["-F foo@backtrce: no module is called 'backtrce'; did you mean 'backtrace'?"]
     );
     assert_eq!(
         unmatched(Trigger, "sys_opem@k,trace"),
-        ["--trigger sys_opem@k,trace: there is no function 'sys_opem'; did you mean 'sys_open'?"]
+        ["-T sys_opem@k,trace: there is no function 'sys_opem'; did you mean 'sys_open'?"]
     );
 }
 
@@ -195,7 +189,7 @@ fn bad_patterns() {
     };
     assert_eq!(
         error("*foo@depth=1", Match::Regex),
-        "--filter *foo@depth=1: '*foo': repetition operator missing expression; shell patterns need --match glob"
+        "-F *foo@depth=1: '*foo': repetition operator missing expression; shell patterns need --match glob"
     );
-    assert_eq!(error("fo(", Match::Regex), "--filter fo(: 'fo(': unclosed group");
+    assert_eq!(error("fo(", Match::Regex), "-F fo(: 'fo(': unclosed group");
 }
