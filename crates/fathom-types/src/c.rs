@@ -121,7 +121,11 @@ impl Reading<'_> {
             }
             (_, 16) => other(Shape::scalar(16, LeafKind::Integer)),
             (gimli::DW_ATE_signed | gimli::DW_ATE_signed_char, 1 | 2) => integer(ArgFormat::Signed),
-            (gimli::DW_ATE_signed, 4 | 8) => integer(ArgFormat::Auto),
+            // Recorded with eight bytes, as the peer does, but of an int only the four that mean something are taken.
+            (gimli::DW_ATE_signed, 4 | 8) => {
+                let shape = Shape::scalar(bytes, LeafKind::Integer);
+                Some(Type { shape, record: Record::Plain(ArgFormat::Auto, 8) })
+            }
             (_, 1 | 2 | 4 | 8) => integer(ArgFormat::Unsigned),
             _ => None,
         }

@@ -11,6 +11,9 @@ use crate::sysv::Where;
 use crate::{Piece, Place};
 use gimli::{AttributeValue, Expression, Operation};
 
+/// Bytes of code from the beginning of a function in which registers still have what they had.
+const SOON: u64 = 64;
+
 type Reader = fathom_symbols::lines::Reader;
 
 /// What is known about a parameter.
@@ -33,6 +36,11 @@ enum Said {
     Stack(u32),
     /// In the function's own memory: it was not optimised.
     Stored,
+    /// A few instructions later it is in this register, or in memory that it points to.
+    Later(Register),
+    /// It is somewhere.
+    Unclear,
+    /// It is nowhere, or its value is known.
     Nothing,
 }
 
@@ -41,8 +49,12 @@ pub(crate) struct EntryPlaces {
     /// Address of the first instruction, as linked.
     start: Option<u64>,
     doubtful: bool,
-    /// An argument was not where the rules would have it, so the next ones needn't be either.
+    /// The compiler may have left arguments out, so that later ones move up.
+    movable: bool,
+    /// It has.
     shifted: bool,
+    /// An argument is not passed, or the compiler knows its value and passes anything.
+    lost: bool,
     frame: Option<FrameBase>,
 }
 
@@ -55,8 +67,8 @@ const RSP: FrameBase = FrameBase(7);
 const CFA: FrameBase = FrameBase(u16::MAX);
 
 impl EntryPlaces {
-    /// `told` says that the compiler tells of each function that it changed (LLVM since 16: Rust's do).
-    pub(crate) fn of(debug: &Debug, function: &Function, symbol: &str, told: bool) -> EntryPlaces {
+    /// The compiler of Rust knows all callers of nearly every function, and tells if it leaves arguments out.
+    pub(crate) fn of(debug: &Debug, function: &Function, symbol: &str, rust: bool) -> EntryPlaces {
         // GCC names what it made of a function for callers it knows.
         let made_over = [".isra.", ".constprop.", ".part."].iter().any(|part| symbol.contains(part));
         let node = function.entries.first();
@@ -64,13 +76,21 @@ impl EntryPlaces {
         let frame = node.and_then(frame_base);
         // "nocall": not called as the rules say.
         let changed = node.and_then(|node| node.number(gimli::DW_AT_calling_convention)) == Some(3);
-        let doubtful = made_over || changed || !(told || function.external());
-        EntryPlaces { start, doubtful, shifted: false, frame }
+        let doubtful = made_over || changed || rust || !function.external();
+        let movable = made_over || changed || !rust;
+        // What returns nothing that anybody uses may return anything.
+        let lost = changed || symbol.contains(".isra.");
+        EntryPlaces { start, doubtful, movable, shifted: false, lost, frame }
     }
 
     /// Whether the function's first instruction is at an address, as linked.
     pub(crate) fn begins_at(&self, addr: u64) -> bool {
         self.start == Some(addr)
+    }
+
+    /// Whether what the function returns can be believed.
+    pub(crate) fn returns(&self) -> bool {
+        !self.lost
     }
 
     /// Where an argument of so many bytes is, which by the rules would be at `by_rule`.
@@ -85,12 +105,23 @@ impl EntryPlaces {
         if !self.doubtful {
             return rule(by_rule);
         }
-        let said = concrete.map_or(Said::Nothing, |node| self.said(debug, node).unwrap_or(Said::Nothing));
-        let at = self.place_of(said, bytes, by_rule.clone());
-        self.shifted |= match (&at, &by_rule) {
-            (At::Here(place), Some(by_rule)) => place != by_rule,
-            _ => true,
+        let said = concrete.map_or(Said::Nothing, |node| self.said(debug, node));
+        let at = match (said, &by_rule) {
+            // The compiler doesn't say where it is at the very beginning, but a moment later it is where it belongs.
+            (Said::Later(register), Some(place)) if is_in(place, register) => At::Here(place.clone()),
+            // It is used, so its address is passed, whatever becomes of that later.
+            (Said::Later(_) | Said::Unclear, Some(place @ Where::Behind(_))) if !self.movable => {
+                At::Here(place.clone())
+            }
+            (Said::Later(_) | Said::Unclear, _) => At::Unknown,
+            (said, by_rule) => self.place_of(said, bytes, by_rule.clone()),
         };
+        self.shifted |= self.movable
+            && match (&at, &by_rule) {
+                (At::Here(place), Some(by_rule)) => place != by_rule,
+                _ => true,
+            };
+        self.lost |= matches!(at, At::Nowhere);
         at
     }
 
@@ -124,31 +155,42 @@ impl EntryPlaces {
                 }
                 At::Here(Where::Pieces(pieces))
             }
-            (Said::Registers(_), _) => At::Unknown,
+            (Said::Registers(_) | Said::Later(_) | Said::Unclear, _) => At::Unknown,
         }
     }
 
-    fn said(&self, debug: &Debug, node: &Node) -> Option<Said> {
-        let value = node.die.attr_value(gimli::DW_AT_location)?;
-        let expression = match value {
-            AttributeValue::Exprloc(expression) => expression,
-            value => {
-                let dwarf = debug.map.dwarf_of(&node.entry);
-                let unit = &node.entry.unit;
-                let mut list = dwarf.attr_locations(unit, value).ok()??;
-                let start = self.start?;
-                loop {
-                    let entry = list.next().ok()??;
-                    if entry.range.begin <= start && start < entry.range.end {
-                        break entry.data;
-                    }
-                    if entry.range.begin > start {
-                        return None;
-                    }
-                }
+    fn said(&self, debug: &Debug, node: &Node) -> Said {
+        match node.die.attr_value(gimli::DW_AT_location) {
+            None => Said::Nothing,
+            Some(AttributeValue::Exprloc(expression)) => {
+                self.place(node, expression).unwrap_or(Said::Unclear)
             }
-        };
-        self.place(node, expression)
+            Some(list) => self.listed(debug, node, list).unwrap_or(Said::Unclear),
+        }
+    }
+
+    /// What a list of locations says of the first instruction, or else of one soon after it.
+    fn listed(&self, debug: &Debug, node: &Node, list: AttributeValue<Reader>) -> Option<Said> {
+        let dwarf = debug.map.dwarf_of(&node.entry);
+        let mut list = dwarf.attr_locations(&node.entry.unit, list).ok()??;
+        let start = self.start?;
+        while let Some(entry) = list.next().ok()? {
+            if entry.range.begin <= start && start < entry.range.end {
+                return self.place(node, entry.data);
+            }
+            if entry.range.begin > start {
+                let soon = entry.range.begin - start <= SOON;
+                return match self.place(node, entry.data)? {
+                    Said::Registers(registers) if soon && registers.len() == 1 => {
+                        registers.first().copied().map(Said::Later)
+                    }
+                    Said::Behind(register) if soon => Some(Said::Later(register)),
+                    Said::Nothing => Some(Said::Nothing),
+                    _ => Some(Said::Unclear),
+                };
+            }
+        }
+        None
     }
 
     fn place(&self, node: &Node, expression: Expression<Reader>) -> Option<Said> {
@@ -158,6 +200,14 @@ impl EntryPlaces {
             match operation {
                 Operation::Register { register } => registers.push(from_number(register.0)?),
                 Operation::Piece { .. } if !registers.is_empty() => {}
+                // Its value, which is computed from nothing that is passed.
+                Operation::UnsignedConstant { .. }
+                | Operation::SignedConstant { .. }
+                | Operation::ImplicitValue { .. }
+                    if registers.is_empty() =>
+                {
+                    return Some(Said::Nothing);
+                }
                 Operation::RegisterOffset { register, offset, .. } if registers.is_empty() => {
                     return match (FrameBase(register.0), offset) {
                         (RBP | RSP, _) => Some(Said::Stored),
@@ -188,6 +238,15 @@ impl EntryPlaces {
             return Some(Said::Stored);
         }
         u32::try_from(above / 8 + 1).ok().map(Said::Stack)
+    }
+}
+
+/// Whether a value, or the pointer to it, is in that register.
+fn is_in(place: &Where, register: Register) -> bool {
+    let register = Place::Register(register);
+    match place {
+        Where::Behind(place) => *place == register,
+        Where::Pieces(pieces) => matches!(pieces.as_slice(), [piece] if piece.place == register),
     }
 }
 

@@ -10,6 +10,7 @@
 //!       | enum OFFSET BYTES COUNT ((VALUE | *) NAME COUNT (FIELD OFFSET type)*)*
 //!       | text | some-text                                         recorded as a string
 //!       | seq STRIDE type | some-seq STRIDE type                   recorded as a number of elements, and elements
+//!       | some-ref type                                            recorded as a sequence of one
 //! ```
 //!
 //! Words are separated by blanks; a name of nothing is `-`. Values and bytes are little endian.
@@ -96,6 +97,11 @@ pub enum Layout {
         stride: u64,
         /// What each is.
         element: Box<Layout>,
+    },
+    /// A reference that may be absent: recorded as a sequence, of which only the first element counts.
+    OptionalReference {
+        /// What it refers to.
+        target: Box<Layout>,
     },
 }
 
@@ -222,6 +228,10 @@ impl Layout {
                 let _ = write!(out, "{}seq {stride} ", some(*optional));
                 return element.put(out);
             }
+            Layout::OptionalReference { target } => {
+                out.push_str("some-ref ");
+                return target.put(out);
+            }
         };
     }
 
@@ -287,6 +297,7 @@ impl Parser<'_> {
             },
             "struct" => Layout::Struct { name: self.name()?, fields: self.fields(depth)? },
             "enum" => self.variants(depth)?,
+            "some-ref" => Layout::OptionalReference { target: Box::new(self.layout(depth)?) },
             "text" => Layout::Text { optional: false },
             "some-text" => Layout::Text { optional: true },
             word @ ("seq" | "some-seq") => Layout::Sequence {
@@ -380,6 +391,7 @@ impl Show<'_> {
             Layout::Array { count, stride, element } => return self.elements(*count, *stride, element, at),
             Layout::Struct { name, fields } => return self.fields(name, fields, at),
             Layout::Enum { offset, bytes, variants } => return self.variant(*offset, *bytes, variants, at),
+            Layout::OptionalReference { target } => return self.reference(target),
             Layout::Text { optional } => return self.text(*optional),
             Layout::Sequence { optional, stride, element } => {
                 return self.sequence(*optional, *stride, element);
@@ -450,6 +462,18 @@ impl Show<'_> {
         match exact.or_else(other) {
             Some(variant) => self.fields(&variant.name, &variant.fields, at),
             None => self.push(".."),
+        }
+    }
+
+    fn reference(&mut self, target: &Layout) {
+        match self.number(0, 8).map(|count| count as u64) {
+            Some(ABSENT) => self.push("None"),
+            Some(UNREADABLE) | None => self.push("Some(..)"),
+            Some(_) => {
+                self.push("Some(");
+                self.value(target, 8);
+                self.push(")");
+            }
         }
     }
 
@@ -547,6 +571,8 @@ mod tests {
         assert_eq!(show("some-seq 2 u2", &bytes), "Some([1, 2, ..1])");
         assert_eq!(show("some-seq 2 u2", &[0xff; 8]), "None");
         assert_eq!(show("seq 2 u2", &UNREADABLE.to_le_bytes()), "[..]");
+        assert_eq!(show("some-ref i4", &[9, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0]), "Some(7)");
+        assert_eq!(show("some-ref i4", &[0xff; 12]), "None");
         assert_eq!(show("seq 0 struct - 0", &0u64.to_le_bytes()), "[]");
     }
 
@@ -562,7 +588,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_description_is_survived(
-            words in proptest::collection::vec("bool|u1|i16|ptr|&|-|\\[|struct|enum|seq|[0-9]{1,20}|\\*|a", 0..40),
+            words in proptest::collection::vec("bool|u1|i16|ptr|some-ref|&|-|\\[|struct|enum|seq|[0-9]{1,20}|\\*|a", 0..40),
             bytes in proptest::collection::vec(any::<u8>(), 0..40),
         ) {
             if let Some(layout) = Layout::parse(&words.join(" ")) {

@@ -101,7 +101,7 @@ impl Prototypes {
             if rust { self.rust_values(&function, &mut places) } else { self.values(&function, &mut places) };
         if let Some((arguments, returned)) = found {
             prototype.arguments = arguments;
-            prototype.returned = returned;
+            prototype.returned = returned.filter(|_| places.returns());
         }
         Some(prototype)
     }
@@ -349,9 +349,21 @@ fn value(found: &Type, slot: ArgSlot, place: Where) -> Option<Fetch> {
 /// Says in the spec where the value is, unless that is where the number of the argument puts it. Of return values it is
 /// never said: the peer can't read that, and whoever reads does not need it.
 pub(crate) fn located(spec: ArgSpec, source: Source) -> Fetch {
-    let implied = spec.slot == ArgSlot::Return || Source::of(&spec).as_ref() == Some(&source);
+    let implied =
+        spec.slot == ArgSlot::Return || Source::of(&spec).is_some_and(|other| same_place(&other, &source));
     let location = if implied { ArgLocation::Index } else { spec_location(&source) };
     Fetch { spec: ArgSpec { location, ..spec }, source }
+}
+
+/// Whether two sources are the same but for how many bytes of a single register or word are taken.
+fn same_place(a: &Source, b: &Source) -> bool {
+    match (a, b) {
+        (Source::Pieces(a), Source::Pieces(b)) => match (a.as_slice(), b.as_slice()) {
+            ([a], [b]) => a.place == b.place,
+            (a, b) => a == b,
+        },
+        (a, b) => a == b,
+    }
 }
 
 fn first(place: &Where) -> Option<Place> {

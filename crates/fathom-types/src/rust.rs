@@ -31,6 +31,8 @@ pub(crate) struct Type {
     text: Option<Special>,
     /// Text or elements that are all a struct has.
     only_text: Option<Special>,
+    /// Of an `Option` of a reference what that refers to.
+    optional_target: Option<Node>,
     /// What a pointer points to, and what stands before that when it is shown. Raw pointers have none.
     target: Option<(Node, &'static str)>,
 }

@@ -97,7 +97,7 @@ fn check(level: &str) {
             _ => panic!("{line}"),
         }
     }
-    assert_eq!(seen, 24);
+    assert_eq!(seen, 25);
 }
 
 #[test]

@@ -122,7 +122,7 @@ impl Reading<'_> {
             && members.iter().all(|member| member.found.bytes != bytes);
         let parts = if larger { Parts::Many } else { loose };
         let only_text = only_text(&members);
-        Some(Type { bytes, name: short(name), parts, loose, layout, text, only_text, target: None })
+        Some(Type { loose, text, only_text, ..compound(bytes, short(name), parts, layout) })
     }
 
     /// `NonZero<u32>` is shown as the number it is.
@@ -196,9 +196,38 @@ impl Reading<'_> {
             None => all.first().map_or(Parts::Nothing, |only| only.found.parts),
         };
         let text = tag.and_then(|tag| optional_text(name, tag, &variants, &all));
+        let optional_target = self.optional_target(name, tag, &variants, &children);
         let (offset, size) = tag.map_or((0, 0), |tag| (tag.offset, tag.bytes as u8));
         let layout = bounded(Layout::Enum { offset, bytes: size, variants }, base_name(name));
-        Some(Type { text, ..compound(bytes, short(name), parts, layout) })
+        Some(Type { text, optional_target, ..compound(bytes, short(name), parts, layout) })
+    }
+
+    /// What the reference refers to that an `Option` has, if that is all it has and 0 tells that there is none.
+    fn optional_target(
+        &self,
+        name: &str,
+        tag: Option<Scalar>,
+        variants: &[Variant],
+        children: &[Node],
+    ) -> Option<Node> {
+        let none = variants.iter().find(|variant| variant.name == "None")?;
+        let some = variants.iter().position(|variant| variant.name == "Some")?;
+        if base_name(name) != "Option" || tag?.bytes != 8 || tag?.offset != 0 || none.value != Some(0) {
+            return None;
+        }
+        let variant = children.iter().filter(|child| child.tag() == gimli::DW_TAG_variant).nth(some)?;
+        // The variant has a member, that is a struct, and that has the reference.
+        let inside = |node: &Node| {
+            let mut members = self.debug.children(node);
+            members.retain(|child| child.tag() == gimli::DW_TAG_member);
+            let (Some(only), true) = (members.pop(), members.is_empty()) else { return None };
+            self.debug.strip(self.debug.type_of(&only)?)
+        };
+        let found = inside(&inside(variant)?)?;
+        if found.tag() != gimli::DW_TAG_pointer_type {
+            return None;
+        }
+        self.pointer(&found, &self.debug.name(&found)?).target.map(|(target, _)| target)
     }
 
     /// Where the number is that tells which variant it is.
@@ -262,7 +291,17 @@ fn scalar(bytes: u64, float: bool, layout: Layout, name: String) -> Type {
 }
 
 fn compound(bytes: u64, name: String, parts: Parts, layout: Layout) -> Type {
-    Type { bytes, name, parts, loose: parts, layout, text: None, only_text: None, target: None }
+    Type {
+        bytes,
+        name,
+        parts,
+        loose: parts,
+        layout,
+        text: None,
+        only_text: None,
+        optional_target: None,
+        target: None,
+    }
 }
 
 fn fields(members: &[Member]) -> Vec<Field> {

@@ -66,6 +66,9 @@ impl Types {
         if let Some(text) = &found.text {
             return self.elsewhere(debug, found, text, &parts);
         }
+        if let Some(recorded) = self.optional_target(debug, found, &parts) {
+            return Some(recorded);
+        }
         if let Some(recorded) = self.target(debug, found, &parts) {
             return Some(recorded);
         }
@@ -98,6 +101,23 @@ impl Types {
         let element = u32::try_from(stride.max(1)).ok()?;
         let source = Source::Sequence { pointer, count: length, element, absent };
         let size = (8 + bytes).next_multiple_of(4) as u16;
+        Some(Recorded { format: ArgFormat::Struct, size, type_name: Some(name), source })
+    }
+
+    /// What the reference of an `Option` refers to: recorded as a sequence, whose number is the address.
+    fn optional_target(&self, debug: &Debug, found: &Type, parts: &Parts) -> Option<Recorded> {
+        let node = found.optional_target.as_ref()?;
+        let target: Rc<Type> = self.get(debug, debug.read(node.entry.clone())?)?;
+        let says_nothing = matches!(target.layout, Layout::Opaque { .. } | Layout::Pointer);
+        if target.text.is_some() || target.bytes == 0 || target.bytes > TARGET || says_nothing {
+            return None;
+        }
+        let pointer = parts.word(0)?;
+        let element = u32::try_from(target.bytes).ok()?;
+        let source = Source::Sequence { pointer, count: pointer, element, absent: Some((pointer, 0)) };
+        let layout = Layout::OptionalReference { target: Box::new(target.layout.clone()) };
+        let name = self.describe(&found.name, &layout);
+        let size = (8 + target.bytes) as u16;
         Some(Recorded { format: ArgFormat::Struct, size, type_name: Some(name), source })
     }
 

@@ -115,6 +115,8 @@ fn main() {
         d: Box<i32> = Box::new(6), e: &'static (u8, u16) = &(1, 2)) -> &'static Option<u8> = &Some(3));
     case!(indirect(a: &'static String = Box::leak(Box::new("far".to_owned())), b: &'static Vec<i16> = Box::leak(Box::new(vec![-1, 2])),
         c: &'static Option<u64> = &None) -> Box<u64> = Box::new(77));
+    case!(perhaps(a: Option<&'static u64> = Some(&7), b: Option<&'static u64> = None, c: Option<Box<P>> = Some(Box::new(P { x: 8, y: 9 })))
+        -> Option<&'static i16> = Some(&-3));
     case!(ranges(a: Range<usize> = 1..20, b: std::cmp::Ordering = std::cmp::Ordering::Greater) -> std::time::Duration
         = std::time::Duration::new(3, 4));
     case!(trees(a: Vec<Tree> = vec![Tree::Leaf(1)], b: u8 = 3) -> u8 = 4);
