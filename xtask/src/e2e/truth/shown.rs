@@ -155,13 +155,18 @@ fn extended(bits: u128) -> f64 {
 /// The calls of the functions `g…` in a raw dump. A struct's bytes follow its line.
 pub(crate) fn dumped(text: &str) -> Result<Vec<Call<String>>> {
     let mut calls: Vec<Call<String>> = Vec::new();
+    let mut ours = false;
     for line in text.lines() {
-        if let Some((_, rest)) = line.split_once(": [entry] g") {
-            let name = rest.split('(').next().unwrap_or_default();
-            calls.push(Call { name: format!("g{name}"), ..Call::default() });
+        if let Some((_, record)) = line.split_once(": [e") {
+            let record = record.split_once("] ").map_or("", |(_, record)| record);
+            ours = record.starts_with('g');
+            if ours && line.contains(": [entry] ") {
+                let name = record.split('(').next().unwrap_or_default().to_owned();
+                calls.push(Call { name, ..Call::default() });
+            }
             continue;
         }
-        let Some(call) = calls.last_mut() else { continue };
+        let Some(call) = calls.last_mut().filter(|_| ours) else { continue };
         if let Some(rest) = line.strip_prefix("  args[") {
             let text = rest.split_once("] ").context("an argument without a number")?.1;
             call.arguments.push(text.to_owned());
@@ -256,7 +261,7 @@ mod tests {
         assert_eq!(call.arguments, ["-8", "\"comma, and (bracket)\"", "s3{...}", "','", "'\\''", "1.500000"]);
         assert_eq!(call.returned.as_deref(), Some("&say"));
         assert_eq!(replayed_call("g1();").unwrap().arguments.len(), 0);
-        let text = "1.0 1: [entry] g1(555) depth: 1\n1.0 1: [args ] length = 24\n  args[0] struct s1:\n\t01 02 03 04 05 06 07 08  \n\t09 0a\n1: [exit ] g1(555) depth: 1\n  retval str: x\n";
+        let text = "1.0 1: [entry] g1(555) depth: 1\n1.0 1: [args ] length = 24\n  args[0] struct s1:\n\t01 02 03 04 05 06 07 08  \n\t09 0a\n1.0 1: [exit ] g1(555) depth: 1\n  retval str: x\n1: [exit ] main(444) depth: 0\n  retval d32: 0x0\n";
         let calls = dumped(text).unwrap();
         assert_eq!(calls[0].arguments, ["struct s1: 01 02 03 04 05 06 07 08   09 0a"]);
         assert_eq!(calls[0].returned.as_deref(), Some("str: x"));
