@@ -249,7 +249,8 @@ impl Selector {
             | decide::TRACE_ON
             | decide::TRACE_OFF
             | decide::FINISH
-            | decide::RECOVER;
+            | decide::RECOVER
+            | decide::CALLER;
         let flags = rule.decide.flags;
         let small = function.size < u64::from(self.selection.size);
         if flags & ACTS == 0 && (flags & decide::HIDE != 0 || small) {

@@ -197,9 +197,14 @@ fn really_catch_up(b: &mut Block) {
 }
 
 /// Tells the hooks what follows from the state.
-fn update(b: &mut Block, side: &Side, tables: &Tables) {
+fn update(b: &mut Block, side: &mut Side, tables: &Tables) {
     let mode = tables.head.mode;
     let on = rules::is_on();
+    if !on && b.flags & (OFF | HOLDING) == HOLDING && !b.is_empty() {
+        // What is open when recording ends is the last that is seen of it.
+        let above = index_of(b, b.top) + 1;
+        write_held(b, side, above);
+    }
     let closed = !on || (mode & MODE_OPT_IN != 0 && side.state.inside == 0);
     b.gate = if closed { core::ptr::null_mut() } else { side.gate };
     b.inside = side.state.inside;
@@ -463,7 +468,10 @@ fn push_ruled(
     }
     let time = segment::now();
     let holding = b.flags & HOLDING != 0 && shown;
-    let f = Frame { slot, orig, word: w, held: RULED | if holding { time } else { 0 } };
+    // The target of a caller filter makes the calls around it worth recording even if it is left out itself.
+    let target = rule.decide.flags & (decide::CALLER | decide::FILTER_OUT) == decide::CALLER;
+    let timed = holding || (target && !shown);
+    let f = Frame { slot, orig, word: w, held: RULED | if timed { time } else { 0 } };
     let now = *extra;
     slow::publish(frame, f);
     side.began = time;
@@ -624,6 +632,9 @@ pub(crate) fn ended(
     let (Some(tables), Some(side)) = (rules::tables(), side(b)) else { return };
     // SAFETY: null or in tables that are never freed.
     let rule = extra.and_then(|extra| unsafe { extra.rule.as_ref() });
+    if w == 0 && start != 0 && rules::is_on() && segment::now().wrapping_sub(start) >= side.state.time {
+        write_held(b, side, index);
+    }
     if w != 0 && rules::is_on() {
         let time = match side.estimate {
             0 => segment::now(),

@@ -222,7 +222,8 @@ pub(crate) fn signed(number: u64, len: usize) -> i64 {
 
 /// Small numbers in decimal, others in hex.
 pub(crate) fn auto(number: u64, len: usize) -> String {
-    let value = number.cast_signed();
+    // As the peer has it: narrow ones have a sign, others are as wide as a register.
+    let value = if len < 4 { signed(number, len) } else { number.cast_signed() };
     if (-100_000..=100_000).contains(&value) {
         return value.to_string();
     }
