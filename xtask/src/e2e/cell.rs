@@ -96,6 +96,8 @@ pub(crate) fn check(context: &Context, case: &Case, build: &Build) -> Result<Out
         same_replay(context, case, "replay", &shown)?;
     }
 
+    filtered(context, case, build, &prepared, &user)?;
+
     record(tracer, case, build, &prepared, "all.data", &[]).context("with library calls")?;
     let all = dump(context, case, dir, "all.data", rules).context("with library calls")?;
     if !case.unsteady {
@@ -112,6 +114,38 @@ pub(crate) fn check(context: &Context, case: &Case, build: &Build) -> Result<Out
     }
     let _ = std::fs::remove_dir_all(dir);
     Ok(Outcome::Passed)
+}
+
+/// Records again through the hooks that filters need, with options that leave nothing out: once with a limit that the
+/// hooks see to by themselves, once with a rule for each function.
+fn filtered(
+    context: &Context,
+    case: &Case,
+    build: &Build,
+    prepared: &Prepared,
+    plain: &Dump,
+) -> Result<()> {
+    let rules = Rules { coroutines: case.coroutines };
+    let dir = prepared.dir.as_path();
+    for options in [["-D", "65534"], ["-T", ".@trace"]] {
+        if case.deep && options[0] == "-D" {
+            continue;
+        }
+        let said = || format!("with {}", options.join(" "));
+        let all = ["--no-libcall", options[0], options[1]];
+        record(&context.fathom, case, build, prepared, "filtered.data", &all).with_context(said)?;
+        let seen = dump(context, case, dir, "filtered.data", rules).with_context(said)?;
+        counts(case, &seen).with_context(said)?;
+        left_open(case, &seen).with_context(said)?;
+        if !case.unsteady && seen.entries != plain.entries {
+            bail!("{}: other calls are recorded than without: {:?}, {:?}", said(), seen.entries, plain.entries);
+        }
+        if case.replay {
+            let shown = ask(&context.fathom, case, dir, "filtered.data", &["replay"])?;
+            same_replay(context, case, "replay", &text::replay(&shown, false)).with_context(said)?;
+        }
+    }
+    Ok(())
 }
 
 fn dump(context: &Context, case: &Case, dir: &Path, data: &str, rules: Rules) -> Result<Dump> {
