@@ -15,6 +15,7 @@ mod fetches;
 mod finish;
 mod host;
 mod kept;
+mod leaf;
 mod order;
 mod patterns;
 mod payload;

@@ -1,8 +1,8 @@
 //! Decides what the runtime is to change in a process image: which GOT entries, which patchable sites.
 
 use crate::patterns::Patterns;
-use crate::plan_file;
 use crate::rules::{Compiled, Selector};
+use crate::{leaf, plan_file};
 use fathom_abi::plan::{SLOT_LAZY, SLOT_READ_ONLY, SLOT_RECORD, Site, Slot, kind};
 use fathom_symbols::SymbolKind;
 use fathom_symbols::demangle::{Style, demangle};
@@ -112,6 +112,8 @@ pub(crate) struct Function {
     pub(crate) shown: String,
     /// A library function that the module calls.
     pub(crate) plt: bool,
+    /// It certainly calls nothing: leaving it out with all it calls is leaving it out.
+    pub(crate) leaf: bool,
     /// Source file.
     pub(crate) source: Option<String>,
 }
@@ -303,12 +305,22 @@ fn read_functions(image: &Image, known: &mut Known) {
         raw: raw.to_owned(),
         shown: demangle(raw, Style::Simple).into_owned(),
         plt,
+        leaf: false,
         source: None,
     };
     let symbols = image.symbols();
     if found.any() {
         let own = symbols.iter().filter(|symbol| symbol.kind.is_function() && symbol.kind != SymbolKind::Plt);
-        known.functions.extend(own.map(|s| function(s.addr, s.size, s.size, s.name, false)));
+        let hooks: Vec<u64> = known
+            .slots
+            .iter()
+            .filter(|slot| is_ours(&slot.name))
+            .flat_map(|slot| [slot.plt, slot.got])
+            .collect();
+        known.functions.extend(own.map(|s| Function {
+            leaf: image.data_at(s.addr, s.size).is_some_and(|code| leaf::calls_nothing(code, s.addr, &hooks)),
+            ..function(s.addr, s.size, s.size, s.name, false)
+        }));
     }
     /// What the peer takes for the size of an entry.
     const ENTRY: u64 = 16;

@@ -189,8 +189,9 @@ impl Selector {
         let rule = self.rules.rule(&subject(function, path));
         let (args, retval) = self.values(opened, module, function);
         let rule = rule.unwrap_or_default();
-        let mut flags = self.range_flags(&rule, function, args.len() + usize::from(retval.is_some()));
         let sizes = compiled.mode & plan::MODE_SIZES != 0;
+        let values = args.len() + usize::from(retval.is_some());
+        let flags = self.range_flags(&rule, function, values, sizes);
         if flags == 0 && !sizes {
             return;
         }
@@ -199,10 +200,6 @@ impl Selector {
             let made = plan_rule(&rule, ticks, compiled.fetches.len() as u32, args.len(), retval.is_some());
             let values: Vec<plan::Fetch> = args.iter().chain(&retval).map(fetches::to_plan).collect();
             index = intern(compiled, seen, made, &values);
-        }
-        if sizes {
-            // A limit that is smaller than the general one may be in force.
-            flags &= if rule.decide.flags & decide::HIDE == 0 { !RANGE_NEVER } else { u32::MAX };
         }
         compiled.ranges.push(Range {
             start: module.start + function.at,
@@ -239,7 +236,8 @@ impl Selector {
         fetches::fetches(specs, types.get().unwrap_or(&fetches::Values::default()))
     }
 
-    fn range_flags(&self, rule: &FunctionRule, function: &Function, values: usize) -> u32 {
+    /// `sizes`: a limit of size that is smaller than the general one may be in force somewhere.
+    fn range_flags(&self, rule: &FunctionRule, function: &Function, values: usize, sizes: bool) -> u32 {
         /// What changes something for the calls inside of it or for all.
         const ACTS: u32 = FILTER_IN
             | FILTER_OUT
@@ -252,7 +250,7 @@ impl Selector {
             | decide::RECOVER
             | decide::CALLER;
         let flags = rule.decide.flags;
-        let small = function.size < u64::from(self.selection.size);
+        let small = !sizes && function.size < u64::from(self.selection.size);
         if flags & ACTS == 0 && (flags & decide::HIDE != 0 || small) {
             return RANGE_NEVER;
         }
@@ -261,7 +259,7 @@ impl Selector {
         }
         let alone = rule.condition.is_none();
         if alone && flags & ACTS == FILTER_OUT {
-            return RANGE_RULE | RANGE_OUT;
+            return if function.leaf && !sizes { RANGE_NEVER } else { RANGE_RULE | RANGE_OUT };
         }
         let limits =
             self.selection.depth != 0 || self.rules.any_action(|action| matches!(action, Action::Depth(_)));

@@ -118,13 +118,7 @@ pub(crate) fn check(context: &Context, case: &Case, build: &Build) -> Result<Out
 
 /// Records again through the hooks that filters need, with options that leave nothing out: once with a limit that the
 /// hooks see to by themselves, once with a rule for each function.
-fn filtered(
-    context: &Context,
-    case: &Case,
-    build: &Build,
-    prepared: &Prepared,
-    plain: &Dump,
-) -> Result<()> {
+fn filtered(context: &Context, case: &Case, build: &Build, prepared: &Prepared, plain: &Dump) -> Result<()> {
     let rules = Rules { coroutines: case.coroutines };
     let dir = prepared.dir.as_path();
     for options in [["-D", "65534"], ["-T", ".@trace"]] {
@@ -138,7 +132,12 @@ fn filtered(
         counts(case, &seen).with_context(said)?;
         left_open(case, &seen).with_context(said)?;
         if !case.unsteady && seen.entries != plain.entries {
-            bail!("{}: other calls are recorded than without: {:?}, {:?}", said(), seen.entries, plain.entries);
+            bail!(
+                "{}: other calls are recorded than without: {:?}, {:?}",
+                said(),
+                seen.entries,
+                plain.entries
+            );
         }
         if case.replay {
             let shown = ask(&context.fathom, case, dir, "filtered.data", &["replay"])?;
