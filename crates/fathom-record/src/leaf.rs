@@ -27,10 +27,11 @@ pub(crate) fn calls_nothing(code: &[u8], start: u64, hooks: &[u64]) -> bool {
             0xeb | 0x70..=0x7f | 0xe0..=0xe3 if !inside(target(at + 2, i64::from(following as i8))) => {
                 return false;
             }
-            0x0f if matches!(following, 0x80..=0x8f) => {
-                if !long(at + 2).is_some_and(|distance| inside(target(at + 6, distance))) {
-                    return false;
-                }
+            // those with a condition and a 32-bit distance
+            0x0f if matches!(following, 0x80..=0x8f)
+                && !long(at + 2).is_some_and(|distance| inside(target(at + 6, distance))) =>
+            {
+                return false;
             }
             _ => {}
         }
