@@ -53,7 +53,7 @@ pub(crate) struct EntryPlaces {
     movable: bool,
     /// It has.
     shifted: bool,
-    /// An argument is not passed, or the compiler knows its value and passes anything.
+    /// An argument is not passed, or nobody knows: the compiler may know its value and pass anything.
     lost: bool,
     frame: Option<FrameBase>,
 }
@@ -121,7 +121,7 @@ impl EntryPlaces {
                 (At::Here(place), Some(by_rule)) => place != by_rule,
                 _ => true,
             };
-        self.lost |= matches!(at, At::Nowhere);
+        self.lost |= !matches!(at, At::Here(_));
         at
     }
 
@@ -211,7 +211,14 @@ impl EntryPlaces {
                 Operation::RegisterOffset { register, offset, .. } if registers.is_empty() => {
                     return match (FrameBase(register.0), offset) {
                         (RBP | RSP, _) => Some(Said::Stored),
-                        (_, 0) => from_number(register.0).map(Said::Behind),
+                        (_, 0) => {
+                            let register = from_number(register.0)?;
+                            Some(if is_part(&mut operations)? {
+                                Said::Registers(vec![register])
+                            } else {
+                                Said::Behind(register)
+                            })
+                        }
                         _ => None,
                     };
                 }
@@ -239,6 +246,21 @@ impl EntryPlaces {
         }
         u32::try_from(above / 8 + 1).ok().map(Said::Stack)
     }
+}
+
+/// Whether what follows a register makes the low bits of it the value, as for `bool`. False if nothing follows, None if
+/// it is something else.
+fn is_part(operations: &mut gimli::OperationIter<Reader>) -> Option<bool> {
+    let mut any = false;
+    while let Some(operation) = operations.next().ok()? {
+        any = true;
+        match operation {
+            Operation::UnsignedConstant { .. } | Operation::And | Operation::Convert { .. } => {}
+            Operation::StackValue => return operations.next().ok()?.is_none().then_some(true),
+            _ => return None,
+        }
+    }
+    (!any).then_some(false)
 }
 
 /// Whether a value, or the pointer to it, is in that register.
