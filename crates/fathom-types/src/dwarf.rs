@@ -170,8 +170,9 @@ impl Node {
         self.die.tag()
     }
 
+    /// A number, also one that stands for a constant of DWARF.
     pub(crate) fn number(&self, name: DwAt) -> Option<u64> {
-        self.die.attr_value(name)?.udata_value()
+        self.die.attr_value_raw(name)?.udata_value()
     }
 
     pub(crate) fn signed(&self, name: DwAt) -> Option<i64> {

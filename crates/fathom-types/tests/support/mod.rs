@@ -52,7 +52,7 @@ pub(crate) struct Watched {
 /// What the program says.
 pub(crate) enum Said {
     /// It stopped where arguments are, or results.
-    Stopped { returns: bool, frame: Frame },
+    Stopped { returns: bool, frame: Box<Frame> },
     /// Words of its own.
     Line(String),
 }
@@ -87,7 +87,8 @@ impl Watched {
         let addr = u64::from_str_radix(words.next().unwrap(), 16).unwrap();
         let mut registers = [0; REGISTERS];
         self.memory.read_exact_at(&mut registers, addr).unwrap();
-        Some(Said::Stopped { returns, frame: Frame { registers, memory: self.memory.try_clone().unwrap() } })
+        let frame = Box::new(Frame { registers, memory: self.memory.try_clone().unwrap() });
+        Some(Said::Stopped { returns, frame })
     }
 
     /// Lets it go on.
@@ -198,8 +199,11 @@ impl Program {
             let shown = demangle(raw, Style::Simple);
             shown == name || shown.strip_suffix(name).is_some_and(|rest| rest.ends_with("::"))
         };
-        let symbol =
-            self.symbols.iter().find(|symbol| wanted(symbol.name)).unwrap_or_else(|| panic!("{name}"));
+        let symbol = self
+            .symbols
+            .iter()
+            .find(|symbol| wanted(symbol.name) && !symbol.name.ends_with(".cold"))
+            .unwrap_or_else(|| panic!("{name}"));
         self.prototypes.function(symbol.addr, symbol.name).unwrap_or_else(|| panic!("{name}"))
     }
 }
