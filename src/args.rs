@@ -150,6 +150,9 @@ pub(crate) struct Common {
     /// Take more options from FILE, in which quotes and comments (#) may stand; they count as typed after the others
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, action = ArgAction::Append)]
     pub(crate) opt_file: Vec<PathBuf>,
+    /// Say more, but only of these parts: names with a level if wanted (`mcount:2`), separated by commas
+    #[arg(long, value_name = "NAMES", value_parser = tuning::Domains::parse)]
+    pub(crate) debug_domain: Option<tuning::Domains>,
     /// Append messages to FILE instead of showing them on standard error
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) logfile: Option<PathBuf>,

@@ -29,7 +29,8 @@ pub(crate) struct Context {
 impl Context {
     pub(crate) fn new(name: Name, common: &Common) -> Result<Context, Failure> {
         let log_color = output::colored(common.color, std::io::stderr().is_terminal());
-        let log = Log::new(common.verbose, common.logfile.as_deref(), log_color)?;
+        let log = Log::new(common.verbose, common.logfile.as_deref(), log_color)?
+            .limited(common.debug_domain.clone());
         Ok(Context { name, log, color: common.color, pager: !common.no_pager })
     }
 
@@ -42,6 +43,12 @@ impl Context {
     /// Opens standard output.
     pub(crate) fn output(&self) -> Result<Output, Failure> {
         Output::open(self.pager, &self.log)
+            .map_err(|error| Failure::new(exit::TROUBLE, "opening the standard output", error))
+    }
+
+    /// Opens standard output as it is, for a process that the terminal does not belong to.
+    pub(crate) fn plain_output(&self) -> Result<Output, Failure> {
+        Output::open(false, &self.log)
             .map_err(|error| Failure::new(exit::TROUBLE, "opening the standard output", error))
     }
 

@@ -75,7 +75,7 @@ pub(crate) fn events(load: &Load) -> EventOptions {
 
 /// Opens a recording. One whose recorder was killed is finished first.
 pub(crate) fn open(dir: &Path, options: OpenOptions, log: &Log) -> Result<Directory, Failure> {
-    log.detail(&format!("reading the recording in '{}'", dir.display()));
+    log.detail("fstack", &format!("reading the recording in '{}'", dir.display()));
     let doing = || format!("reading the recording in '{}'", dir.display());
     match fathom_record::recover(dir) {
         Ok(None) => {}

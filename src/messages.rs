@@ -1,5 +1,6 @@
 //! What is said beside the output: errors, warnings, notes. All of it on standard error or in the log file.
 
+use crate::args::tuning::Domains;
 use anyhow::Error;
 use std::fs::File;
 use std::io::{self, Write};
@@ -66,7 +67,9 @@ impl std::fmt::Display for Failure {
 #[derive(Debug, Default)]
 pub(crate) struct Log {
     /// How often `-v` was given.
-    pub(crate) level: u8,
+    level: u8,
+    /// Which parts say more, if not all.
+    domains: Option<Domains>,
     file: Option<Mutex<File>>,
     color: bool,
 }
@@ -82,7 +85,17 @@ impl Log {
                 })
             })
             .transpose()?;
-        Ok(Log { level, file: file.map(Mutex::new), color })
+        Ok(Log { level, domains: None, file: file.map(Mutex::new), color })
+    }
+
+    /// The same, and only these parts say more than usual.
+    pub(crate) fn limited(self, domains: Option<Domains>) -> Log {
+        Log { domains, ..self }
+    }
+
+    /// How much a part of the program is to say of what it does, 0 for nothing.
+    pub(crate) fn level(&self, part: &str) -> u8 {
+        self.domains.as_ref().map_or(self.level, |domains| domains.level(part))
     }
 
     fn line(&self, color: &str, text: &str) {
@@ -106,7 +119,7 @@ impl Log {
     pub(crate) fn error(&self, failure: &Failure) {
         self.line("\x1b[91m", &failure.to_string());
         if self.file.is_some() {
-            let shown = Log { level: 0, file: None, color: self.color };
+            let shown = Log { color: self.color, ..Log::default() };
             shown.line("\x1b[91m", &failure.to_string());
         }
     }
@@ -121,9 +134,9 @@ impl Log {
         self.line("", text);
     }
 
-    /// What is being done, for `-v`.
-    pub(crate) fn detail(&self, text: &str) {
-        if self.level > 0 {
+    /// What a part is doing, for `-v` and `--debug-domain`.
+    pub(crate) fn detail(&self, part: &str, text: &str) {
+        if self.level(part) > 0 {
             self.line("\x1b[90m", text);
         }
     }

@@ -236,8 +236,8 @@ mod tests {
 
     #[test]
     fn later_options_are_refused_by_name() {
-        insta::assert_snapshot!(refusal("record --debug-domain mcount ./a"), @r"
-        reading the command line: --debug-domain is not there yet: messages by domain come later
+        insta::assert_snapshot!(refusal("record --host x ./a"), @r"
+        reading the command line: --host is not there yet: sending recordings over the network comes later
           leave it out; `fathom record --help` lists the options of record
         ");
         insta::assert_snapshot!(refusal("-k ./a"), @r"

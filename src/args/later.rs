@@ -40,7 +40,6 @@ pub(crate) const OPTIONS: &[Later] = &[
     with("run-cmd", None, NETWORK),
     with("script", Some('S'), SCRIPTS),
     flag("no-callsite", None, LINES),
-    with("debug-domain", None, "messages by domain come"),
     flag("system", None, "the state of the current machine comes"),
 ];
 

@@ -65,6 +65,37 @@ pub(crate) enum Clock {
     Realtime,
 }
 
+/// Parts of the program that say what they do with `-v`, by the peer's names.
+const DOMAINS: [&str; 15] = [
+    "ftrace", "uftrace", "symbol", "demangle", "filter", "fstack", "session", "kernel", "mcount", "plthook",
+    "dynamic", "event", "script", "dwarf", "wrap",
+];
+
+/// How much each part is to say: those that are named, and the others nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Domains(Vec<(&'static str, u8)>);
+
+impl Domains {
+    /// `NAME[:LEVEL]`, separated by commas.
+    pub(crate) fn parse(text: &str) -> Result<Domains, String> {
+        text.split(',').map(domain).collect::<Result<_, _>>().map(Domains)
+    }
+
+    /// How much a part is to say.
+    pub(crate) fn level(&self, name: &str) -> u8 {
+        self.0.iter().rev().find(|(domain, _)| *domain == name).map_or(0, |(_, level)| *level)
+    }
+}
+
+fn domain(text: &str) -> Result<(&'static str, u8), String> {
+    let (name, level) = text.split_once(':').unwrap_or((text, "1"));
+    let known = DOMAINS.into_iter().find(|domain| *domain == name);
+    let name = known.ok_or_else(|| format!("there is no part '{name}'; there are {}", DOMAINS.join(", ")))?;
+    let level =
+        level.parse().map_err(|_| format!("'{level}' is no level: that is a number, 0 for nothing"))?;
+    Ok((name, level))
+}
+
 /// The lists of `-P` and `-U`.
 #[derive(Clone, Debug, Args)]
 struct TypedPatches {
@@ -116,5 +147,19 @@ impl Args for Patches {
 
     fn augment_args_for_update(command: clap::Command) -> clap::Command {
         TypedPatches::augment_args_for_update(command)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn domains() {
+        let domains = Domains::parse("mcount:2,fstack,mcount:3").unwrap();
+        assert_eq!(["mcount", "fstack", "kernel"].map(|name| domains.level(name)), [3, 1, 0]);
+        assert!(Domains::parse("mcuont").unwrap_err().contains("mcount"));
+        assert!(Domains::parse("mcount:x").unwrap_err().contains("'x'"));
+        assert!(Domains::parse("").is_err());
     }
 }

@@ -28,7 +28,12 @@ impl Place {
             let named = args.common.data.clone();
             return Ok(Place::Kept(named.unwrap_or_else(|| data::default_target(context.name))));
         }
-        let made = tempfile::Builder::new().prefix("fathom-live-").tempdir();
+        let named = || -> tempfile::Builder<'_, '_> {
+            let mut name = tempfile::Builder::new();
+            name.prefix("fathom-live-");
+            name
+        };
+        let made = named().tempdir().or_else(|error| named().tempdir_in(".").map_err(|_| error));
         made.map(Place::Temporary).map_err(|error| {
             let doing = format!("making a directory in '{}'", std::env::temp_dir().display());
             Failure::new(exit::TROUBLE, doing, error).next("set TMPDIR to a directory that can be written to")
@@ -103,7 +108,9 @@ fn show(args: &Live, filtering: &Filtering, dir: &Path, context: &Context) -> Re
     let trace = data::open(dir, data::open_options(&args.load), &context.log)?;
     let written = |error| Failure::new(exit::TROUBLE, "showing the replay", error);
     let events = filtering::events(data::events(&args.load), &args.filters, &args.selection);
-    let mut out = context.output()?;
+    // The shell has the terminal again when the program had our place in it.
+    let kept = args.recording.tuning.keep_pid;
+    let mut out = if kept { context.plain_output()? } else { context.output()? };
     if args.report {
         // The peer's words: scripts look for them.
         out.write_all(b"#\n# uftrace report\n#\n").map_err(written)?;

@@ -91,7 +91,7 @@ pub(crate) fn record(
         selection,
         agent: args.agent.agent,
         source_lines: source.srcline,
-        verbose: context.log.level,
+        verbose: context.log.level("mcount"),
         clock: clock(args.tuning.clock),
         keep_pid: args.tuning.keep_pid,
         priority: args.tuning.rt_prio,
@@ -195,7 +195,10 @@ fn runtime(args: &Recording, context: &Context) -> Result<Option<PathBuf>, Failu
     // Where others have their library there is usually none of ours, which is no reason to fail.
     let found = args.libmcount_path.as_deref().and_then(inside);
     if let (None, Some(dir)) = (&found, &args.libmcount_path) {
-        context.log.detail(&format!("no {} in '{}', the built-in runtime is used", NAMES[0], dir.display()));
+        context.log.detail(
+            "mcount",
+            &format!("no {} in '{}', the built-in runtime is used", NAMES[0], dir.display()),
+        );
     }
     Ok(found)
 }

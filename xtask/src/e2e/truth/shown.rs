@@ -199,7 +199,7 @@ fn replayed_call(line: &str) -> Result<Call<String>> {
             '"' | '\'' if quoted.is_none() && before != '\'' => quoted = Some(c),
             // A closing quote is followed by what ends a value.
             _ if quoted == Some(c) && (c == '"' || word.trim().len() > 1) && ends(&rest[at + 1..]) => {
-                quoted = None
+                quoted = None;
             }
             _ if quoted.is_some() => {}
             '{' | '[' | '(' => nested += 1,
@@ -210,7 +210,7 @@ fn replayed_call(line: &str) -> Result<Call<String>> {
                     call.arguments.push(word.trim().to_owned());
                 }
                 let tail = rest[at + 1..].trim_end_matches(';');
-                call.returned = tail.strip_prefix(" = ").map(|text| text.to_owned());
+                call.returned = tail.strip_prefix(" = ").map(str::to_owned);
                 return Ok(call);
             }
             ',' if nested == 0 => {
