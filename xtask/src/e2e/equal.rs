@@ -140,7 +140,7 @@ pub(crate) fn check(context: &Context, seed: u64) -> Result<Outcome> {
     let run = Run { fathom: &context.fathom, build: &build, program: &program, dir: &dir };
     // A call that should be short is long when it is pre-empted: what depends on times may need another attempt.
     let timed = generated.options.iter().flatten().any(|word| word == "-t" || word.contains("time="));
-    let attempts = if timed { 3 } else { 1 };
+    let attempts = if timed { 6 } else { 1 };
     if let Some(first) = run.attempt(&generated.options, attempts)? {
         let (options, difference) = run.shrunk(generated.options.clone(), first, attempts)?;
         bail!(
