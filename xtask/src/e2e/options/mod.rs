@@ -48,6 +48,7 @@ struct Side<'a> {
     row: &'a Row,
     build: &'a Build,
     program: &'a Path,
+    fixtures: &'a Path,
     dir: &'a Path,
 }
 
@@ -57,7 +58,8 @@ fn check(context: &Context, row: &Row, build: &Build) -> Result<Outcome> {
     let _ = std::fs::remove_dir_all(&dir);
     std::fs::create_dir_all(&dir)?;
     let (dir, program) = (dir.as_path(), program.as_path());
-    let ours = Side { tracer: &context.fathom, data: "ours.data", row, build, program, dir };
+    let fixtures = context.fixtures.as_path();
+    let ours = Side { tracer: &context.fathom, data: "ours.data", row, build, program, fixtures, dir };
     let asked = context.peer.as_deref().filter(|_| row.peer.is_none());
     let peer = asked.map(|tracer| Side { tracer, data: "peer.data", ..ours });
 
@@ -171,7 +173,9 @@ impl Side<'_> {
             });
             command.arg(name).args(["--no-pager", "-d", data]).args(rest);
         }
-        let done = self.run(&mut command)?;
+        let mut done = self.run(&mut command)?;
+        // Where the sources are is no property of the option.
+        done.stdout = done.stdout.replace(&format!("{}/", self.fixtures.display()), "");
         if !done.status.success() {
             bail!("{command:?} {}: {}{}", done.end(), tail(&done.stdout, 500), tail(&done.stderr, 1500));
         }
