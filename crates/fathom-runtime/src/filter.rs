@@ -583,7 +583,8 @@ fn write_held(b: &mut Block, side: &mut Side, index: usize) {
     while first > 0 {
         // SAFETY: between base and top.
         let f = unsafe { &*b.base.add(first - 1) };
-        if f.word != 0 && f.held & !RULED == 0 {
+        // A reserved frame still has the word of the one before it.
+        if f.slot != UNFILLED && f.word != 0 && f.held & !RULED == 0 {
             break;
         }
         first -= 1;
