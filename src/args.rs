@@ -267,6 +267,9 @@ pub(crate) struct Text {
     /// Do not show arguments and return values
     #[arg(long)]
     pub(crate) no_args: bool,
+    /// Do not show where calls were made from
+    #[arg(long)]
+    pub(crate) no_callsite: bool,
     /// Do not repeat the name after a closing brace
     #[arg(long)]
     pub(crate) no_comment: bool,

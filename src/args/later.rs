@@ -25,7 +25,6 @@ const fn flag(long: &'static str, short: Option<char>, part: &'static str) -> La
 const KERNEL: &str = "kernel functions and events come";
 const NETWORK: &str = "sending recordings over the network comes";
 const SCRIPTS: &str = "scripts come";
-const LINES: &str = "source lines come";
 
 /// Options of the peer that later work brings.
 pub(crate) const OPTIONS: &[Later] = &[
@@ -39,7 +38,6 @@ pub(crate) const OPTIONS: &[Later] = &[
     with("port", None, NETWORK),
     with("run-cmd", None, NETWORK),
     with("script", Some('S'), SCRIPTS),
-    flag("no-callsite", None, LINES),
     flag("system", None, "the state of the current machine comes"),
 ];
 

@@ -91,6 +91,7 @@ fn options(text: &Text, events: EventOptions, context: &Context) -> ReplayOption
         comment: !text.no_comment,
         libname: text.libname,
         srcline: false,
+        callsite: !text.no_callsite,
         flat: text.flat,
         column_offset: text.column_view.then_some(text.column_offset),
         task_newline: text.task_newline,

@@ -17,8 +17,8 @@
 
 use crate::args::{ArgSpec, Class, parse_items};
 use crate::{
-    Batch, Error, Event, EventOptions, External, Function, FunctionId, FunctionKind, Info, Kind, Resolver,
-    Session, SessionSpan, Task, TaskEvents, Tid, Trace,
+    Batch, CodePlace, Error, Event, EventOptions, External, Function, FunctionId, FunctionKind, Info, Kind,
+    Resolver, Session, SessionSpan, Task, TaskEvents, Tid, Trace,
 };
 use fathom_symbols::dbgfile::SourceLine;
 use rustc_hash::FxHashMap;
@@ -46,6 +46,8 @@ pub struct MemoryTrace {
     /// Source files and argument specs, by the name in the symbol table.
     sources: FxHashMap<Arc<str>, Arc<str>>,
     lines: FxHashMap<Arc<str>, u32>,
+    /// Lines of instructions by address.
+    code_lines: FxHashMap<u64, u32>,
     specs: FxHashMap<Arc<str>, Arc<[ArgSpec]>>,
     /// Only the functions that were named by the builder have known addresses.
     known: usize,
@@ -82,6 +84,7 @@ impl MemoryTrace {
             functions: Mutex::new(Vec::new()),
             sources: FxHashMap::default(),
             lines: FxHashMap::default(),
+            code_lines: FxHashMap::default(),
             specs: FxHashMap::default(),
             known: 0,
             warnings: Vec::new(),
@@ -170,6 +173,13 @@ impl MemoryTrace {
     /// Says in which line of its file a function is declared, after [`MemoryTrace::source`].
     pub fn line(&mut self, name: &str, line: u32) -> &mut Self {
         self.lines.insert(name.into(), line);
+        self
+    }
+
+    /// Says from which line of its file the instruction at an offset of a function is, after [`MemoryTrace::source`].
+    pub fn code_line(&mut self, name: &str, offset: u64, line: u32) -> &mut Self {
+        let addr = self.address_of(name);
+        self.code_lines.insert(addr + offset, line);
         self
     }
 
@@ -407,6 +417,14 @@ impl Resolver for MemoryResolver<'_> {
         let id = FunctionId(index as u32);
         self.unknown.insert(addr, id);
         id
+    }
+
+    fn place(&mut self, time: u64, addr: u64) -> CodePlace {
+        let id = self.resolve(time, addr);
+        let function = self.trace.function(id);
+        let line = self.trace.code_lines.get(&addr).zip(self.trace.sources.get(&function.raw_name));
+        let line = line.map(|(line, file)| SourceLine { line: *line, file: file.to_string() });
+        CodePlace { function: id, offset: addr - function.addr, line }
     }
 }
 

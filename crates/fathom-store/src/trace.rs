@@ -137,10 +137,26 @@ pub trait TaskEvents: Send {
     }
 }
 
+/// Where an instruction is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CodePlace {
+    /// The function that it is in.
+    pub function: FunctionId,
+    /// Bytes from the beginning of the function; 0 when no symbol covers the address.
+    pub offset: u64,
+    /// The line that it was made from, where the debug information of the module says so. The file is relative to the
+    /// directory it was compiled in.
+    pub line: Option<SourceLine>,
+}
+
 /// Turns addresses of one task into functions. Keeps a cache, so make one for each task and keep it.
 pub trait Resolver: Send {
     /// The function at `addr` in the address space that the task had at `time` (ns).
     fn resolve(&mut self, time: u64, addr: u64) -> FunctionId;
+
+    /// Where the instruction at `addr` is, in the address space that the task had at `time` (ns). Takes longer than
+    /// [`Resolver::resolve`].
+    fn place(&mut self, time: u64, addr: u64) -> CodePlace;
 }
 
 /// A recording, whoever made it and however it is stored. Shared by threads.

@@ -45,6 +45,8 @@ pub struct ReplayOptions {
     pub libname: bool,
     /// `--srcline`: where each function is declared, behind its call.
     pub srcline: bool,
+    /// Where calls were made from, as far as that was recorded, behind them. Off with `--no-callsite`.
+    pub callsite: bool,
     /// `--flat`: one line for each record, for debugging.
     pub flat: bool,
     /// `--column-view`: how many levels of indentation are put between tasks, none when it is off.
@@ -69,6 +71,7 @@ impl Default for ReplayOptions {
             comment: true,
             libname: false,
             srcline: false,
+            callsite: true,
             flat: false,
             column_offset: None,
             task_newline: false,

@@ -27,6 +27,27 @@ pub fn place_text(
     })
 }
 
+/// Where a call was made from, by what was recorded before it: `main.c:12`, or `main+0x1c` when the line is not known.
+/// None when the payload is too short.
+pub(crate) fn caller_text(
+    trace: &dyn Trace,
+    resolver: &mut (dyn Resolver + '_),
+    time: u64,
+    payload: &[u8],
+) -> Option<String> {
+    let addr = Place::read(trace.info(), payload)?.addr;
+    // What is recorded is where the call returns to: another line, or another function behind a call that never does.
+    let place = resolver.place(time, addr.saturating_sub(1));
+    if let Some(line) = place.line {
+        return Some(format!("{}:{}", line.file, line.line));
+    }
+    let function = trace.function(place.function);
+    Some(match function.kind {
+        FunctionKind::Unknown => format!("{addr:#x}"),
+        _ => format!("{}+{:#x}", function.name, place.offset.saturating_add(1)),
+    })
+}
+
 struct Place {
     addr: u64,
     /// The number behind the address, of 1 to 8 bytes.

@@ -2,6 +2,7 @@
 //! where it has the format.
 
 use fathom_store::ArgSpecs;
+use fathom_store::event_id;
 use fathom_store::memory::MemoryTrace;
 use fathom_view::{Format, GraphOptions, Output, ReplayOptions, ReportOptions};
 
@@ -173,4 +174,37 @@ fn source_lines() {
         fathom_view::graph(&lines(), &options, &mut out).unwrap();
     }
     insta::assert_snapshot!("source_graph", String::from_utf8(out).unwrap());
+}
+
+/// Calls from known and unknown lines, functions without lines, and a callsite whose call is not there.
+fn callsites() -> MemoryTrace {
+    let mut trace = lines();
+    let (main, bare) = (trace.address_of("main"), trace.address_of("bare"));
+    trace.code_line("main", 5, 14);
+    let mut site = |time: u64, addr: u64, name: &str| {
+        trace.event(2, time - 1, event_id::CALLSITE, &addr.to_le_bytes()).call(2, time, time + 10, name);
+    };
+    site(1_000, main + 6, "leaf");
+    site(2_000, main + 6, "bare");
+    site(3_000, bare + 16, "leaf");
+    site(4_000, 0x1234, "strlen@plt");
+    trace.event(2, 5_000, event_id::CALLSITE, &(main + 6).to_le_bytes()).call(2, 5_900, 5_910, "leaf");
+    trace.event(2, 5_999, event_id::CALLSITE, &(main + 6).to_le_bytes());
+    trace.enter(2, 6_000, "leaf").call(2, 6_010, 6_020, "bare").leave(2, 6_100);
+    trace.event(2, 6_999, event_id::CALLSITE, &[0; 7]).call(2, 7_000, 7_010, "leaf");
+    trace
+}
+
+#[test]
+fn where_calls_come_from() {
+    let on = ReplayOptions::default();
+    insta::assert_snapshot!("callsite_replay", replay(&callsites(), &on));
+    let color = Output { color: true, format: Format::Normal };
+    let lines = ReplayOptions { srcline: true, output: color, ..on.clone() };
+    insta::assert_snapshot!("callsite_replay_color", replay(&callsites(), &lines));
+    let options = [ReplayOptions { callsite: false, ..on.clone() }, ReplayOptions { comment: false, ..on }];
+    for without in options {
+        let text = replay(&callsites(), &without);
+        assert!(!text.contains("from") && !text.contains("callsite"), "{text}");
+    }
 }

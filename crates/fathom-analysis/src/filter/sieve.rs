@@ -82,6 +82,8 @@ pub(crate) struct Sieve<'s> {
     preempted: bool,
     /// Nothing before this time is shown.
     from: u64,
+    /// Where the call that comes next is made from, if that was recorded. Shown or not with it.
+    callsite: Option<Box<(Event, Vec<u8>)>>,
     pub(crate) out: Batch,
 }
 
@@ -111,6 +113,7 @@ impl<'s> Sieve<'s> {
             payload: Vec::new(),
             preempted: false,
             from,
+            callsite: None,
             out: Batch::default(),
         }
     }
@@ -145,6 +148,10 @@ impl<'s> Sieve<'s> {
     /// Takes an event that is no call and none that the call stack makes one of.
     pub(crate) fn other(&mut self) {
         let event = self.event;
+        if event.kind == Kind::Event && event.addr == event_id::CALLSITE {
+            self.callsite = Some(Box::new((event, self.payload.clone())));
+            return;
+        }
         let probe = (event_id::USER..event_id::EXTERNAL).contains(&event.addr);
         if event.kind == Kind::Lost || probe {
             self.release_all();
@@ -304,6 +311,7 @@ impl<'s> Sieve<'s> {
         let verdict = self.state.enter(&rule, size, self.shared.opt_in, on);
         if verdict == Verdict::Skip {
             self.hidden += 1;
+            self.callsite = None;
             return SKIPPED;
         }
         let shown = verdict == Verdict::Shown;
@@ -342,6 +350,7 @@ impl<'s> Sieve<'s> {
         let tag = self.next_tag;
         self.next_tag = if tag + 1 >= TAGS { 0 } else { tag + 1 };
         open.tag = tag;
+        let callsite = self.callsite.take();
         if !open.shown {
             self.hidden += 1;
             self.open.push(open);
@@ -357,6 +366,9 @@ impl<'s> Sieve<'s> {
         if !backtrace.is_empty() {
             self.put_backtrace(backtrace);
         }
+        if let Some(site) = callsite {
+            self.put_with(&site.0, site.1);
+        }
         self.put(&Event { depth: open.depth, ..self.event });
         self.open.push(open);
         tag
@@ -368,8 +380,14 @@ impl<'s> Sieve<'s> {
         let frames = outer.iter().filter(|frame| !frame.callee.is_schedule() && frame.addr != 0);
         let payload: Vec<u8> = frames.flat_map(|frame| frame.addr.to_ne_bytes()).collect();
         let event = Event { addr: event_id::BACKTRACE, kind: Kind::Event, inherited: false, ..self.event };
+        self.put_with(&event, payload);
+    }
+
+    /// Shows an event that is not the one at hand.
+    #[cold]
+    fn put_with(&mut self, event: &Event, payload: Vec<u8>) {
         let kept = std::mem::replace(&mut self.payload, payload);
-        self.put(&event);
+        self.put(event);
         self.payload = kept;
     }
 

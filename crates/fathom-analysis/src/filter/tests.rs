@@ -297,6 +297,35 @@ fn backtraces_on_demand() {
 }
 
 #[test]
+fn callsites_go_with_their_calls() {
+    let mut trace = MemoryTrace::new();
+    let mut time = 0;
+    let mut call = |name: &str, duration: u64| {
+        time += 100;
+        trace.event(1, time - 1, event_id::CALLSITE, &time.to_ne_bytes());
+        trace.call(1, time, time + duration, name);
+    };
+    call("a", 5);
+    call("b", 50);
+    call("a", 50);
+    let sites = |specs: &[(SpecKind, &str)], time: u64| -> Vec<u64> {
+        let layer = filtered(&trace, specs, FilterOptions { time, ..FilterOptions::default() });
+        let (mut events, mut batch) = (layer.events(1, EventOptions::default()).unwrap(), Batch::default());
+        let mut all = Vec::new();
+        while events.next_batch(&mut batch).unwrap() {
+            for pair in batch.events.windows(2).filter(|pair| pair[0].addr == event_id::CALLSITE) {
+                assert_eq!((pair[1].kind, pair[1].time), (Kind::Entry, pair[0].time + 1));
+                all.push(u64::from_ne_bytes(batch.payload(&pair[0]).try_into().unwrap()));
+            }
+        }
+        all
+    };
+    assert_eq!(sites(&[(Filter, "a")], 0), [100, 300]);
+    assert_eq!(sites(&[(NoTrace, "a")], 0), [200]);
+    assert_eq!(sites(&[(Trigger, "b@depth=1")], 20), [200, 300]);
+}
+
+#[test]
 fn going_back_gives_the_same() {
     let trace = toy();
     let options = FilterOptions { time: 5, ..FilterOptions::default() };

@@ -5,7 +5,7 @@ use super::address::AddressSpace;
 use super::dat::{Measure, MeasurePayload};
 use super::modules::ModuleIndex;
 use crate::args::{self, ArgSpec, Length, Subject};
-use crate::{Function, FunctionId, FunctionKind, Kind, Resolver, SessionSpan, Trace};
+use crate::{CodePlace, Function, FunctionId, FunctionKind, Kind, Resolver, SessionSpan, Trace};
 use fathom_symbols::dbgfile::SourceLine;
 use fathom_symbols::{Symbol, SymbolKind, demangle};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -96,7 +96,7 @@ struct Slot {
 
 /// Resolves addresses of one task.
 ///
-/// Both caches are good for one stretch of time in which the task's address space stays as it is.
+/// The caches are good for one stretch of time in which the task's address space stays as it is.
 pub(crate) struct TaskResolver<'t> {
     dir: &'t Directory,
     sessions: &'t [SessionSpan],
@@ -105,13 +105,23 @@ pub(crate) struct TaskResolver<'t> {
     until: u64,
     near: Box<[Slot; SLOTS]>,
     far: FxHashMap<u64, FunctionId>,
+    places: FxHashMap<u64, CodePlace>,
 }
 
 impl<'t> TaskResolver<'t> {
     pub(crate) fn new(dir: &'t Directory, sessions: &'t [SessionSpan]) -> Self {
         let near = Box::new([Slot { addr: 0, id: FunctionId(0) }; SLOTS]);
         // An empty stretch, so that the first address sets it.
-        TaskResolver { dir, sessions, session: 0, from: 1, until: 0, near, far: FxHashMap::default() }
+        TaskResolver {
+            dir,
+            sessions,
+            session: 0,
+            from: 1,
+            until: 0,
+            near,
+            far: FxHashMap::default(),
+            places: FxHashMap::default(),
+        }
     }
 
     #[cold]
@@ -139,6 +149,7 @@ impl<'t> TaskResolver<'t> {
         self.from = from.max(span.map_or(0, |span| span.from));
         self.until = until.min(next);
         self.far.clear();
+        self.places.clear();
         // Address 0 belongs into slot 0 and 1 does not, so none of these is ever taken for a result.
         self.near.fill(Slot { addr: 0, id: FunctionId(0) });
         self.near[0].addr = 1;
@@ -161,6 +172,14 @@ impl Resolver for TaskResolver<'_> {
             self.look_up(time, addr)
         }
     }
+
+    fn place(&mut self, time: u64, addr: u64) -> CodePlace {
+        if !(self.from <= time && time < self.until) {
+            self.enter_stretch(time);
+        }
+        let (dir, session) = (self.dir, self.session);
+        self.places.entry(addr).or_insert_with(|| dir.place_at(session, time, addr)).clone()
+    }
 }
 
 impl Directory {
@@ -182,6 +201,24 @@ impl Directory {
             }
         }
         self.functions.of_unknown(addr, "[unknown]", FunctionKind::Unknown)
+    }
+
+    /// Where an instruction is, by the modules that a session had at that time.
+    fn place_at(&self, session: usize, time: u64, addr: u64) -> CodePlace {
+        let function = self.function_at(session, time, addr);
+        let nowhere = CodePlace { function, offset: 0, line: None };
+        let Some(Known { symbol: Some((index, start)), .. }) = self.functions.get(function) else {
+            return nowhere;
+        };
+        let space = self.space(session);
+        let opened = || {
+            let mut libraries = space.opened(time).filter(|library| library.base <= addr);
+            libraries.find(|library| library.module == index).map(|library| library.base)
+        };
+        let Some(base) = space.mapped(addr).map(|(base, _)| base).or_else(opened) else { return nowhere };
+        let relative = addr.saturating_sub(base);
+        let line = self.modules.get(index).and_then(|module| module.line_of_address(relative));
+        CodePlace { offset: relative.saturating_sub(start), line, ..nowhere }
     }
 
     /// Enumerations of all modules, and then those that the recorder knows by itself.

@@ -138,12 +138,21 @@ impl Module {
 
     /// Where the module's debug information says that the function at a relative address is declared.
     pub(crate) fn line(&self, addr: u64) -> Option<SourceLine> {
+        self.with_lines(|lines| lines.function(addr))
+    }
+
+    /// The line that the instruction at a relative address was made from, as the module's debug information says.
+    pub(crate) fn line_of_address(&self, addr: u64) -> Option<SourceLine> {
+        self.with_lines(|lines| lines.address(addr))
+    }
+
+    fn with_lines(&self, ask: impl FnOnce(&SourceMap) -> Option<SourceLine>) -> Option<SourceLine> {
         let lines = self.lines.get_or_init(|| {
             let image = Image::open(Path::new(&self.id.path)).ok()?;
             let same = self.id.build_id.as_ref().is_none_or(|id| image.build_id().as_ref() == Some(id));
             if same { SourceMap::open(&image).ok().map(Mutex::new) } else { None }
         });
-        lines.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner).function(addr)
+        ask(&lines.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// What the trace keeps of the module's debug information.

@@ -3,12 +3,12 @@
 use super::Colors;
 use super::event_text::event_text;
 use super::names::Names;
-use super::task::{Shown, TaskReplay};
+use super::task::{Callsite, Shown, TaskReplay};
 use crate::color::{Color, Paint};
 use crate::error::Error;
 use crate::fields::{Field, header, select};
 use crate::options::{RangeField, ReplayOptions};
-use crate::places::place_text;
+use crate::places::{caller_text, place_text};
 use crate::source;
 use crate::units::{blanks, hex_in, number, time, timestamp};
 use crate::values::Values;
@@ -50,6 +50,9 @@ static FIELDS: [Field<Column>; 8] = [
 /// square of the depth: 100,000 levels of recursion are 20 GB of blanks. The peer records no deeper than this.
 const DEEPEST: usize = 1024;
 
+/// ns that a callsite is before the entry of its call, at most: the call itself may be one that is not shown.
+const CALLSITE_AHEAD: u64 = 8;
+
 /// What the columns of a line show.
 #[derive(Clone, Copy)]
 struct Cells {
@@ -71,6 +74,7 @@ pub(super) struct Lines<'t> {
     usual: bool,
     paint: Paint,
     comment: bool,
+    callsite: bool,
     column_offset: Option<u32>,
     columns: usize,
     task_newline: bool,
@@ -121,6 +125,7 @@ impl<'t> Lines<'t> {
             fields,
             paint: Paint::of(options.output),
             comment: options.comment,
+            callsite: options.callsite && options.comment,
             column_offset: options.column_offset,
             columns: 0,
             task_newline: options.task_newline,
@@ -207,13 +212,23 @@ impl<'t> Lines<'t> {
         };
     }
 
+    /// Remembers where the next call is made from.
+    #[cold]
+    pub(super) fn keep_callsite(&mut self, task: &mut TaskReplay, event: &Event) {
+        if self.callsite {
+            let resolver = task.values_resolver.get_or_insert_with(|| task.trace.resolver(task.tid));
+            let text = caller_text(self.trace, resolver.as_mut(), event.time, task.batch.payload(event));
+            task.callsite = text.map(|text| Callsite { time: event.time, text });
+        }
+    }
+
     pub(super) fn entry(&mut self, task: &mut TaskReplay, event: &Event) {
         let depth = task.depth().saturating_sub(1);
         let callee = task.top_callee();
         self.begin_line(task, Cells::of(event, 0, callee), depth);
         self.call(callee);
         self.out.extend_from_slice(b" {");
-        self.end_call(callee);
+        self.end_call(task, event, callee);
     }
 
     pub(super) fn leaf(
@@ -228,18 +243,29 @@ impl<'t> Lines<'t> {
         self.call(callee);
         self.return_value(task, exit, callee);
         self.out.extend_from_slice(b";");
-        self.end_call(callee);
+        self.end_call(task, event, callee);
     }
 
-    /// Where the function is declared, and the end of the line.
+    /// Where the function is declared and called, and the end of the line.
     #[inline]
-    fn end_call(&mut self, callee: Callee) {
-        if self.srcline
+    fn end_call(&mut self, task: &mut TaskReplay, entry: &Event, callee: Callee) {
+        if let Some(site) = task.callsite.take()
+            && entry.time.abs_diff(site.time) <= CALLSITE_AHEAD
+        {
+            self.call_from(callee, &site.text);
+        } else if self.srcline
             && let Some(source) = &self.names.get(callee).source
         {
             self.out.extend_from_slice(source);
         }
         self.out.push(b'\n');
+    }
+
+    #[cold]
+    fn call_from(&mut self, callee: Callee, caller: &str) {
+        let declared = source::place(self.trace, callee.function());
+        let declared = declared.map_or_else(String::new, |place| format!("{place} "));
+        self.paint.put(&mut self.out, Color::Gray, &format!(" /* {declared}from {caller} */"));
     }
 
     pub(super) fn exit(&mut self, task: &mut TaskReplay, event: &Event, shown: &Shown) {

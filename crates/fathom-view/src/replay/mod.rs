@@ -146,6 +146,10 @@ fn other(lines: &mut Lines, task: &mut TaskReplay, event: &Event, until: (u64, u
         lines.backtrace(task, event);
         return Ok(());
     }
+    if event.addr == event_id::CALLSITE {
+        lines.keep_callsite(task, event);
+        return Ok(());
+    }
     lines.keep_event(task, event);
     task.fill()?;
     if lines.merge

@@ -45,6 +45,13 @@ impl Visitor for Last {
     }
 }
 
+/// Where a call was made from.
+pub(crate) struct Callsite {
+    /// ns; just before the call.
+    pub(crate) time: u64,
+    pub(crate) text: String,
+}
+
 /// A task.
 pub(crate) struct TaskReplay<'t> {
     pub(crate) trace: &'t dyn Trace,
@@ -67,6 +74,8 @@ pub(crate) struct TaskReplay<'t> {
     pub(crate) leaf_end: Option<u64>,
     /// For pointers among the values; made when there are any.
     pub(crate) values_resolver: Option<Box<dyn Resolver + 't>>,
+    /// Where the call that comes next is made from.
+    pub(crate) callsite: Option<Callsite>,
     events: Box<dyn TaskEvents + 't>,
     pub(crate) batch: Batch,
     next: usize,
@@ -108,6 +117,7 @@ impl<'t> TaskReplay<'t> {
             last_time: 0,
             leaf_end: None,
             values_resolver: None,
+            callsite: None,
             events: trace.events(task.tid, options)?,
             batch: Batch::default(),
             next: 0,
@@ -158,7 +168,8 @@ impl<'t> TaskReplay<'t> {
 
     /// Whether a line shows an event: not what happens outside of functions, unless that is wanted.
     fn is_shown(&self, event: &Event) -> bool {
-        let belongs = !self.stack.frames().is_empty() || event.addr == event_id::BACKTRACE;
+        let with_next = matches!(event.addr, event_id::BACKTRACE | event_id::CALLSITE);
+        let belongs = !self.stack.frames().is_empty() || with_next;
         event.kind != Kind::Event || belongs || self.outside
     }
 
