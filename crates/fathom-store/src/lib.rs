@@ -29,6 +29,6 @@ pub use info::{
 pub use merge::{Merge, MergedBatch};
 pub use task_file::{TaskChange, TaskMessage};
 pub use trace::{
-    CodePlace, EventOptions, External, Function, FunctionId, FunctionKind, Layer, Resolver, Session,
-    SessionSpan, Task, TaskEvents, Tid, Trace,
+    CodePlace, EarlierName, EventOptions, External, Function, FunctionId, FunctionKind, Layer, Resolver,
+    Session, SessionSpan, Task, TaskEvents, Tid, Trace,
 };

@@ -17,8 +17,8 @@
 
 use crate::args::{ArgSpec, Class, parse_items};
 use crate::{
-    Batch, CodePlace, Error, Event, EventOptions, External, Function, FunctionId, FunctionKind, Info, Kind,
-    Resolver, Session, SessionSpan, Task, TaskEvents, Tid, Trace,
+    Batch, CodePlace, EarlierName, Error, Event, EventOptions, External, Function, FunctionId, FunctionKind,
+    Info, Kind, Resolver, Session, SessionSpan, Task, TaskEvents, Tid, Trace,
 };
 use fathom_symbols::dbgfile::SourceLine;
 use rustc_hash::FxHashMap;
@@ -198,6 +198,15 @@ impl MemoryTrace {
         self
     }
 
+    /// `tid` is named otherwise from `time` on.
+    pub fn rename(&mut self, tid: Tid, time: u64, name: &str) -> &mut Self {
+        if let Some(task) = self.task_mut(tid) {
+            let name = std::mem::replace(&mut task.comm, name.to_owned());
+            task.earlier_names.push(EarlierName { until: time, name });
+        }
+        self
+    }
+
     /// `tid` enters a function.
     pub fn enter(&mut self, tid: Tid, time: u64, name: &str) -> &mut Self {
         self.enter_with(tid, time, name, &[])
@@ -284,7 +293,8 @@ fn event(kind: Kind, time: u64, addr: u64, depth: u16) -> Event {
 
 fn task(tid: Tid, pid: Tid) -> Task {
     let sessions = vec![SessionSpan { from: 0, session: 0 }];
-    Task { tid, pid, parent: None, forked: false, start: 0, comm: "toy".into(), sessions }
+    let earlier_names = Vec::new();
+    Task { tid, pid, parent: None, forked: false, start: 0, comm: "toy".into(), earlier_names, sessions }
 }
 
 fn session(pid: Tid, start: u64, exe: &str) -> Session {

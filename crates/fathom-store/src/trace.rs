@@ -21,10 +21,30 @@ pub struct Task {
     pub forked: bool,
     /// Time of the first message about the task, ns of the trace clock.
     pub start: u64,
-    /// Command name as shown: file name of the first session's executable, at most 15 characters.
+    /// The last name of the task, as shown: file name of the first session's executable unless it was named otherwise, at
+    /// most 15 characters.
     pub comm: String,
+    /// Its names before, if any were recorded: each until when it was the task's, ascending by time.
+    pub earlier_names: Vec<EarlierName>,
     /// Which session the task was in, and from when; ascending by time, never empty.
     pub sessions: Vec<SessionSpan>,
+}
+
+impl Task {
+    /// Its name at a time (ns), as shown.
+    pub fn name_at(&self, time: u64) -> &str {
+        let index = self.earlier_names.partition_point(|name| name.until <= time);
+        self.earlier_names.get(index).map_or(&self.comm, |name| &name.name)
+    }
+}
+
+/// A name that a task no longer has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EarlierName {
+    /// When it got the next one, ns of the trace clock.
+    pub until: u64,
+    /// At most 15 characters.
+    pub name: String,
 }
 
 /// "From this time on the task was in this session."
@@ -194,7 +214,7 @@ pub trait Trace: Sync {
         None
     }
     /// Calls `visit` for every function that the symbols of the trace name, whether it was ever called or not, with the
-    /// source file it is in as far as the trace says (and `sources` asks for it).
+    /// source file it is in as far as the trace or the module says (and `sources` asks for it).
     fn all_functions(&self, sources: bool, visit: &mut dyn FnMut(&Function, Option<&str>)) {
         let _ = (sources, visit);
     }
@@ -204,7 +224,7 @@ pub trait Trace: Sync {
         let _ = id;
         None
     }
-    /// The source file of a function, relative to the directory it was compiled in, if the trace says.
+    /// The source file of a function, relative to the directory it was compiled in, if the trace or the module says.
     fn source_of(&self, id: FunctionId) -> Option<Arc<str>> {
         let _ = id;
         None

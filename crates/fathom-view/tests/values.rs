@@ -208,3 +208,17 @@ fn where_calls_come_from() {
         assert!(!text.contains("from") && !text.contains("callsite"), "{text}");
     }
 }
+
+#[test]
+fn names_of_tasks_change() {
+    let mut trace = lines();
+    trace.thread(2, 1).call(2, 1_500, 1_600, "leaf").rename(2, 3_000, "worker");
+    trace.enter(2, 2_500, "leaf").leave(2, 3_500).rename(2, 3_600, "idle");
+    let options = ReplayOptions { fields: Some("tid,task".into()), ..ReplayOptions::default() };
+    let mut text = replay(&trace, &options);
+    let options = ReportOptions { task: true, ..ReportOptions::default() };
+    let mut out = Vec::new();
+    fathom_view::report(&trace, &options, &mut out).unwrap();
+    text.push_str(&String::from_utf8(out).unwrap());
+    insta::assert_snapshot!("task_names", text);
+}

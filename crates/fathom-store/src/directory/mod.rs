@@ -112,7 +112,7 @@ impl Directory {
         let mut all_tasks: Vec<Task> = cast.tasks.into_values().collect();
         all_tasks.sort_by_key(|task| task.tid);
         let tasks = all_tasks.iter().filter(|t| files.tasks.get(&t.tid).is_some_and(|size| *size > 0));
-        Ok(Directory {
+        let mut opened = Directory {
             tasks: tasks.cloned().collect(),
             event_names: text::read_events(&dir.join("events.txt"), &warnings),
             external: text::read_external(&dir.join("extern.dat"), &warnings),
@@ -131,7 +131,21 @@ impl Directory {
             perf: OnceLock::new(),
             warnings,
             budget: Budget::default(),
-        })
+        };
+        opened.name_tasks();
+        Ok(opened)
+    }
+
+    /// Takes up the names that tasks gave themselves. They are among the events of processors.
+    fn name_tasks(&mut self) {
+        if self.files.perf.is_empty() {
+            return;
+        }
+        self.perf();
+        let Some(perf) = self.perf.get() else { return };
+        for task in self.tasks.iter_mut().chain(&mut self.all_tasks) {
+            tasks::rename(task, perf.names(task.tid));
+        }
     }
 
     /// The directory.

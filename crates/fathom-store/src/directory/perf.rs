@@ -230,6 +230,12 @@ impl PerfIndex {
         self.tasks.get(&tid).map_or(&[], Vec::as_slice)
     }
 
+    /// The names that a task got and when, ascending by time.
+    pub(crate) fn names(&self, tid: Tid) -> impl Iterator<Item = (u64, &str)> {
+        let named = self.task(tid).iter();
+        named.filter_map(|event| Some((event.time, self.names.get(event.name as usize)?.as_str())))
+    }
+
     /// Id and payload of an event.
     pub(crate) fn contents(&self, event: TaskEvent) -> (u64, &[u8]) {
         let name = self.names.get(event.name as usize).map_or(&[][..], |name| name.as_bytes());

@@ -2,7 +2,7 @@
 
 use super::dat::Warn;
 use crate::task_file::{TaskChange, TaskMessage};
-use crate::{Session, SessionSpan, Task, Tid};
+use crate::{EarlierName, Session, SessionSpan, Task, Tid};
 use rustc_hash::FxHashMap;
 use std::path::Path;
 
@@ -102,7 +102,8 @@ impl Cast {
         let exe = self.sessions.get(session).map_or("", |s| s.exe.as_str());
         let comm = exe.rsplit('/').next().unwrap_or_default().chars().take(COMM).collect();
         let sessions = vec![SessionSpan { from: 0, session }];
-        Task { tid, pid, parent: None, forked: false, start, comm, sessions }
+        let earlier_names = Vec::new();
+        Task { tid, pid, parent: None, forked: false, start, comm, earlier_names, sessions }
     }
 
     /// The session that a process itself began, at a time.
@@ -114,6 +115,19 @@ impl Cast {
     fn task_session(&self, tid: Tid, time: u64) -> Option<usize> {
         let spans = &self.tasks.get(&tid)?.sessions;
         spans.iter().rev().find(|span| span.from <= time).map(|span| span.session)
+    }
+}
+
+/// Gives a task the names that it got at times, ascending.
+pub(crate) fn rename<'n>(task: &mut Task, names: impl Iterator<Item = (u64, &'n str)>) {
+    for (until, name) in names {
+        // The program chooses what is in it, and it is shown on terminals.
+        let shown = |c: char| if c.is_control() { '?' } else { c };
+        let next: String = name.chars().take(COMM).map(shown).collect();
+        if next != task.comm {
+            let name = std::mem::replace(&mut task.comm, next);
+            task.earlier_names.push(EarlierName { until, name });
+        }
     }
 }
 
@@ -172,6 +186,17 @@ TASK timestamp=bad tid=1 pid=1
         assert_eq!(cast.forks[&12], 1_300_000_000);
         assert_eq!(cast.dlopens.len(), 1);
         assert_eq!(cast.dlopens[0].session, 1);
+    }
+
+    #[test]
+    fn names_change() {
+        let mut task = cast().0.tasks[&10].clone();
+        assert_eq!(task.name_at(5), "a program of no");
+        let names = [(20, "a program of no"), (30, "x\u{1b}[2J"), (40, "last")];
+        rename(&mut task, names.into_iter());
+        let at = [0, 29, 30, 39, 40, u64::MAX].map(|time| task.name_at(time));
+        assert_eq!(at, ["a program of no", "a program of no", "x?[2J", "x?[2J", "last", "last"]);
+        assert_eq!(task.comm, "last");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::fields::{Field, header, select};
 use crate::options::{RangeField, ReplayOptions};
 use crate::places::{caller_text, place_text};
 use crate::source;
-use crate::units::{blanks, hex_in, number, time, timestamp};
+use crate::units::{blanks, hex_in, number, right, time, timestamp};
 use crate::values::Values;
 use fathom_analysis::{Callee, Role};
 use fathom_store::{Event, External, Kind, Trace, event_id};
@@ -479,7 +479,7 @@ impl<'t> Lines<'t> {
                     time(out, task.shown_at.map_or(0, |at| cells.time.abs_diff(at)), self.paint);
                 }
                 Column::Elapsed => time(out, cells.time.saturating_sub(self.begin), self.paint),
-                Column::Task => out.extend_from_slice(&task.comm_text),
+                Column::Task => right(out, 15, task.task.name_at(cells.time)),
                 Column::Module => match cells.callee {
                     Some(callee) => out.extend_from_slice(&self.names.get(callee).module),
                     None => blanks(out, 16),

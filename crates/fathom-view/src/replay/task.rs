@@ -60,8 +60,8 @@ pub(crate) struct TaskReplay<'t> {
     pub(crate) index: usize,
     /// The tid column.
     pub(crate) tid_text: Vec<u8>,
-    /// The task name column.
-    pub(crate) comm_text: Vec<u8>,
+    /// For the task name column.
+    pub(crate) task: &'t Task,
     /// The column of `--column-view`, once the task has appeared.
     pub(crate) column: Option<usize>,
     /// Time of the first event, shown or not; none when there is none.
@@ -94,7 +94,7 @@ pub(crate) struct TaskReplay<'t> {
 impl<'t> TaskReplay<'t> {
     pub(crate) fn new(
         trace: &'t dyn Trace,
-        task: &Task,
+        task: &'t Task,
         index: usize,
         options: EventOptions,
         cut: bool,
@@ -103,14 +103,12 @@ impl<'t> TaskReplay<'t> {
         let width = crate::layout::LAYOUT.tid_width;
         units::right(&mut tid_text, width, &task.tid.to_string());
         tid_text.push(b']');
-        let mut comm_text = Vec::new();
-        units::right(&mut comm_text, 15, &task.comm);
         let mut replay = TaskReplay {
             trace,
             tid: task.tid,
             index,
             tid_text,
-            comm_text,
+            task,
             column: None,
             begin: None,
             shown_at: None,
