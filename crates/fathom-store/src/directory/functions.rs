@@ -306,6 +306,7 @@ impl Directory {
         for (base, index) in modules.filter(|(_, index)| seen.insert(*index)) {
             let Some(module) = self.modules.get(index) else { continue };
             let debug = sources.then(|| module.debug(&self.places, &self.warnings));
+            let untold = debug.is_some_and(|debug| debug.functions.is_empty());
             let lines: FxHashMap<u64, &str> = debug
                 .into_iter()
                 .flat_map(|debug| &debug.functions)
@@ -314,7 +315,10 @@ impl Directory {
             for symbol in module.symbols(&self.places, &self.warnings).iter() {
                 if symbol.kind.is_function() {
                     let function = self.function_of(&module.id.path, base, symbol);
-                    visit(&function, lines.get(&symbol.addr).copied());
+                    let ask = untold && function.kind == FunctionKind::User;
+                    let line = if ask { module.line(symbol.addr) } else { None };
+                    let told = lines.get(&symbol.addr).copied();
+                    visit(&function, told.or(line.as_ref().map(|line| line.file.as_str())));
                 }
             }
         }
@@ -334,12 +338,9 @@ impl Directory {
         debug.functions.iter().find(|function| function.addr == addr)?.line.clone()
     }
 
-    /// The source file of a function.
+    /// The source file of a function, from where [`Directory::declaration_of`] has it.
     pub(crate) fn file_of(&self, id: FunctionId) -> Option<Arc<str>> {
-        let Known { symbol: Some((module, addr)), .. } = self.functions.get(id)? else { return None };
-        let debug = self.modules.get(module)?.debug(&self.places, &self.warnings);
-        let function = debug.functions.iter().find(|function| function.addr == addr)?;
-        function.line.as_ref().map(|line| line.file.as_str().into())
+        self.declaration_of(id).map(|line| line.file.into())
     }
 
     fn function_in(&self, index: ModuleIndex, base: u64, addr: u64) -> Option<FunctionId> {
