@@ -63,17 +63,16 @@ pub(crate) fn run(args: &Live, context: &Context) -> Result<u8, Failure> {
     let filtering = Filtering::new(&args.filters, &args.selection)?.after_recording();
     let selection = args.recorded.selection(&args.filters)?;
     let place = Place::choose(args, context)?;
-    let outcome = record::record(
-        &args.recording,
+    let asked = record::Asked {
+        recording: &args.recording,
         selection,
-        &args.filters,
-        &args.load.events,
-        args.no_libcall,
-        args.source,
-        &args.program.program,
-        &place.dir(),
-        context,
-    )?;
+        filters: &args.filters,
+        events: &args.load.events,
+        no_libcall: args.no_libcall,
+        source: args.source,
+        program: &args.program.program,
+    };
+    let outcome = record::record(asked, &place.dir(), context)?;
     if args.recording.time {
         record::print_times(&outcome)?;
     }

@@ -22,35 +22,37 @@ pub(crate) fn run(args: &Record, context: &Context) -> Result<u8, Failure> {
     }
     let dir = args.common.data.clone().unwrap_or_else(|| data::default_target(context.name));
     let selection = args.recorded.selection(&args.filters)?;
-    let outcome = record(
-        &args.recording,
+    let asked = Asked {
+        recording: &args.recording,
         selection,
-        &args.filters,
-        &args.events,
-        args.no_libcall,
-        args.source,
-        &args.program.program,
-        &dir,
-        context,
-    )?;
+        filters: &args.filters,
+        events: &args.events,
+        no_libcall: args.no_libcall,
+        source: args.source,
+        program: &args.program.program,
+    };
+    let outcome = record(asked, &dir, context)?;
     if args.recording.time {
         print_times(&outcome)?;
     }
     Ok(code(outcome.status))
 }
 
+/// What a recording is asked for, by either command that makes one.
+pub(crate) struct Asked<'a> {
+    pub(crate) recording: &'a Recording,
+    pub(crate) selection: Selection,
+    pub(crate) filters: &'a Filters,
+    pub(crate) events: &'a Events,
+    pub(crate) no_libcall: bool,
+    pub(crate) source: Source,
+    /// The program and its arguments.
+    pub(crate) program: &'a [OsString],
+}
+
 /// Records into `dir` and tells what could not be kept; also the first half of live.
-pub(crate) fn record(
-    args: &Recording,
-    mut selection: Selection,
-    filters: &Filters,
-    events: &Events,
-    no_libcall: bool,
-    source: Source,
-    program: &[OsString],
-    dir: &Path,
-    context: &Context,
-) -> Result<Outcome, Failure> {
+pub(crate) fn record(asked: Asked<'_>, dir: &Path, context: &Context) -> Result<Outcome, Failure> {
+    let Asked { recording: args, mut selection, filters, events, no_libcall, source, program } = asked;
     let Some((program, program_args)) = program.split_first() else {
         return Err(Failure::because(exit::TROUBLE, "recording", "no program is named"));
     };
