@@ -1,9 +1,8 @@
 //! Copies values out of registers, the stack and memory, as the plan's fetches say.
 //!
-//! Memory that a value points to may not be there. It is read by a system call that fails instead of faulting, except
-//! where it lies on the stack that is being used.
+//! Memory that a value points to may not be there: `memory.rs` sees to that.
 
-use crate::sys;
+use crate::memory;
 use fathom_abi::plan::{
     self, FETCH_BYTES, FETCH_MEMORY, FETCH_SEQUENCE, FETCH_TEXT, FETCH_TEXT_LENGTH, FROM_INTEGER, FROM_LOAD,
     FROM_RESULT, FROM_STACK, FROM_VECTOR, FROM_X87, Fetch, PAYLOAD_LIMIT, Part, Rule, SEQUENCE_ABSENT,
@@ -146,7 +145,7 @@ fn one(fetch: &Fetch, part: &dyn Fn(&Part, &mut [u8]), stack: usize, payload: &m
         FETCH_MEMORY => {
             let from = word(0).wrapping_add_signed(fetch.number as isize);
             payload.extend(size).is_some_and(|bytes| {
-                let got = copy(from, stack, bytes);
+                let got = memory::read(from, stack, bytes);
                 bytes[got..].fill(0xff);
                 true
             })
@@ -181,7 +180,7 @@ fn sequence(
     let Some(bytes) = payload.extend(size.max(8)) else { return false };
     let (number, elements) = bytes.split_at_mut(8);
     let elements = &mut elements[..len.min(size.saturating_sub(8))];
-    let whole = elements.is_empty() || copy(address, stack, elements) == elements.len();
+    let whole = elements.is_empty() || memory::read(address, stack, elements) == elements.len();
     if !whole {
         elements.fill(0);
     }
@@ -199,23 +198,20 @@ fn text(address: usize, len: Option<usize>, stack: usize, payload: &mut Payload<
     if address == 0 {
         return push_text(payload, if len.is_some() { b"" } else { b"NULL" });
     }
-    let mut bytes = [0u8; TEXT_LIMIT + 1];
-    let wanted = len.map_or(bytes.len(), |len| len.min(bytes.len()));
-    let got = copy(address, stack, &mut bytes[..wanted]);
-    let end = match len {
-        None => bytes[..got].iter().position(|&c| c == 0).unwrap_or(got),
-        Some(_) => got,
-    };
-    // The memory ends before the text does.
-    let whole = got == wanted || (len.is_none() && end < got);
-    if got == 0 && wanted != 0 || !whole {
+    let start = payload.len;
+    let wanted = len.unwrap_or(usize::MAX).min(TEXT_LIMIT + 1);
+    let Some(place) = payload.memory.get_mut(start..start + 2 + TEXT_LIMIT + 1) else { return false };
+    let (head, bytes) = place.split_at_mut(2);
+    let Some(mut end) = memory::read_text(address, len.is_none(), stack, &mut bytes[..wanted]) else {
         return push_text(payload, address_text(address, &mut [0; 24]));
-    }
+    };
     if end > TEXT_LIMIT {
+        end = TEXT_LIMIT;
         bytes[TEXT_LIMIT - 3..TEXT_LIMIT].copy_from_slice(b"...");
-        return push_text(payload, &bytes[..TEXT_LIMIT]);
     }
-    push_text(payload, &bytes[..end])
+    head.copy_from_slice(&(end as u16).to_le_bytes());
+    payload.len = start + 2 + end;
+    true
 }
 
 /// `<0x123>`.
@@ -235,18 +231,6 @@ fn address_text(mut address: usize, out: &mut [u8; 24]) -> &[u8] {
     &out[at..]
 }
 
-/// Copies memory of the program; how much of it could be read from the start on.
-fn copy(address: usize, stack: usize, out: &mut [u8]) -> usize {
-    /// As much above the running function is the stack's in any case: the arguments and environment lie there.
-    const SURE: usize = 64;
-    if stack != 0 && address >= stack && address + out.len() <= stack + SURE {
-        // SAFETY: behind the return address of the running function.
-        unsafe { core::ptr::copy_nonoverlapping(address as *const u8, out.as_mut_ptr(), out.len()) };
-        return out.len();
-    }
-    sys::read_memory(address, out)
-}
-
 /// A piece of an argument. What does not exist is zero.
 fn argument_part(part: &Part, from: &Arguments<'_>, out: &mut [u8]) {
     let index = usize::from(part.index);
@@ -263,7 +247,7 @@ fn argument_part(part: &Part, from: &Arguments<'_>, out: &mut [u8]) {
                 let value = unsafe { (address as *const usize).read() };
                 place(part, value, from.stack, out);
             } else {
-                sys::read_memory(address, out);
+                memory::read(address, from.stack, out);
             }
         }
         _ => {}
@@ -297,7 +281,7 @@ fn result_part(part: &Part, from: &Results<'_>, out: &mut [u8]) {
 /// A register's value, or what it points to.
 fn place(part: &Part, value: usize, stack: usize, out: &mut [u8]) {
     if part.from & FROM_LOAD != 0 {
-        copy(value.wrapping_add_signed(part.offset as isize), stack, out);
+        memory::read(value.wrapping_add_signed(part.offset as isize), stack, out);
         return;
     }
     let bytes = value.to_le_bytes();

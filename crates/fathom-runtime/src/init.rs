@@ -103,6 +103,8 @@ extern "C" fn constructor(_argc: i32, _argv: *const *const u8, envp: *const *con
             };
             if stored {
                 plt::keep_environment(envp);
+                // SAFETY: as glibc passes it, before anything could have moved it.
+                unsafe { crate::memory::find_executable(envp) };
                 start();
             }
             return;

@@ -25,6 +25,8 @@ mod init;
 #[cfg(fathom_preload)]
 mod macros;
 #[cfg(fathom_preload)]
+mod memory;
+#[cfg(fathom_preload)]
 mod patch;
 #[cfg(fathom_preload)]
 mod plt;
