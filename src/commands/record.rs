@@ -65,16 +65,9 @@ pub(crate) fn record(asked: Asked<'_>, dir: &Path, context: &Context) -> Result<
     let patterns = EventPatterns::new(events.event.iter().map(String::as_str), filters.pattern());
     let patterns = patterns.map_err(|error| failure(error, "reading --Event".to_owned()))?;
     let program_file = find_program(program);
-    let probes = if patterns.is_empty() { Vec::new() } else { probes(&program_file) };
-    if let Some((provider, name)) = probes.iter().find(|(provider, name)| patterns.has_probe(provider, name))
-    {
-        let cause = format!("{provider}:{name} is a probe of the program, and those come later");
-        return Err(Failure::because(exit::TROUBLE, "reading --Event", cause));
-    }
-    for complaint in patterns.unmatched(&probes) {
-        context.log.warn(&complaint);
-    }
     selection.max_stack = args.tuning.max_stack;
+    let task_events = task_events(events, &patterns, filters.no_sched());
+    selection.events = patterns;
     let options = Options {
         program: program_file,
         args: program_args.to_vec(),
@@ -87,7 +80,7 @@ pub(crate) fn record(asked: Asked<'_>, dir: &Path, context: &Context) -> Result<
         matching: filters.pattern(),
         bind_not: args.no_pltbind,
         randomize: !args.no_randomize_addr,
-        task_events: task_events(events, &patterns, filters.no_sched()),
+        task_events,
         runtime: runtime(args, context)?,
         segment_size: args.buffer,
         selection,
@@ -173,12 +166,6 @@ fn task_events(events: &Events, named: &EventPatterns, filters: bool) -> TaskEve
         (true, false, true) => TaskEvents::Tasks,
         (true, false, false) => TaskEvents::All,
     }
-}
-
-/// Provider and name of the static probes of a program.
-fn probes(program: &Path) -> Vec<(String, String)> {
-    let Ok(image) = fathom_symbols::Image::open(program) else { return Vec::new() };
-    image.sdt_probes().into_iter().map(|probe| (probe.provider, probe.name)).collect()
 }
 
 /// The runtime to use instead of the built-in one.

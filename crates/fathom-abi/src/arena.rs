@@ -82,6 +82,8 @@ pub struct Header {
     pub no_counters: AtomicU32,
     /// Calls whose values were too many for a record and were recorded without them.
     pub no_values: AtomicU32,
+    /// A program handles the signal itself that probes need: they are switched off in it.
+    pub no_probes: AtomicU32,
 }
 
 /// Keeps words that different sides write on lines of their own.

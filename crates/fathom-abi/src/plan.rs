@@ -7,11 +7,13 @@
 //!  [Range; ranges]    functions that something is said about, ascending by address
 //!  [Rule; rules]      what is said
 //!  [Fetch; fetches]   values to record
+//!  [Probe; probes]    static probes to switch on, ascending by address
+//!  [Operand; operands] where their arguments are
 //!  strings            NUL-terminated
 //! ```
 //!
-//! The last four replace what an earlier plan said about functions; slots and sites add to it. A file
-//! `rules-<session>-<number>` is a plan without slots and sites that the recorder makes while the program runs.
+//! Ranges, rules and fetches replace what an earlier plan said about functions; slots, sites and probes add to it. A
+//! file `rules-<session>-<number>` is a plan without those that the recorder makes while the program runs.
 
 /// "fplan\0\0\1" in memory order.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"fplan\0\0\x01");
@@ -54,6 +56,10 @@ pub struct Header {
     pub watch_size: u64,
     /// Number and action of signals.
     pub signals: [[u8; 2]; 8],
+    /// How many probes.
+    pub probes: u32,
+    /// How many operands.
+    pub operands: u32,
 }
 
 /// Calls are recorded by filters and triggers. Without it the hooks do nothing but record.
@@ -74,6 +80,8 @@ pub const MODE_WATCH_CPU: u32 = 64;
 pub const MODE_ESTIMATE: u32 = 128;
 /// The plan says whether recording is on (`MODE_OFF`); without it that stays as it is.
 pub const MODE_SWITCH: u32 = 256;
+/// Static probes may be switched on, by this plan or a later one: they need SIGILL.
+pub const MODE_PROBES: u32 = 512;
 
 /// A signal switches recording on.
 pub const SIGNAL_ON: u8 = 1;
@@ -267,6 +275,20 @@ pub mod kind {
     pub const CALLER: u8 = 13;
     /// The process may end in it: what filters still hold back is written if it is long enough.
     pub const FLUSH: u8 = 14;
+    /// signal and its like: the first argument is a signal that gets another handler, or is blocked.
+    pub const SIGNAL: u8 = 15;
+    /// sigaction: as `SIGNAL`, and the second argument says what is blocked while its handler runs.
+    pub const SIGACTION: u8 = 16;
+    /// sigsuspend: the first argument is a set of signals to block.
+    pub const SIGNAL_SET1: u8 = 17;
+    /// sigprocmask and its like: the second argument is a set of signals.
+    pub const SIGNAL_SET2: u8 = 18;
+    /// ppoll: the fourth argument is a set of signals to block.
+    pub const SIGNAL_SET4: u8 = 19;
+    /// epoll_pwait: the fifth argument is a set of signals to block.
+    pub const SIGNAL_SET5: u8 = 20;
+    /// pselect: the sixth argument is a set of signals to block.
+    pub const SIGNAL_SET6: u8 = 21;
 }
 
 /// The call is recorded (otherwise the slot is hooked for its `kind` only).
@@ -320,6 +342,64 @@ pub struct Site {
     pub reserved: [u8; 5],
 }
 
-const _: () = assert!(size_of::<Header>() == 96);
+/// A static probe: a NOP of one byte.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Probe {
+    /// Its address.
+    pub addr: u64,
+    /// Address of a 16-bit counter that has to be above zero for the program to work out the arguments; 0 for none.
+    pub semaphore: u64,
+    /// Id of the event that it is recorded as.
+    pub id: u32,
+    /// Index of its first operand.
+    pub first: u32,
+    /// How many operands, up to [`PROBE_ARGS`].
+    pub count: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// The most arguments of a probe.
+pub const PROBE_ARGS: usize = 64;
+
+/// Where an argument of a probe is.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Operand {
+    /// The constant, or what is added to the registers of an address.
+    pub number: u64,
+    /// `OPERAND_`.
+    pub kind: u8,
+    /// As it stands in the record, see [`crate::record::PROBE_SIGNED`].
+    pub shape: u8,
+    /// Number of the register, or of the base of an address; [`NO_REGISTER`] for none.
+    pub base: u8,
+    /// Register that is added `scale` times to an address, [`NO_REGISTER`] for none.
+    pub index: u8,
+    /// 1, 2, 4 or 8.
+    pub scale: u8,
+    /// Zero.
+    pub reserved: [u8; 3],
+}
+
+/// It is not known where the argument is.
+pub const OPERAND_UNKNOWN: u8 = 0;
+/// In a general register, by the number that instructions have for it: rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi, r8 to r15.
+pub const OPERAND_REGISTER: u8 = 1;
+/// In the second byte of rax, rcx, rdx or rbx.
+pub const OPERAND_SECOND_BYTE: u8 = 2;
+/// In the low bytes of xmm0 to xmm15.
+pub const OPERAND_VECTOR: u8 = 3;
+/// In memory.
+pub const OPERAND_MEMORY: u8 = 4;
+/// It is the number.
+pub const OPERAND_CONSTANT: u8 = 5;
+/// No register.
+pub const NO_REGISTER: u8 = u8::MAX;
+
+const _: () = assert!(size_of::<Header>() == 104);
+const _: () = assert!(size_of::<Probe>() == 32);
+const _: () = assert!(size_of::<Operand>() == 16);
 const _: () = assert!(size_of::<Slot>() == 56);
 const _: () = assert!(size_of::<Site>() == 24);

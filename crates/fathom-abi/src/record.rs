@@ -39,6 +39,13 @@ pub const ADDR_SHIFT: u32 = 16;
 /// Size of a record in bytes.
 pub const SIZE: usize = 16;
 
+/// The payload of a probe's event has for each argument a word with its value, extended to 64 bits by its sign if it has
+/// one, and behind all words a byte for each with its size in bytes and these bits. The byte is zero when the value could
+/// not be read.
+pub const PROBE_SIGNED: u8 = 0x80;
+/// The value is a floating-point number. See [`PROBE_SIGNED`].
+pub const PROBE_FLOAT: u8 = 0x40;
+
 /// The word of a record.
 #[inline]
 pub const fn word(kind: u64, depth: u64, addr: u64) -> u64 {

@@ -1,6 +1,6 @@
 //! What the payload of an event says (source: data format, section 7.2; output formats, section 2.3).
 
-use fathom_store::{Endian, Info, event_id};
+use fathom_store::{Endian, Info, event_id, probe};
 use std::fmt::Write;
 
 /// The payload of the event `id` in words; empty when there is nothing to say. `info` tells the byte order.
@@ -29,6 +29,9 @@ pub(crate) fn event_text(info: &Info, id: u64, payload: &[u8]) -> String {
         100_011 => write!(text, "cpu={}", values.int()),
         event_id::TASK_NAME => write!(text, "comm=\"{}\"", String::from_utf8_lossy(payload)),
         event_id::EXTERNAL => write!(text, "msg=\"{}\"", String::from_utf8_lossy(payload)),
+        event_id::USER..event_id::EXTERNAL => {
+            text.write_str(&probe::text(payload, info.endian).unwrap_or_default())
+        }
         _ => Ok(()),
     };
     text
@@ -79,6 +82,8 @@ mod tests {
         assert_eq!(text(100_004, &words(&[-1, 2])), "major=-1 minor=2");
         assert_eq!(text(100_011, &3i32.to_le_bytes()), "cpu=3");
         assert_eq!(text(event_id::TASK_NAME, b"x"), "comm=\"x\"");
+        assert_eq!(text(event_id::USER, &[5, 0, 0, 0, 0, 0, 0, 0, 4]), "arg1=5");
+        assert_eq!(text(event_id::USER, &[5]), "");
         assert_eq!(text(event_id::SCHED_IN, &[]), "");
         assert_eq!(text(100_002, &[1, 2]), "major=0 minor=0");
         let big = Info { endian: Endian::Big, ..Info::default() };

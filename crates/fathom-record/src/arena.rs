@@ -106,6 +106,7 @@ impl Arena {
                 finish: AtomicU32::new(0),
                 no_counters: AtomicU32::new(0),
                 no_values: AtomicU32::new(0),
+                no_probes: AtomicU32::new(0),
             },
         );
         let arena = Arena { map, file, dir: dir.to_path_buf(), pool: AtomicU32::new(0) };

@@ -9,10 +9,10 @@ const SCHED: [&str; 3] = ["linux:schedule", "linux:sched-in", "linux:sched-out"]
 const TASK: [&str; 3] = ["linux:task-new", "linux:task-exit", "linux:task-name"];
 
 /// Patterns of events, as in `linux:task-.*` or `libc:setjmp`.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct EventPatterns(Vec<EventPattern>);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct EventPattern {
     /// For the names of the events of linux, as wholes.
     whole: Pattern,
@@ -35,6 +35,12 @@ impl EventPatterns {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Whether probes of programs may be among them.
+    pub fn may_have_probes(&self) -> bool {
+        let of_linux = |provider: &Pattern| provider.text() == "linux";
+        self.0.iter().any(|pattern| pattern.parts.as_ref().is_some_and(|(provider, _)| !of_linux(provider)))
     }
 
     /// Whether a probe of the program is among them.

@@ -38,6 +38,7 @@ impl Said {
         set(values.as_ref().is_some_and(|v| v.retvals.is_some() || v.auto), Features::RETVAL);
         set(selection.estimate, Features::ESTIMATE_RETURN);
         set(needs_debug(options), Features::DEBUG_INFO);
+        set(selection.events.may_have_probes(), Features::EVENT);
         let nothing = Info::default();
         Said {
             values,

@@ -22,6 +22,7 @@ mod payload;
 mod perf;
 mod plan;
 mod plan_file;
+mod probes;
 mod recover;
 mod rules;
 mod run;

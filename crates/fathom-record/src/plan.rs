@@ -1,9 +1,10 @@
 //! Decides what the runtime is to change in a process image: which GOT entries, which patchable sites.
 
 use crate::patterns::Patterns;
+use crate::probes::{self, Probes};
 use crate::rules::{Compiled, Selector};
 use crate::{leaf, plan_file};
-use fathom_abi::plan::{SLOT_LAZY, SLOT_READ_ONLY, SLOT_RECORD, Site, Slot, kind};
+use fathom_abi::plan::{MODE_PROBES, SLOT_LAZY, SLOT_READ_ONLY, SLOT_RECORD, Site, Slot, kind};
 use fathom_symbols::SymbolKind;
 use fathom_symbols::demangle::{Style, demangle};
 use fathom_symbols::elf::{Image, PltSlot, SlotKind};
@@ -95,6 +96,12 @@ pub(crate) struct Known {
     pub(crate) functions: Vec<Function>,
     /// Global variables of up to 8 bytes.
     pub(crate) variables: Vec<Variable>,
+    /// Static probes that are to be recorded.
+    pub(crate) probes: Vec<probes::Known>,
+    /// Static probes, recorded or not: `provider:name`.
+    pub(crate) probe_names: Vec<(String, String)>,
+    /// How many of the C library's probes were to be recorded.
+    pub(crate) core_probes: u32,
 }
 
 /// A function of a file.
@@ -140,6 +147,7 @@ pub(crate) struct Plan {
     /// Patchable functions without room for a call.
     pub(crate) short_sites: u32,
     pub(crate) rules: Compiled,
+    pub(crate) probes: Probes,
 }
 
 impl Plan {
@@ -170,7 +178,16 @@ impl Plan {
 
     /// The file that the runtime maps.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
-        plan_file::bytes(&self.slots, &self.sites, &self.strings, &self.rules)
+        plan_file::bytes(
+            &plan_file::Hooks {
+                slots: &self.slots,
+                sites: &self.sites,
+                probes: &self.probes.probes,
+                operands: &self.probes.operands,
+                strings: &self.strings,
+            },
+            &self.rules,
+        )
     }
 }
 
@@ -179,12 +196,14 @@ pub(crate) struct Planner {
     libcalls: LibCalls,
     patch: Patterns,
     pub(crate) selector: Selector,
+    /// Events of probes.
+    pub(crate) ids: probes::Ids,
     known: FxHashMap<(PathBuf, u32, u32, u64), Arc<Known>>,
 }
 
 impl Planner {
     pub(crate) fn new(libcalls: LibCalls, patch: Patterns, selector: Selector) -> Planner {
-        Planner { libcalls, patch, selector, known: FxHashMap::default() }
+        Planner { libcalls, patch, selector, ids: probes::Ids::default(), known: FxHashMap::default() }
     }
 
     /// What is known about a module's file. A file that cannot be read has nothing to hook.
@@ -201,7 +220,13 @@ impl Planner {
     fn read(&self, path: &Path) -> Known {
         let Ok(image) = Image::open(path) else { return Known::default() };
         let mut known = Known { build_id: image.build_id(), ..Known::default() };
+        let events = &self.selector.selection().events;
+        if events.may_have_probes() {
+            probes::read(&image, events, &mut known);
+        }
         if is_core_library(path) {
+            // It runs code with all signals blocked, and a trap there would end the process.
+            known.core_probes = std::mem::take(&mut known.probes).len() as u32;
             return known;
         }
         known.slots = image.plt_slots();
@@ -272,6 +297,7 @@ impl Planner {
                 let wanted = record && !(is_final && plan.rules.is_never(module.start + slot.plt));
                 add_slot(&mut plan, module, &known, slot, wanted);
             }
+            plan.probes.add(module, &known.probes, &mut self.ids);
             let never = |addr| is_final && plan.rules.is_never(addr);
             let sites = known.sites.iter().filter_map(|(at, bytes, calls)| {
                 let mut expect = [0; 8];
@@ -410,7 +436,11 @@ fn bare_return(image: &Image) -> Option<u64> {
 }
 
 fn add_slot(plan: &mut Plan, module: &Module, known: &Known, slot: &PltSlot, record: bool) {
-    let kind = kind_of(&slot.name);
+    let with_probes = plan.rules.mode & MODE_PROBES != 0;
+    let kind = match kind_of(&slot.name) {
+        kind::SIGNAL..=kind::SIGNAL_SET6 if !with_probes => kind::NORMAL,
+        kind => kind,
+    };
     if !slot.called || is_ours(&slot.name) || (!record && kind == kind::NORMAL) {
         return;
     }
@@ -511,6 +541,14 @@ fn kind_of(name: &str) -> u8 {
         "execveat" => kind::EXEC_ENV4,
         "posix_spawn" | "posix_spawnp" => kind::SPAWN_ENV6,
         "execle" => kind::EXECLE,
+        "signal" | "bsd_signal" | "sysv_signal" | "__sysv_signal" | "ssignal" | "sigset" | "sighold"
+        | "sigignore" => kind::SIGNAL,
+        "sigaction" | "__sigaction" => kind::SIGACTION,
+        "sigsuspend" => kind::SIGNAL_SET1,
+        "sigprocmask" | "pthread_sigmask" | "pthread_attr_setsigmask_np" => kind::SIGNAL_SET2,
+        "ppoll" | "__ppoll_chk" => kind::SIGNAL_SET4,
+        "epoll_pwait" | "epoll_pwait2" => kind::SIGNAL_SET5,
+        "pselect" => kind::SIGNAL_SET6,
         _ => kind::NORMAL,
     }
 }

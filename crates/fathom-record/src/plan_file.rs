@@ -2,27 +2,40 @@
 
 use crate::rules::Compiled;
 use fathom_abi::VERSION;
-use fathom_abi::plan::{self, Fetch, Range, Rule, Site, Slot};
+use fathom_abi::plan::{self, Fetch, Operand, Probe, Range, Rule, Site, Slot};
+
+/// What a plan is to change in a process.
+#[derive(Default)]
+pub(crate) struct Hooks<'p> {
+    pub(crate) slots: &'p [Slot],
+    pub(crate) sites: &'p [Site],
+    pub(crate) probes: &'p [Probe],
+    pub(crate) operands: &'p [Operand],
+    pub(crate) strings: &'p [u8],
+}
 
 /// All of a plan.
-pub(crate) fn bytes(slots: &[Slot], sites: &[Site], strings: &[u8], rules: &Compiled) -> Vec<u8> {
+pub(crate) fn bytes(hooks: &Hooks<'_>, rules: &Compiled) -> Vec<u8> {
     let mut out = Vec::new();
-    header(&mut out, [slots.len(), sites.len(), strings.len()], rules);
-    slots.iter().for_each(|one| slot(&mut out, one));
-    sites.iter().for_each(|one| site(&mut out, one));
+    header(&mut out, hooks, rules);
+    hooks.slots.iter().for_each(|one| slot(&mut out, one));
+    hooks.sites.iter().for_each(|one| site(&mut out, one));
     rules.ranges.iter().for_each(|one| range(&mut out, one));
     rules.rules.iter().for_each(|one| rule(&mut out, one));
     rules.fetches.iter().for_each(|one| fetch(&mut out, one));
-    out.extend(strings);
+    hooks.probes.iter().for_each(|one| probe(&mut out, one));
+    hooks.operands.iter().for_each(|one| operand(&mut out, one));
+    out.extend(hooks.strings);
     out
 }
 
-fn header(out: &mut Vec<u8>, [slots, sites, strings]: [usize; 3], rules: &Compiled) {
+fn header(out: &mut Vec<u8>, hooks: &Hooks<'_>, rules: &Compiled) {
     out.extend(plan::MAGIC.to_le_bytes());
     let mut signals = [[0u8; 2]; 8];
     let count = rules.signals.len().min(signals.len());
     signals[..count].copy_from_slice(&rules.signals[..count]);
     let (ranges, all_rules, fetches) = (rules.ranges.len(), rules.rules.len(), rules.fetches.len());
+    let (slots, sites, strings) = (hooks.slots.len(), hooks.sites.len(), hooks.strings.len());
     for n in [VERSION as usize, slots, sites, strings, ranges, all_rules, fetches] {
         out.extend((n as u32).to_le_bytes());
     }
@@ -33,6 +46,9 @@ fn header(out: &mut Vec<u8>, [slots, sites, strings]: [usize; 3], rules: &Compil
         out.extend(n.to_le_bytes());
     }
     out.extend(signals.as_flattened());
+    for n in [hooks.probes.len(), hooks.operands.len()] {
+        out.extend((n as u32).to_le_bytes());
+    }
 }
 
 fn slot(out: &mut Vec<u8>, slot: &Slot) {
@@ -87,6 +103,20 @@ pub(crate) fn fetch(out: &mut Vec<u8>, fetch: &Fetch) {
     out.extend(fetch.absent.to_le_bytes());
 }
 
+fn probe(out: &mut Vec<u8>, probe: &Probe) {
+    out.extend(probe.addr.to_le_bytes());
+    out.extend(probe.semaphore.to_le_bytes());
+    for n in [probe.id, probe.first, probe.count, probe.reserved] {
+        out.extend(n.to_le_bytes());
+    }
+}
+
+fn operand(out: &mut Vec<u8>, operand: &Operand) {
+    out.extend(operand.number.to_le_bytes());
+    out.extend([operand.kind, operand.shape, operand.base, operand.index, operand.scale]);
+    out.extend(operand.reserved);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,7 +124,7 @@ mod tests {
     #[test]
     fn sizes_are_those_of_the_structures() {
         let mut out = Vec::new();
-        header(&mut out, [0; 3], &Compiled::default());
+        header(&mut out, &Hooks::default(), &Compiled::default());
         assert_eq!(out.len(), size_of::<plan::Header>());
         let mut out = Vec::new();
         rule(&mut out, &Rule::default());
@@ -108,5 +138,11 @@ mod tests {
         let mut out = Vec::new();
         site(&mut out, &Site { addr: 0, expect: [0; 8], len: 0, calls: 0, silence: 0, reserved: [0; 5] });
         assert_eq!(out.len(), size_of::<Site>());
+        let mut out = Vec::new();
+        probe(&mut out, &Probe { addr: 0, semaphore: 0, id: 0, first: 0, count: 0, reserved: 0 });
+        assert_eq!(out.len(), size_of::<Probe>());
+        let mut out = Vec::new();
+        operand(&mut out, &Operand::default());
+        assert_eq!(out.len(), size_of::<Operand>());
     }
 }

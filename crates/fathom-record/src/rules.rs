@@ -160,6 +160,7 @@ impl Selector {
         set(s.watch_cpu, plan::MODE_WATCH_CPU);
         set(s.estimate, plan::MODE_ESTIMATE);
         set(self.switch, plan::MODE_SWITCH);
+        set(s.events.may_have_probes(), plan::MODE_PROBES);
         let action = |action: SignalAction| match action {
             SignalAction::TraceOn => plan::SIGNAL_ON,
             SignalAction::TraceOff => plan::SIGNAL_OFF,

@@ -214,6 +214,15 @@ impl Ran {
             u64::from(h.no_values.load(Ordering::Relaxed)),
             "{} calls were recorded without their arguments or return values: they are too large for a record",
         );
+        note(
+            u64::from(self.answers.core_probes),
+            "{} probes of the C library are not recorded: it runs code with all signals blocked, and probes need SIGILL",
+        );
+        if h.no_probes.load(Ordering::Relaxed) != 0 {
+            notes.push(
+                "the program handles SIGILL itself: static probes were switched off at that moment".into(),
+            );
+        }
         if h.no_counters.load(Ordering::Relaxed) != 0 {
             notes.push(
                 "the processor's counters cannot be read here: read=pmu-cycle, pmu-cache and pmu-branch show 0"

@@ -1,5 +1,6 @@
 //! What is to be recorded: options as data.
 
+use crate::EventPatterns;
 use fathom_filter::Specs;
 
 /// An action on a signal that the program gets.
@@ -40,6 +41,9 @@ pub struct Selection {
     pub max_stack: Option<u32>,
     /// The selection can be changed while the program runs.
     pub changeable: bool,
+    /// Events. Those among them that are static probes are recorded with the calls; they stay as they are when the
+    /// selection changes.
+    pub events: EventPatterns,
 }
 
 impl Default for Selection {
@@ -57,6 +61,7 @@ impl Default for Selection {
             estimate: false,
             max_stack: None,
             changeable: false,
+            events: EventPatterns::default(),
         }
     }
 }
@@ -76,5 +81,6 @@ impl Selection {
             && !self.estimate
             && self.max_stack.is_none()
             && !self.changeable
+            && !self.events.may_have_probes()
     }
 }

@@ -38,6 +38,10 @@ pub(crate) struct Answers {
     pub(crate) exe: Option<PathBuf>,
     /// What went wrong, for the user.
     pub(crate) notes: Vec<String>,
+    /// Static probes of all modules, by provider and name.
+    probes: BTreeSet<(String, String)>,
+    /// How many of those of the C library were to be recorded.
+    pub(crate) core_probes: u32,
     /// Specs of filters that no function has matched.
     pub(crate) unmatched: Vec<String>,
 }
@@ -76,6 +80,9 @@ impl<'r> Sessions<'r> {
     /// The answers, when all processes have been answered.
     pub(crate) fn into_answers(mut self) -> Answers {
         self.answers.unmatched = self.planner.selector.unmatched();
+        let events = &self.planner.selector.selection().events;
+        let probes: Vec<_> = std::mem::take(&mut self.answers.probes).into_iter().collect();
+        self.answers.notes.extend(events.unmatched(&probes));
         self.answers
     }
 
@@ -134,6 +141,14 @@ impl<'r> Sessions<'r> {
         let (_, all) = self.known.entry(sid).or_insert_with(|| (exe.clone(), Vec::new()));
         all.extend(new.iter().cloned());
         let plan = self.planner.plan(&new, all, &exe, ticks);
+        for module in &new {
+            let known = self.planner.known(module);
+            self.answers.probes.extend(known.probe_names.iter().cloned());
+            self.answers.core_probes = self.answers.core_probes.max(known.core_probes);
+        }
+        for (id, name) in self.planner.ids.take_new() {
+            self.writer.event(id, &name)?;
+        }
         self.answers.ambiguous += plan.ambiguous;
         self.answers.short_sites += plan.short_sites;
         let (slots, sites) = plan.len();
@@ -181,7 +196,7 @@ impl<'r> Sessions<'r> {
             let rules = self.planner.rules(modules, exe, ticks);
             let number = session.rules.load(Ordering::Relaxed) + 1;
             let path = self.arena.dir().join(format!("rules-{index}-{number}"));
-            write_readable(&path, &plan_file::bytes(&[], &[], &[], &rules))
+            write_readable(&path, &plan_file::bytes(&plan_file::Hooks::default(), &rules))
                 .map_err(|e| Error::io("write", &path, e))?;
             session.rules.store(number, Ordering::Release);
             session.epoch.fetch_add(1, Ordering::AcqRel);

@@ -7,7 +7,7 @@ use crate::fetch::Arguments;
 use crate::rules::FILTERING;
 use crate::slow::{self, Busy, block_of};
 use crate::state::{self, CYG};
-use crate::{asm, asm_filter, filter, init, plt, rules, segment, sys};
+use crate::{asm, asm_filter, filter, init, masks, plt, rules, segment, sys};
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use fathom_abi::plan::kind;
@@ -176,11 +176,15 @@ pub(crate) extern "C" fn slow_call(
     if matches!(f.kind, kind::EXEC..=kind::EXECLE) {
         plt::pass_environment(f.kind, registers, slot);
     }
+    let about_signals = matches!(f.kind, kind::SIGNAL..=kind::SIGNAL_SET6);
+    if about_signals {
+        masks::keep_trap(f.kind, registers);
+    }
     let plain = Way { target: f.target, how: PLAIN };
     let Some(block) = block_of(slot) else { return plain };
     // SAFETY: our own thread's block.
     let b = unsafe { &mut *block };
-    if FILTERING.load(Ordering::Relaxed) && f.kind == kind::NORMAL {
+    if FILTERING.load(Ordering::Relaxed) && (f.kind == kind::NORMAL || about_signals) {
         let arguments = Arguments { integers: &*registers, vectors, stack: slot + 8 };
         let record = f.record != 0 && filter::take_care(block, slot);
         let paired = record && filter::enter(b, slot, f.word & !0xff, &arguments);

@@ -384,6 +384,22 @@ pub(crate) fn write_long(b: &mut Block) {
     write_held(b, side, long);
 }
 
+/// Before something is recorded that is no call: whether it is to be recorded here. The calls that it is in are written
+/// if they are not yet.
+pub(crate) fn admit(b: &mut Block) -> bool {
+    if !rules::is_on() || b.gate.is_null() || b.outside != 0 {
+        return false;
+    }
+    if b.flags & HOLDING != 0
+        && !b.is_empty()
+        && let Some(side) = side(b)
+    {
+        let above = index_of(b, b.top) + 1;
+        write_held(b, side, above);
+    }
+    true
+}
+
 /// Pushes a frame if the rules want one. `slot` may have its bits.
 pub(crate) fn push_at(
     b: &mut Block,

@@ -1,7 +1,7 @@
 //! Coming up: the process (constructor, hello, plan), its threads, and forked children.
 
 use crate::state::{self, BITS, Block, NONE, PROCESS, THREADS};
-use crate::{patch, plt, rules, segment, sys};
+use crate::{patch, plt, probes, rules, segment, sys};
 use core::sync::atomic::Ordering;
 use fathom_abi::arena::{self, Header};
 use fathom_abi::record::{ENTRY, TYPE_MASK};
@@ -204,7 +204,10 @@ fn hello(time: u64, tid: i32) {
     }
     if let Some(plan) = load_plan(b"/plan-", index, generation) {
         // Before the hooks: they are led to what the rules need.
-        let failed = u32::from(!rules::install(&plan)) + plt::apply(&plan) + patch::apply(&plan);
+        let failed = u32::from(!rules::install(&plan))
+            + plt::apply(&plan)
+            + patch::apply(&plan)
+            + probes::apply(&plan);
         s.failed.fetch_add(failed, Ordering::Relaxed);
     }
 }
@@ -271,6 +274,8 @@ pub(crate) struct Plan {
     pub(crate) fetches: &'static [plan::Fetch],
     pub(crate) slots: &'static [plan::Slot],
     pub(crate) sites: &'static [plan::Site],
+    pub(crate) probes: &'static [plan::Probe],
+    pub(crate) operands: &'static [plan::Operand],
     pub(crate) strings: &'static [u8],
 }
 
@@ -297,7 +302,9 @@ pub(crate) fn load_plan(kind: &[u8], index: u32, number: u32) -> Option<Plan> {
     let ranges = sites + h.sites as usize * size_of::<plan::Site>();
     let rules = ranges + h.ranges as usize * size_of::<plan::Range>();
     let fetches = rules + h.rules as usize * size_of::<plan::Rule>();
-    let strings = fetches + h.fetches as usize * size_of::<plan::Fetch>();
+    let probes = fetches + h.fetches as usize * size_of::<plan::Fetch>();
+    let operands = probes + h.probes as usize * size_of::<plan::Probe>();
+    let strings = operands + h.operands as usize * size_of::<plan::Operand>();
     let len = strings + h.strings as usize;
     // SAFETY: a mapping at an address of the kernel's choice, kept for ever.
     let at = unsafe { sys::call(sys::MMAP, [0, len, sys::PROT_READ, sys::MAP_PRIVATE, fd as usize, 0]) };
@@ -315,6 +322,8 @@ pub(crate) fn load_plan(kind: &[u8], index: u32, number: u32) -> Option<Plan> {
             fetches: core::slice::from_raw_parts(at.add(fetches).cast(), h.fetches as usize),
             slots: core::slice::from_raw_parts(at.add(slots).cast(), h.slots as usize),
             sites: core::slice::from_raw_parts(at.add(sites).cast(), h.sites as usize),
+            probes: core::slice::from_raw_parts(at.add(probes).cast(), h.probes as usize),
+            operands: core::slice::from_raw_parts(at.add(operands).cast(), h.operands as usize),
             strings: core::slice::from_raw_parts(at.add(strings), h.strings as usize),
         })
     }

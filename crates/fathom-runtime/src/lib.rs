@@ -25,11 +25,15 @@ mod init;
 #[cfg(fathom_preload)]
 mod macros;
 #[cfg(fathom_preload)]
+mod masks;
+#[cfg(fathom_preload)]
 mod memory;
 #[cfg(fathom_preload)]
 mod patch;
 #[cfg(fathom_preload)]
 mod plt;
+#[cfg(fathom_preload)]
+mod probes;
 #[cfg(fathom_preload)]
 mod reads;
 #[cfg(fathom_preload)]

@@ -11,11 +11,46 @@ static ACTIONS: [AtomicU8; COUNT] = [const { AtomicU8::new(0) }; COUNT];
 
 /// `struct sigaction` as the kernel has it on x86-64.
 #[repr(C)]
-struct Action {
-    handler: usize,
+#[derive(Clone, Copy)]
+pub(crate) struct Action {
+    pub(crate) handler: usize,
     flags: u64,
     restorer: usize,
     mask: u64,
+}
+
+/// The second argument of a handler tells why.
+pub(crate) const SIGINFO: u64 = 4;
+/// On the alternate stack, if the thread has one.
+pub(crate) const ONSTACK: u64 = 0x0800_0000;
+/// System calls go on behind it.
+pub(crate) const RESTART: u64 = 0x1000_0000;
+/// The signal can interrupt its own handler.
+pub(crate) const NODEFER: u64 = 0x4000_0000;
+
+impl Action {
+    /// No handler: the default.
+    pub(crate) const DEFAULT: Action = Action { handler: 0, flags: 0, restorer: 0, mask: 0 };
+    /// Nothing happens.
+    pub(crate) const IGNORE: Action = Action { handler: 1, ..Action::DEFAULT };
+
+    /// A handler of ours. Nothing is blocked while it runs.
+    pub(crate) fn new(handler: usize, flags: u64) -> Action {
+        const RESTORER: u64 = 0x0400_0000;
+        let restorer = fathom_restore as *const () as usize;
+        Action { handler, flags: flags | RESTORER, restorer, mask: 0 }
+    }
+}
+
+/// Sets what happens on a signal and returns what happened before.
+pub(crate) fn set(signal: usize, action: &Action) -> Action {
+    let mut old = Action::DEFAULT;
+    // SAFETY: the structures are the kernel's; handlers are ours, or were there before.
+    unsafe {
+        let (new, old) = (&raw const *action as usize, &raw mut old as usize);
+        sys::call(sys::RT_SIGACTION, [signal, new, old, size_of::<u64>(), 0, 0]);
+    }
+    old
 }
 
 core::arch::global_asm!(
@@ -33,23 +68,11 @@ unsafe extern "C" {
 
 /// Installs the handlers that a plan asks for. The program may replace them later.
 pub(crate) fn install(head: &Header) {
-    const RESTART: u64 = 0x1000_0000;
-    const RESTORER: u64 = 0x0400_0000;
     let count = (head.signal_count as usize).min(head.signals.len());
     for [signal, action] in &head.signals[..count] {
         let Some(place) = ACTIONS.get(usize::from(*signal)) else { continue };
         place.store(*action, Ordering::Relaxed);
-        let new = Action {
-            handler: handle as *const () as usize,
-            flags: RESTART | RESTORER,
-            restorer: fathom_restore as *const () as usize,
-            mask: 0,
-        };
-        // SAFETY: the structure is the kernel's, and the handler does nothing that a handler must not do.
-        unsafe {
-            let new = &raw const new as usize;
-            sys::call(sys::RT_SIGACTION, [usize::from(*signal), new, 0, size_of::<u64>(), 0, 0]);
-        }
+        set(usize::from(*signal), &Action::new(handle as *const () as usize, RESTART));
     }
 }
 

@@ -15,6 +15,7 @@ pub mod event_id;
 mod info;
 pub mod memory;
 mod merge;
+pub mod probe;
 pub mod record;
 mod task_file;
 mod trace;

@@ -1,6 +1,6 @@
 //! What the payload of an event says.
 
-use fathom_store::{Endian, event_id};
+use fathom_store::{Endian, event_id, probe};
 
 /// Ids below this are the kernel's.
 const FIRST_BUILT_IN: u64 = 100_000;
@@ -44,6 +44,7 @@ pub(crate) fn event_text(id: u64, payload: &[u8], endian: Endian) -> Option<Stri
         event_id::TASK_NAME => format!("comm=\"{}\"", String::from_utf8_lossy(payload)),
         // Events of the kernel carry their text.
         id if id < FIRST_BUILT_IN && !payload.is_empty() => String::from_utf8_lossy(payload).into_owned(),
+        event_id::USER..event_id::EXTERNAL => probe::text(payload, endian)?,
         _ => return None,
     })
 }
@@ -87,6 +88,7 @@ mod tests {
         assert_eq!(text(100_010, &[200, 50]).unwrap(), "branch=+200 misses=+50 predict=75.00%");
         assert_eq!(event_text(100_011, &[1, 0, 0, 0], Endian::Little).unwrap(), "cpu=1");
         assert_eq!(event_text(100_011, &[0, 0, 0, 1], Endian::Big).unwrap(), "cpu=1");
+        assert_eq!(event_text(1_000_007, &[5, 0, 0, 0, 0, 0, 0, 0, 4], Endian::Little).unwrap(), "arg1=5");
         assert_eq!(event_text(event_id::TASK_NAME, b"sh", Endian::Little).unwrap(), "comm=\"sh\"");
     }
 
