@@ -77,6 +77,8 @@ pub(crate) struct Drainer<'r> {
     words: Vec<u64>,
     /// The same with payloads, as it is in the trace.
     bytes: Vec<u8>,
+    /// Events of probes that have arguments.
+    probes: Vec<u8>,
     /// FULL segments with an empty place, and since when.
     incomplete: FxHashMap<u32, Instant>,
     /// FULL segments that wait for their successor to appear.
@@ -99,6 +101,7 @@ impl<'r> Drainer<'r> {
             checked: None,
             losses: Losses::default(),
             words: Vec::new(),
+            probes: Vec::new(),
             bytes: Vec::new(),
             incomplete: FxHashMap::default(),
             delayed: FxHashSet::default(),
@@ -384,7 +387,12 @@ impl<'r> Drainer<'r> {
         let records = self.words.as_chunks::<2>().0;
         let bytes = if records.iter().any(|r| order::is_data(r[1])) {
             self.bytes.clear();
-            let left_out = payload::join(records, &mut self.bytes);
+            self.probes.clear();
+            let left_out = payload::join(records, &mut self.bytes, &mut self.probes);
+            // In front of the records: a reader that finds a record finds what belongs to it.
+            if !self.probes.is_empty() {
+                self.writer.append_probes(tid, &self.probes)?;
+            }
             self.losses.records += left_out.cut;
             &self.bytes
         } else {

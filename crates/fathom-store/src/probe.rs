@@ -7,7 +7,8 @@
 //! | signed | float |  0 | size  |    0 when the value could not be read
 //! ```
 //!
-//! A probe without arguments has no payload, as all have in traces of uftrace.
+//! In a directory these are in files of their own, `<tid>.probes`: the records of events as in `<tid>.dat`, with their
+//! payloads, while in `<tid>.dat` itself the events have none. uftrace gives up a trace where they have.
 
 use crate::Endian;
 use std::fmt;

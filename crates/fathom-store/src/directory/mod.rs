@@ -5,6 +5,7 @@ mod dat;
 mod functions;
 mod modules;
 mod perf;
+mod probes;
 mod stream;
 mod tasks;
 mod text;

@@ -3,6 +3,7 @@
 use super::dat::{DatReader, DatSetup, Measure, MeasurePayload};
 use super::functions::SpecMeasure;
 use super::perf::{PerfIndex, TaskEvent};
+use super::probes::ProbeFile;
 use super::{Directory, has_payloads};
 use crate::{Batch, Error, Event, EventOptions, Kind, Task, TaskEvents};
 
@@ -16,6 +17,7 @@ pub(crate) struct Stream<'t> {
     others: &'t [TaskEvent],
     all_others: &'t [TaskEvent],
     options: EventOptions,
+    probes: ProbeFile,
 }
 
 impl<'t> Stream<'t> {
@@ -32,7 +34,9 @@ impl<'t> Stream<'t> {
         let records = DatReader::open(&path, setup)?;
         let perf = (options.events && !dir.files.perf.is_empty()).then(|| dir.perf());
         let others = perf.map_or(&[][..], |perf| perf.task(task.tid));
-        Ok(Stream { records, scratch: Batch::default(), perf, others, all_others: others, options })
+        let probes = ProbeFile::new(path.with_extension("probes"), dir.info.endian);
+        let scratch = Batch::default();
+        Ok(Stream { records, scratch, perf, others, all_others: others, options, probes })
     }
 
     /// Takes the next other event that is wanted if it is earlier than `time`.
@@ -90,6 +94,9 @@ impl TaskEvents for Stream<'_> {
                 }
                 return Ok(!batch.events.is_empty());
             }
+            if self.options.events {
+                self.probes.complete(batch)?;
+            }
             let options = self.options;
             if !(options.events && options.sched) {
                 batch.events.retain(|event| options.wants(event));
@@ -103,6 +110,7 @@ impl TaskEvents for Stream<'_> {
     fn seek(&mut self, time: u64) -> Result<(), Error> {
         let first = self.all_others.partition_point(|other| other.time < time);
         self.others = self.all_others.get(first..).unwrap_or_default();
+        self.probes.rewind();
         self.records.seek(time)
     }
 

@@ -214,6 +214,16 @@ impl DirectoryWriter {
         perf::append(&self.dir, cpu, records)
     }
 
+    /// Appends events of a task's probes, whole records with their arguments, to `<tid>.probes`. The task's own file has
+    /// them without; see [`probe`](crate::probe).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`]; then nothing of `records` is in the file.
+    pub fn append_probes(&self, tid: Tid, records: &[u8]) -> Result<(), Error> {
+        perf::append_whole(&self.dir.join(format!("{tid}.probes")), records)
+    }
+
     /// Whether there are files of processors' events.
     pub fn has_perf(&self) -> bool {
         !perf::files(&self.dir).is_empty()

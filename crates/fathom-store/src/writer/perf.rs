@@ -10,16 +10,20 @@ const HEADER: usize = 8;
 
 /// Appends whole records to the file of a processor.
 pub(super) fn append(dir: &Path, cpu: u32, records: &[u8]) -> Result<(), Error> {
-    let path = dir.join(format!("perf-cpu{cpu}.dat"));
+    append_whole(&dir.join(format!("perf-cpu{cpu}.dat")), records)
+}
+
+/// Appends to a file: all or nothing.
+pub(super) fn append_whole(path: &Path, records: &[u8]) -> Result<(), Error> {
     let written = || -> io::Result<()> {
-        let mut file = File::options().create(true).append(true).open(&path)?;
+        let mut file = File::options().create(true).append(true).open(path)?;
         let len = file.metadata()?.len();
         file.write_all(records).inspect_err(|_| {
             // The disk is full: take back what did get onto it. If even that fails, readers stop at the half record.
             let _ = file.set_len(len);
         })
     };
-    written().map_err(|e| Error::io(&path, "write", e))
+    written().map_err(|e| Error::io(path, "write", e))
 }
 
 /// The files of all processors.
