@@ -327,7 +327,10 @@ pub(crate) extern "C" fn after(slot: usize) {
 /// Kinds whose return address must not be touched: the exit has been recorded at once.
 fn returns_twice(b: &mut state::Block, f: &Function, registers: &Registers, slot: usize) {
     match f.kind {
-        kind::VFORK => segment::begin_vfork(b),
+        kind::VFORK => {
+            filter::before_vfork(b);
+            segment::begin_vfork(b);
+        }
         kind::CONTEXT => b.contexts = true,
         kind::LONGJMP => {
             if let Some(to) = jump_target(registers[0]) {

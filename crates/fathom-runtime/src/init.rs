@@ -351,7 +351,7 @@ pub(crate) fn thread(near: usize) -> Option<*mut Block> {
     // SAFETY: ours alone now.
     let b = unsafe { &mut *block };
     b.careful = segment::header().clock != arena::CLOCK_TSC;
-    b.task = segment::new_task(tid, pid, (known != pid).then_some(known));
+    b.task = segment::new_task(tid, pid, (known != pid).then_some(known), segment::now());
     state::set_current(block);
     state::set_thread_state(0);
     arm_thread_end();

@@ -41,6 +41,8 @@ mod rules;
 #[cfg(fathom_preload)]
 mod segment;
 #[cfg(fathom_preload)]
+mod side;
+#[cfg(fathom_preload)]
 mod signals;
 #[cfg(fathom_preload)]
 mod slow;

@@ -73,7 +73,8 @@ fn take(head: &AtomicU64, count: u32, next: impl Fn(u32) -> &'static AtomicU32) 
 }
 
 /// A task slot for this thread; `NONE` when the table is full (counted).
-pub(crate) fn new_task(tid: i32, pid: i32, parent: Option<i32>) -> u32 {
+/// `start` is when it began, by the recording's clock.
+pub(crate) fn new_task(tid: i32, pid: i32, parent: Option<i32>, start: u64) -> u32 {
     let h = header();
     let index = take(&h.free_tasks.0, h.task_count, |i| &task(i).next)
         .or_else(|| Some(h.next_task.0.fetch_add(1, Ordering::Relaxed)).filter(|&i| i < h.task_count));
@@ -87,7 +88,7 @@ pub(crate) fn new_task(tid: i32, pid: i32, parent: Option<i32>) -> u32 {
     t.pid.store(pid, Ordering::Relaxed);
     t.parent.store(parent.unwrap_or(0), Ordering::Relaxed);
     t.session.store(PROCESS.session.load(Ordering::Relaxed), Ordering::Relaxed);
-    t.start.store(now(), Ordering::Relaxed);
+    t.start.store(start, Ordering::Relaxed);
     t.serial.store(h.last_serial.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
     t.lost.store(0, Ordering::Relaxed);
     t.too_deep.store(0, Ordering::Relaxed);
@@ -114,7 +115,7 @@ pub(crate) fn too_deep(b: &Block) {
 /// Writes a record with the time of now.
 pub(crate) fn append(b: &mut Block, w: u64) {
     if b.vfork.active {
-        follow_vfork(b);
+        follow_vfork(b, now());
     }
     put(b, None, w);
 }
@@ -122,7 +123,8 @@ pub(crate) fn append(b: &mut Block, w: u64) {
 /// Writes a record with a time of its own.
 pub(crate) fn append_at(b: &mut Block, time: u64, w: u64) {
     if b.vfork.active {
-        follow_vfork(b);
+        // The call may have begun before its task was made.
+        follow_vfork(b, time - tick());
     }
     put(b, Some(time), w);
 }
@@ -134,7 +136,7 @@ pub(crate) fn append_with(b: &mut Block, time: u64, w: u64, payload: &[u8]) {
         return;
     }
     if b.vfork.active {
-        follow_vfork(b);
+        follow_vfork(b, time - tick());
     }
     let records = 1 + payload.len().div_ceil(DATA_BYTES);
     let at = reserve_run(b, records).or_else(|| {
@@ -471,13 +473,13 @@ pub(crate) fn begin_vfork(b: &mut Block) {
     crate::filter::begin_vfork(b);
 }
 
-/// Finds out who runs while a vfork is pending, and gives the child a task at its first record.
-fn follow_vfork(b: &mut Block) {
+/// Finds out who runs while a vfork is pending, and gives the child a task at its first record, which began at `start`.
+fn follow_vfork(b: &mut Block, start: u64) {
     let tid = sys::gettid();
     if tid == b.tid {
         vfork_returned(b);
     } else if b.task == NONE {
-        b.task = new_task(tid, tid, Some(PROCESS.pid.load(Ordering::Relaxed)));
+        b.task = new_task(tid, tid, Some(PROCESS.pid.load(Ordering::Relaxed)), start);
         let top = b.top;
         b.top = b.vfork.top;
         inherit(b, None, false);
@@ -514,7 +516,7 @@ pub(crate) fn adopt(b: &mut Block, parent: i32) {
     b.buffer().set(0, 0);
     b.careful = header().clock != arena::CLOCK_TSC;
     b.own.set(0, 0);
-    b.task = new_task(b.tid, sys::getpid(), Some(parent));
+    b.task = new_task(b.tid, sys::getpid(), Some(parent), now());
     if b.task != NONE {
         crate::filter::inherited(b, task(b.task).start.load(Ordering::Relaxed));
     }

@@ -7,7 +7,7 @@ use crate::asm::{is_ours, return_address};
 use crate::fetch::Results;
 use crate::rules::FILTERING;
 use crate::state::{self, BITS, Block, CHAINED, CYG, Frame, PROCESS, UNFILLED};
-use crate::{filter, init, rules, segment, sys, zombies};
+use crate::{filter, init, rules, segment, side, sys, zombies};
 use core::sync::atomic::{AtomicUsize, Ordering};
 use fathom_abi::record::{ADDR_SHIFT, DEPTH_MASK, ENTRY, EXIT, TYPE_MASK, word};
 
@@ -339,7 +339,7 @@ fn remove_with(b: &mut Block, at: *mut Frame, results: Option<&Results<'_>>) {
         let ending = ending(b, &frame, at);
         exit(b, &frame, (at, false), &ending, results);
         if ending.is_some() {
-            filter::moved_down(b, index_of(b, at));
+            side::moved_down(b, index_of(b, at));
         }
         let count = (b.top as usize - at as usize) / size_of::<Frame>();
         core::ptr::copy(at.add(1), at, count);

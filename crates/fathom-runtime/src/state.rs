@@ -19,7 +19,7 @@ pub(crate) struct Frame {
     /// The entry's record word.
     pub(crate) word: u64,
     /// While filters decide: 0 when the entry is written, else when the call began, to be written if it turns out long
-    /// enough. With [`RULED`], also what is in the thread's [`crate::filter::Side`]. Otherwise 0, and so in every frame
+    /// enough. With [`RULED`], also what is in the thread's [`crate::side::Side`]. Otherwise 0, and so in every frame
     /// that was popped.
     pub(crate) held: u64,
 }
@@ -105,7 +105,7 @@ pub(crate) struct Block {
     /// Frames that count for no level, times 64: where a word keeps its depth.
     pub(crate) hidden: u64,
     /// The rest of what filters need; null until then.
-    pub(crate) side: *mut crate::filter::Side,
+    pub(crate) side: *mut crate::side::Side,
 }
 
 /// Block flag: entries wait for their exits.
