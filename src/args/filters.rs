@@ -27,7 +27,7 @@ struct Typed {
     #[arg(short = 'L', long, value_name = "LOC[@hide]", action = ArgAction::Append)]
     loc_filter: Vec<String>,
     /// What to do at FUNC: depth=N, time=TIME, size=SIZE, trace, trace_on, trace_off, finish, hide, filter, notrace,
-    /// caller, backtrace, color=COLOR, …
+    /// caller, backtrace, color=COLOR, recover, read=KIND, callsite, auto-args, argN, retval, if:COND
     #[arg(short = 'T', long, value_name = "FUNC@ACTION", action = ArgAction::Append)]
     trigger: Vec<String>,
     /// At most DEPTH levels of calls
