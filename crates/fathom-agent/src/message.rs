@@ -151,9 +151,8 @@ impl Message {
     /// See [`MessageError`]. Only after [`Type`](MessageError::Type) and [`Body`](MessageError::Body) the next message
     /// can be read.
     pub fn read(input: &mut impl Read) -> Result<Message, MessageError> {
-        let mut header = [0; HEADER];
-        let got = read_whole(input, &mut header)?;
-        match got {
+        let mut header = Vec::with_capacity(HEADER);
+        match input.take(HEADER as u64).read_to_end(&mut header)? {
             0 => return Err(MessageError::Closed),
             HEADER => {}
             _ => return Err(cut_off()),
@@ -167,9 +166,7 @@ impl Message {
             return Err(MessageError::TooLong(length));
         }
         let mut body = vec![0; length as usize];
-        if read_whole(input, &mut body)? < body.len() {
-            return Err(cut_off());
-        }
+        input.read_exact(&mut body)?;
         decode(half(2), &body)
     }
 
@@ -186,20 +183,6 @@ impl Message {
 
 fn cut_off() -> MessageError {
     MessageError::Io(io::ErrorKind::UnexpectedEof.into())
-}
-
-/// Fills the buffer unless the input ends before; says how many bytes there were.
-fn read_whole(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut got = 0;
-    while got < buffer.len() {
-        match input.read(&mut buffer[got..]) {
-            Ok(0) => break,
-            Ok(n) => got += n,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(got)
 }
 
 fn encode_setting(setting: &Setting) -> Vec<u8> {
