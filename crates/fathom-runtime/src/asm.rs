@@ -29,7 +29,9 @@
 //! stacks: see `docs/unwinding.md`. Nothing is registered and nothing is interposed for it.
 
 use crate::asm_filter;
-use crate::macros::{restore_vectors, return_rules, save_vectors, store_record};
+use crate::macros::{
+    call_function, pop_scratch, restore_vectors, return_rules, save_vectors, slow_call, store_record,
+};
 use crate::rules::FILTERING;
 use core::arch::{global_asm, naked_asm};
 use core::sync::atomic::Ordering;
@@ -316,33 +318,9 @@ macro_rules! call_hook {
             $index,
             "], rdx\n",
             store_record!("95f"),
-            "83:\n",
-            ".cfi_remember_state\n",
-            $restore,
-            "pop r10\n.cfi_adjust_cfa_offset -8\n",
-            "pop rdx\n.cfi_adjust_cfa_offset -8\n",
-            "pop rcx\n.cfi_adjust_cfa_offset -8\n",
-            "pop rax\n.cfi_adjust_cfa_offset -8\n",
-            // The target is where the index was. Behind the next instruction it is below rsp, but within the red zone;
-            // the call writes its return address into the slot.
-            "84: lea rsp, [rsp + 16]\n",
-            return_rules!(),
-            "call qword ptr [rsp - 16]\n",
-            $exit,
-            ".cfi_restore_state\n",
-            "95: call fathom_to_slow_record\n",
-            "jmp 83b\n",
+            call_function!($restore, $exit),
             "94:\n",
-            $restore,
-            "pop r10\n.cfi_adjust_cfa_offset -8\n",
-            "pop rdx\n.cfi_adjust_cfa_offset -8\n",
-            "pop rcx\n.cfi_adjust_cfa_offset -8\n",
-            "pop rax\n.cfi_adjust_cfa_offset -8\n",
-            "call fathom_to_slow_call\n",
-            // The zero flag says that the function is to be called, else it is to be jumped to. It is on the stack.
-            "jz 84b\n",
-            "ret\n",
-            ".cfi_endproc\n",
+            slow_call!($restore),
         )
     };
 }

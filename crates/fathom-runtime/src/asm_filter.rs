@@ -8,7 +8,9 @@
 //! never recorded? are we in a function that is left out with all it calls? is anything said about it? is the gate
 //! closed (too deep, outside of the functions asked for, switched off)?
 
-use crate::macros::{restore_vectors, return_rules, save_vectors, store_record};
+use crate::macros::{
+    call_function, pop_scratch, restore_vectors, return_rules, save_vectors, slow_call, store_record,
+};
 use core::arch::global_asm;
 use fathom_abi::plan::{RANGE_IN, RANGE_NEVER, RANGE_OUT, RANGE_RULE};
 
@@ -398,22 +400,7 @@ macro_rules! call_hook {
             "jnz 86f\n",
             "mov qword ptr [rax], r11\n",
             store_record!("95f"),
-            "83:\n",
-            ".cfi_remember_state\n",
-            $restore,
-            "pop r10\n.cfi_adjust_cfa_offset -8\n",
-            "pop rdx\n.cfi_adjust_cfa_offset -8\n",
-            "pop rcx\n.cfi_adjust_cfa_offset -8\n",
-            "pop rax\n.cfi_adjust_cfa_offset -8\n",
-            // The target is where the index was. Behind the next instruction it is below rsp, but within the red zone;
-            // the call writes its return address into the slot.
-            "84: lea rsp, [rsp + 16]\n",
-            return_rules!(),
-            "call qword ptr [rsp - 16]\n",
-            $exit,
-            ".cfi_restore_state\n",
-            "95: call fathom_to_slow_record\n",
-            "jmp 83b\n",
+            call_function!($restore, $exit),
             "86:\n",
             hold!(),
             "jmp 83b\n",
@@ -439,25 +426,12 @@ macro_rules! call_hook {
             $index,
             "], rdx\n",
             ".cfi_remember_state\n",
-            $restore,
-            "pop r10\n.cfi_adjust_cfa_offset -8\n",
-            "pop rdx\n.cfi_adjust_cfa_offset -8\n",
-            "pop rcx\n.cfi_adjust_cfa_offset -8\n",
-            "pop rax\n.cfi_adjust_cfa_offset -8\n",
+            pop_scratch!($restore),
             "lea rsp, [rsp + 8]\n.cfi_adjust_cfa_offset -8\n",
             "jmp qword ptr [rsp - 8]\n",
             ".cfi_restore_state\n",
             "90:\n",
-            $restore,
-            "pop r10\n.cfi_adjust_cfa_offset -8\n",
-            "pop rdx\n.cfi_adjust_cfa_offset -8\n",
-            "pop rcx\n.cfi_adjust_cfa_offset -8\n",
-            "pop rax\n.cfi_adjust_cfa_offset -8\n",
-            "call fathom_to_slow_call\n",
-            // The zero flag says that the function is to be called, else it is to be jumped to. It is on the stack.
-            "jz 84b\n",
-            "ret\n",
-            ".cfi_endproc\n",
+            slow_call!($restore),
         )
     };
 }

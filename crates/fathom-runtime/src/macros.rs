@@ -52,4 +52,54 @@ macro_rules! restore_vectors {
     };
 }
 
-pub(crate) use {restore_vectors, return_rules, save_vectors, store_record};
+/// Undoes what a call hook saved: `$restore` for r11, then the scratch registers.
+macro_rules! pop_scratch {
+    ($restore:literal) => {
+        concat!(
+            $restore,
+            "pop r10\n.cfi_adjust_cfa_offset -8\n",
+            "pop rdx\n.cfi_adjust_cfa_offset -8\n",
+            "pop rcx\n.cfi_adjust_cfa_offset -8\n",
+            "pop rax\n.cfi_adjust_cfa_offset -8\n",
+        )
+    };
+}
+
+/// The middle of a call hook, at `83`: calls the function, whose address is where the index was; `$exit` is what follows
+/// its return. At `95` is what [`store_record`] jumps to when there is no room.
+macro_rules! call_function {
+    ($restore:literal, $exit:expr) => {
+        concat!(
+            "83:\n",
+            ".cfi_remember_state\n",
+            pop_scratch!($restore),
+            // The target is where the index was. Behind the next instruction it is below rsp, but within the red zone;
+            // the call writes its return address into the slot.
+            "84: lea rsp, [rsp + 16]\n",
+            return_rules!(),
+            "call qword ptr [rsp - 16]\n",
+            $exit,
+            ".cfi_restore_state\n",
+            "95: call fathom_to_slow_record\n",
+            "jmp 83b\n",
+        )
+    };
+}
+
+/// The end of a call hook: Rust decides.
+macro_rules! slow_call {
+    ($restore:literal) => {
+        concat!(
+            pop_scratch!($restore),
+            "call fathom_to_slow_call\n",
+            // The zero flag says that the function is to be called, else it is to be jumped to. It is on the stack.
+            "jz 84b\n",
+            "ret\n",
+            ".cfi_endproc\n",
+        )
+    };
+}
+
+pub(crate) use {
+    call_function, pop_scratch, restore_vectors, return_rules, save_vectors, slow_call, store_record,
+};
