@@ -1,0 +1,5 @@
+//! The terminal user interface.
+#![allow(dead_code)]
+mod timeline;
+mod view;
+mod work;
