@@ -142,8 +142,6 @@ pub(crate) struct Open {
     pub(crate) event: Option<u64>,
     /// When it ended, ns; 0 if that is not known.
     pub(crate) end: u64,
-    /// Number of the event that ended it.
-    pub(crate) end_event: u64,
 }
 
 impl Index {
@@ -179,12 +177,7 @@ impl Index {
         let mut open = Vec::new();
         let mut at = self.state(task, slice).map_or(NONE, |state| state.top);
         while let Some(node) = self.nodes.get(at as usize) {
-            open.push(Open {
-                frame: node.frame,
-                event: Some(node.event),
-                end: node.end,
-                end_event: node.end_event,
-            });
+            open.push(Open { frame: node.frame, event: Some(node.event), end: node.end });
             let above = self.nodes.get(node.parent as usize).map_or(0, |parent| parent.depth + 1);
             for missing in (above..node.depth).rev() {
                 open.push(unknown(missing, &node.frame));
@@ -295,7 +288,7 @@ impl Index {
 /// A call that nothing is known of.
 fn unknown(level: u32, inner: &Frame) -> Open {
     let frame = Frame { callee: Callee::UNKNOWN, addr: 0, level, origin: Origin::Assumed, children: 0, tag: 0, ..*inner };
-    Open { frame, event: None, end: 0, end_event: 0 }
+    Open { frame, event: None, end: 0 }
 }
 
 impl SliceInfo {

@@ -336,6 +336,11 @@ impl GraphView {
         self.node().map(|node| (node.name.clone(), node.function))
     }
 
+    /// Whether the cursor is in the backtraces.
+    pub(crate) fn is_caller(&self) -> bool {
+        matches!(self.lines.get(self.cursor.at), Some(Line::Caller(_)))
+    }
+
     fn node_id(&self) -> Option<NodeId> {
         match self.lines.get(self.cursor.at)? {
             Line::Node(id) => Some(*id),

@@ -308,11 +308,6 @@ impl Replay {
         self.seek(|ticket| Ask::At { ticket, time, name });
     }
 
-    /// Goes to a call by the event that began it.
-    pub(crate) fn go_to_event(&mut self, event: u64, height: usize) {
-        self.ask(Id::of_event(event), height / 2, height);
-    }
-
     /// Gives up a search.
     pub(crate) fn give_up(&mut self) {
         self.sought += 1;

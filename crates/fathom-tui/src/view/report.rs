@@ -70,13 +70,6 @@ impl Report {
         self.row().map(|row| row.name.clone())
     }
 
-    /// Sorts anew. The cursor stays at its function.
-    pub(crate) fn sort(&mut self, height: usize) {
-        let name = self.name();
-        sort_rows(&mut self.rows, &self.keys);
-        self.go_to(name.as_deref(), height);
-    }
-
     /// Goes to a function; to the first row if it has none. Whether it was found.
     pub(crate) fn go_to(&mut self, name: Option<&str>, height: usize) -> bool {
         let at = name.and_then(|name| self.rows.iter().position(|row| *row.name == *name));
