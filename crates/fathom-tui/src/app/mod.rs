@@ -228,10 +228,12 @@ impl<'t> App<'t> {
             News::Report(Part { of, whole }) => self.report.set(of, whole, height),
             News::Window { ticket, window } => self.replay.set_window(ticket, window, height),
             News::Found { ticket, found } => {
-                if self.replay.set_found(ticket, found.as_ref(), height) == Some(false) {
-                    let end = if self.read.complete { "" } else { " in what has been read so far" };
-                    self.message = Some(format!("nothing found{end}"));
-                }
+                self.message = match self.replay.set_found(ticket, found.as_ref(), height) {
+                    None => return,
+                    Some(true) => None,
+                    Some(false) if self.read.complete => Some("nothing found".to_owned()),
+                    Some(false) => Some("nothing found in what has been read so far".to_owned()),
+                };
             }
             News::Stack { id, lines } => {
                 self.replay.stack = Some((id, lines));

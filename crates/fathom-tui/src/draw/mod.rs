@@ -103,7 +103,7 @@ fn status(buffer: &mut Buffer, area: Rect, app: &App) {
         return;
     }
     let name = match app.view {
-        View::Menu => "session",
+        View::Menu => "fathom",
         View::Graph => "fathom graph",
         View::Report => "fathom report",
         View::Replay => "fathom replay",
@@ -160,7 +160,7 @@ fn place_text(app: &App) -> String {
         View::Menu => match app.menu.entry() {
             crate::app::MenuEntry::Graph(session) => {
                 let session = app.trace.sessions().get(session);
-                session.map_or_else(String::new, |session| format!("{}:  exe image: {}", session.sid, session.exe))
+                session.map_or_else(String::new, |session| format!("session {}:  exe image: {}", session.sid, session.exe))
             }
             _ => app.words.title.clone(),
         },

@@ -4,6 +4,7 @@ use super::{list, name_spans, time_spans, title};
 use crate::app::App;
 use crate::timeline::slice::What;
 use crate::timeline::text::Line as Shown;
+use crate::view::Column;
 use crate::view::list::Cursor;
 use crate::view::replay::Field;
 use fathom_view::{time_text, timestamp_text};
@@ -18,8 +19,9 @@ const LEVEL: usize = 2;
 const NAME: usize = 24;
 
 pub(super) fn draw(buffer: &mut Buffer, area: Rect, body: Rect, app: &App) {
+    let shown = app.replay.shown(usize::from(area.width));
     let mut head = String::new();
-    for column in app.replay.shown() {
+    for column in &shown {
         let width = column.width;
         match column.kind {
             Field::Task | Field::Module => head.push_str(&format!("  {:<width$}", column.title)),
@@ -36,7 +38,7 @@ pub(super) fn draw(buffer: &mut Buffer, area: Rect, body: Rect, app: &App) {
         buffer.set_stringn(body.x, body.y, text, usize::from(body.width), app.words.theme.dim());
     } else {
         let shift = shift(app, usize::from(area.width).saturating_sub(columns + 3));
-        let line = |at: usize| app.replay.window.lines.get(at).map(|shown| line(shown, shift, app));
+        let line = |at: usize| app.replay.window.lines.get(at).map(|text| line(text, &shown, shift, app));
         list(buffer, rows, Cursor { at: app.replay.cursor, top: app.replay.top }, line, app.words.theme);
     }
     if pane > 0 {
@@ -53,10 +55,10 @@ fn shift(app: &App, width: usize) -> usize {
     app.replay.shift.max(needed)
 }
 
-fn line(shown: &Shown, shift: usize, app: &App) -> Line<'static> {
+fn line(shown: &Shown, columns: &[Column<Field>], shift: usize, app: &App) -> Line<'static> {
     let theme = app.words.theme;
     let mut spans = Vec::new();
-    for column in app.replay.shown() {
+    for column in columns {
         spans.push(Span::raw("  "));
         let width = column.width;
         let cell = |text: &str| {
@@ -70,7 +72,13 @@ fn line(shown: &Shown, shift: usize, app: &App) -> Line<'static> {
             },
             Field::Tid if shown.task.is_none() => spans.push(Span::raw(" ".repeat(width))),
             Field::Tid => spans.push(Span::raw(format!("{:>width$}", shown.tid))),
-            Field::Task => spans.push(cell(&shown.comm)),
+            Field::Task if shown.task.is_none() => spans.push(cell("")),
+            Field::Task => {
+                // The number tells threads of one name apart, so it is the name that is cut.
+                let number = format!(":{}", shown.tid);
+                let room = width.saturating_sub(number.len());
+                spans.push(cell(&format!("{}{number}", shown.comm.chars().take(room).collect::<String>())));
+            }
             Field::Time => spans.push(Span::raw(timestamp_text(shown.time))),
             Field::Elapsed => spans.extend(time_spans(shown.time.saturating_sub(app.replay.begin), theme)),
             Field::Addr if shown.what != What::Call => spans.push(Span::raw(" ".repeat(width))),
@@ -79,7 +87,7 @@ fn line(shown: &Shown, shift: usize, app: &App) -> Line<'static> {
             Field::Args => {}
         }
     }
-    if app.replay.shown().next().is_some() {
+    if !columns.is_empty() {
         spans.push(Span::raw(" :"));
     }
     let level = shown.level as usize * LEVEL;
@@ -159,8 +167,10 @@ fn backtrace(buffer: &mut Buffer, area: Rect, app: &App) {
 /// What is at the cursor, for the last line.
 pub(super) fn place_text(app: &App) -> String {
     let Some(line) = app.replay.line() else { return app.words.title.clone() };
+    // Nothing is shown for no time at all.
     let elapsed = time_text(line.time.saturating_sub(app.replay.begin));
-    let mut text = format!("+{}", elapsed.trim_start());
+    let elapsed = if elapsed.trim().is_empty() { "0.000 us" } else { elapsed.trim_start() };
+    let mut text = format!("+{elapsed}");
     if line.task.is_some() {
         text.push_str(&format!("  {}[{}]  depth {}", line.comm, line.tid, line.level));
     }

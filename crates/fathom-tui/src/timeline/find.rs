@@ -147,7 +147,7 @@ impl Reader<'_, '_> {
     /// The first call of a function at a moment (ns) or later, or just the first line then, or else the last of all.
     pub(crate) fn at(&mut self, time: u64, name: Option<&str>) -> Result<Option<Found>, Error> {
         let Some(mut number) = self.timeline.index().slice_at(time) else { return Ok(None) };
-        let mut best = None;
+        let (mut best, mut last) = (None, None);
         // The first slice may end before that moment; a call then is in one of the two.
         for _ in 0..3 {
             if self.load(number, None)?.is_none() {
@@ -155,6 +155,7 @@ impl Reader<'_, '_> {
             }
             let Reader { texts, loaded, .. } = self;
             let Some(Loaded { slice, .. }) = loaded.last() else { break };
+            last = slice.rows.last().map(|row| row.id).or(last);
             let rows = slice.rows.iter().filter(|row| row.time >= time);
             for row in rows {
                 best = best.or(Some(row.id));
@@ -172,7 +173,7 @@ impl Reader<'_, '_> {
             }
             number += 1;
         }
-        best.map(|id| self.found(id)).transpose()
+        best.or(last).map(|id| self.found(id)).transpose()
     }
 
     /// The next call of the same task at the same level, unless one further out comes first.

@@ -78,7 +78,10 @@ impl<'t> Texts<'t> {
             Some(id) => {
                 let function = trace.function(id);
                 let has_values = !trace.arg_specs(id).is_empty();
-                let module = function.module.rsplit('/').next().unwrap_or_default().into();
+                // Of a library call, the library is what is of interest.
+                let library = trace.library_of(id).filter(|_| function.kind == FunctionKind::Plt);
+                let module = library.as_ref().unwrap_or(&function.module);
+                let module = module.rsplit('/').next().unwrap_or_default().into();
                 Named { name: function.name, raw: function.raw_name, module, kind: function.kind, has_values }
             }
             None => {

@@ -36,7 +36,7 @@ const COLUMNS: [Column<Field>; 8] = [
     column("elapsed", "ELAPSED", 10, Field::Elapsed, false),
     column("duration", "DURATION", 10, Field::Duration, true),
     column("tid", "TID", 8, Field::Tid, false),
-    column("task", "TASK", 12, Field::Task, true),
+    column("task", "TASK", 15, Field::Task, true),
     column("addr", "ADDRESS", 12, Field::Addr, false),
     column("module", "MODULE", 12, Field::Module, true),
     column("args", "ARGUMENTS", 0, Field::Args, true),
@@ -105,9 +105,21 @@ impl Default for Replay {
 }
 
 impl Replay {
-    /// The columns that are shown.
-    pub(crate) fn shown(&self) -> impl Iterator<Item = &Column<Field>> {
-        self.columns.iter().filter(|column| column.shown && column.width > 0)
+    /// The columns that are shown on a terminal of that width: where there is little room, the tree comes first.
+    pub(crate) fn shown(&self, width: usize) -> Vec<Column<Field>> {
+        const TREE: usize = 32;
+        const FIRST_TO_GO: [Field; 6] =
+            [Field::Module, Field::Task, Field::Addr, Field::Tid, Field::Elapsed, Field::Time];
+        let mut shown: Vec<_> =
+            self.columns.iter().filter(|column| column.shown && column.width > 0).copied().collect();
+        for field in FIRST_TO_GO {
+            let taken: usize = shown.iter().map(|column| column.width + 2).sum();
+            if taken + TREE <= width {
+                break;
+            }
+            shown.retain(|column| column.kind != field);
+        }
+        shown
     }
 
     /// Whether a field is shown.
