@@ -42,5 +42,4 @@ pub(crate) const OPTIONS: &[Later] = &[
 ];
 
 /// Commands that later work brings, with what they belong to.
-pub(crate) const COMMANDS: &[(&str, &str)] =
-    &[("recv", NETWORK), ("script", SCRIPTS)];
+pub(crate) const COMMANDS: &[(&str, &str)] = &[("recv", NETWORK), ("script", SCRIPTS)];

@@ -9,7 +9,7 @@ use crate::without::Without;
 use fathom_analysis::statistics::{Key, parse_keys};
 use fathom_store::Trace;
 use fathom_store::directory::Directory;
-use fathom_tui::{Setup, Start, Theme, Words};
+use fathom_tui::{Setup, Start, Stop, Stoppable, Theme, Words};
 use fathom_view::{Extra, InfoOptions};
 
 pub(crate) fn run(args: &Tui, context: &Context) -> Result<u8, Failure> {
@@ -19,7 +19,9 @@ pub(crate) fn run(args: &Tui, context: &Context) -> Result<u8, Failure> {
     let trace = data::open(&dir, data::open_options(&args.load), &context.log)?;
     let filtering = Filtering::new(&args.filters, &args.selection)?;
     filtering.note_useless(false, &context.log);
-    let seen = filtering.apply(&trace, &context.log)?;
+    let stop = Stop::default();
+    let stoppable = Stoppable { inner: &trace, stop: &stop };
+    let seen = filtering.apply(&stoppable, &context.log)?;
     let without = Without { inner: seen.trace(), libcalls: args.libcall.no_libcall, args: false };
     let setup = Setup {
         trace: seen.trace(),
@@ -27,6 +29,7 @@ pub(crate) fn run(args: &Tui, context: &Context) -> Result<u8, Failure> {
         events: filtering::events(data::events(&args.load), &args.filters, &args.selection),
         seekable: seen.is_seekable() && !args.libcall.no_libcall,
         libcalls: !args.libcall.no_libcall,
+        stop: &stop,
         start: match (args.report, args.replay) {
             (true, _) => Start::Report,
             (false, true) => Start::Replay,

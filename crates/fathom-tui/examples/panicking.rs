@@ -2,7 +2,7 @@
 
 use fathom_store::memory::MemoryTrace;
 use fathom_store::{Error, EventOptions, Layer, TaskEvents, Tid, Trace};
-use fathom_tui::{Setup, Start, Theme, Words};
+use fathom_tui::{Setup, Start, Stop, Theme, Words};
 
 struct Breaking(MemoryTrace);
 
@@ -26,6 +26,7 @@ fn main() {
         events: EventOptions::default(),
         seekable: true,
         libcalls: true,
+        stop: &Stop::default(),
         start: Start::Graph,
         words: Words {
             title: "breaking".to_owned(),

@@ -9,6 +9,7 @@
 
 mod app;
 mod draw;
+mod stop;
 mod terminal;
 mod timeline;
 mod view;
@@ -20,6 +21,7 @@ mod tests;
 pub use draw::theme::Theme;
 use fathom_analysis::statistics::Key;
 use fathom_store::{EventOptions, Trace};
+pub use stop::{Stop, Stoppable};
 
 /// The view that comes first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,6 +62,8 @@ pub struct Setup<'t> {
     pub seekable: bool,
     /// Whether library functions have lines in graph and report.
     pub libcalls: bool,
+    /// Told when reading is to end.
+    pub stop: &'t Stop,
     /// The view that comes first.
     pub start: Start,
     /// Texts and options of the user.

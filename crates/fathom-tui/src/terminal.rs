@@ -3,7 +3,7 @@
 use crate::app::{App, Effect, Read};
 use crate::draw::draw;
 use crate::work::{Ask, News, Work};
-use crate::{Error, Setup, Start};
+use crate::{Error, Setup, Start, Stop};
 use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::cursor::{Hide, Show};
@@ -33,10 +33,8 @@ static PANICKED: AtomicBool = AtomicBool::new(false);
 type Screen = Terminal<CrosstermBackend<Stdout>>;
 
 pub(crate) fn run(setup: &Setup) -> Result<(), Error> {
-    let mut app = App::new(setup.trace, setup.words.clone(), &setup.start).map_err(|name| Error::Field {
-        name,
-        possible: possible_fields(setup.start),
-    })?;
+    let mut app = App::new(setup.trace, setup.words.clone(), &setup.start)
+        .map_err(|name| Error::Field { name, possible: possible_fields(setup.start) })?;
     if !stdin().is_terminal() || !stdout().is_terminal() {
         let what = "standard input and output must be a terminal";
         return Err(Error::Terminal(io::Error::new(io::ErrorKind::NotConnected, what)));
@@ -46,7 +44,7 @@ pub(crate) fn run(setup: &Setup) -> Result<(), Error> {
     let (ask_short, short) = channel();
     let (ask_long, long) = channel();
     thread::scope(|scope| {
-        let _stop = StopAtEnd(&work);
+        let _stop = StopAtEnd(&work, setup.stop);
         for asks in [short, long] {
             let tell = tell.clone();
             let work = &work;
@@ -72,7 +70,9 @@ pub(crate) fn run(setup: &Setup) -> Result<(), Error> {
 fn possible_fields(start: Start) -> String {
     match start {
         Start::Graph => "total, self, addr",
-        Start::Report => "total, total-avg, total-min, total-max, self, self-avg, self-min, self-max, call, size",
+        Start::Report => {
+            "total, total-avg, total-min, total-max, self, self-avg, self-min, self-max, call, size"
+        }
         Start::Replay => "time, elapsed, duration, tid, task, addr, module, args",
     }
     .to_owned()
@@ -88,11 +88,12 @@ fn quit_flag() -> io::Result<Arc<AtomicUsize>> {
 }
 
 /// The threads end when the loop does, however it ends.
-struct StopAtEnd<'w, 't>(&'w Work<'t>);
+struct StopAtEnd<'w, 't>(&'w Work<'t>, &'t Stop);
 
 impl Drop for StopAtEnd<'_, '_> {
     fn drop(&mut self) {
         self.0.stop();
+        self.1.now();
     }
 }
 
@@ -120,7 +121,7 @@ impl Session<'_, '_> {
             if changed {
                 screen.draw(|frame| draw(frame, app))?;
             }
-            let wait = if app.replay.waiting { SHORT_TICK } else { TICK };
+            let wait = if app.replay.waiting || app.replay.searching { SHORT_TICK } else { TICK };
             changed = self.input(app, screen, wait)? | self.background(app);
         }
     }
@@ -160,12 +161,8 @@ impl Session<'_, '_> {
             let index = self.work.timeline.index();
             (index.known(), index.complete, index.slices.first().map_or(0, |slice| slice.from))
         };
-        let read = Read {
-            summary: self.work.reading.get(),
-            timeline: self.work.scanning.get(),
-            known,
-            complete,
-        };
+        let read =
+            Read { summary: self.work.reading.get(), timeline: self.work.scanning.get(), known, complete };
         app.replay.begin = begin;
         if read != app.read {
             app.set_read(read);
@@ -185,7 +182,14 @@ impl Session<'_, '_> {
             Effect::OnlySearch(ticket) => self.work.only_search(ticket),
             Effect::Edit { file, line } => {
                 app.message = match found_source(&file, app) {
-                    Some(path) => without_screen(screen, || edit(&path, line))?.err(),
+                    Some(path) => {
+                        let result = without_screen(screen, || edit(&path, line))?;
+                        // Ctrl-C was for the editor.
+                        let interrupt = SIGINT as usize;
+                        let _ =
+                            self.quit.compare_exchange(interrupt, 0, Ordering::Relaxed, Ordering::Relaxed);
+                        result.err()
+                    }
                     None => Some(format!("cannot find the source file '{file}'")),
                 };
             }

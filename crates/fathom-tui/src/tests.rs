@@ -11,9 +11,7 @@ use fathom_store::{EventOptions, External, Trace, event_id};
 use proptest::prelude::*;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
-use ratatui::crossterm::event::{
-    KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind,
-};
+use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 use ratatui::style::{Color, Modifier};
 use std::sync::mpsc::channel;
 
@@ -36,7 +34,10 @@ fn trace() -> MemoryTrace {
     trace.enter(10, 1_150, "open@plt").leave(10, 1_900);
     for line in 0..6 {
         let at = 2_000 + line * 1_000;
-        trace.enter(10, at, "next_line").call(10, at + 50, at + 90 + line * 40, "malloc@plt").leave(10, at + 600);
+        trace
+            .enter(10, at, "next_line")
+            .call(10, at + 50, at + 90 + line * 40, "malloc@plt")
+            .leave(10, at + 600);
     }
     trace.leave_with(10, 9_000, &42_u64.to_le_bytes());
     trace.enter(10, 10_000, "run");

@@ -12,9 +12,9 @@ use fathom_analysis::statistics::{Row, functions_if};
 use fathom_store::{
     Batch, Error, EventOptions, Function, FunctionId, FunctionKind, Layer, TaskEvents, Tid, Trace,
 };
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
-use std::sync::Arc;
 
 /// A result, of the whole trace or of the part that has been read.
 #[derive(Clone, Debug)]
@@ -195,9 +195,11 @@ impl<'t> Work<'t> {
 
     /// Makes graph and report: at once of the beginning of each task, then of more, then of all.
     pub(crate) fn summarize(&self, report_first: bool, news: &Sender<News>) {
-        let sizes = self.trace.tasks().iter().map(|task| {
-            self.trace.events(task.tid, self.events).map_or(0, |events| events.progress().1)
-        });
+        let sizes = self
+            .trace
+            .tasks()
+            .iter()
+            .map(|task| self.trace.events(task.tid, self.events).map_or(0, |events| events.progress().1));
         let total: u64 = sizes.sum();
         let rounds = rounds(total);
         let both: u64 = rounds.iter().map(|round| round.min(&total) * 2).sum();

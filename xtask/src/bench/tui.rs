@@ -68,7 +68,8 @@ fn measure(setup: &Setup, data: &Path) -> Result<Times> {
     let has = |text: &'static str| move |screen: &str| screen.contains(text);
     terminal.wait("the first calls", PATIENCE, has(") fib"))?;
     let first = started.elapsed();
-    terminal.wait("the whole graph", PATIENCE, |screen| screen.contains(") fib") && !screen.contains("% read"))?;
+    terminal
+        .wait("the whole graph", PATIENCE, |screen| screen.contains(") fib") && !screen.contains("% read"))?;
     let whole = started.elapsed();
     terminal.press(&["T"])?;
     let (_, replay) = terminal.wait("the replay", PATIENCE, has("fib()"))?;
@@ -91,7 +92,8 @@ fn measure(setup: &Setup, data: &Path) -> Result<Times> {
 /// The most memory that the program in a terminal has had, MiB.
 fn peak(terminal: &Terminal) -> Result<f64> {
     let tty = terminal.flag("pane_tty")?;
-    let found = Command::new("pgrep").args(["-x", "-t", tty.trim_start_matches("/dev/"), "fathom"]).output()?;
+    let found =
+        Command::new("pgrep").args(["-x", "-t", tty.trim_start_matches("/dev/"), "fathom"]).output()?;
     let pid = String::from_utf8_lossy(&found.stdout).trim().to_owned();
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).context("the program is gone")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;

@@ -220,7 +220,8 @@ fn tests(long: bool) -> Result<Vec<Test>> {
         };
         tests.push(Test { name, check: Box::new(check) });
     }
-    let shown = cases.iter().find(|case| case.name == "varargs_and_floats").context("no case varargs_and_floats")?;
+    let shown =
+        cases.iter().find(|case| case.name == "varargs_and_floats").context("no case varargs_and_floats")?;
     for (name, check) in tui::TESTS {
         let case = shown.clone();
         let check = move |context: &Context| match missing(&["gcc".to_owned(), "tmux".to_owned()]) {

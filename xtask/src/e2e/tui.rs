@@ -37,7 +37,11 @@ fn recording(context: &Context, case: &Case, name: &str) -> Result<PathBuf> {
     let build = builds(case)?.into_iter().next().context("no build")?;
     let program = compile(case, &build, &context.fixtures, &dir)?;
     let mut record = Command::new(&context.fathom);
-    record.args(["record", "--no-event", "--no-libcall", "-d", "data"]).args(build.record).arg(&program).args(&case.args);
+    record
+        .args(["record", "--no-event", "--no-libcall", "-d", "data"])
+        .args(build.record)
+        .arg(&program)
+        .args(&case.args);
     run_ok(&mut record, &dir, case.timeout)?;
     let editor = dir.join("editor");
     std::fs::write(&editor, "#!/bin/sh\necho edit \"$@\" >edited\n")?;
@@ -158,7 +162,11 @@ fn signalled(context: &Context, case: &Case, signal: &str) -> Result<Outcome> {
     let dir = recording(context, case, signal)?;
     let terminal = start(context, &dir, "")?;
     terminal.wait("graph", PATIENCE, |screen| screen.contains("main"))?;
-    run_ok(Command::new("pkill").args([&format!("-{signal}"), "-t"]).arg(tty(&terminal)?).arg("fathom"), &dir, PATIENCE)?;
+    run_ok(
+        Command::new("pkill").args([&format!("-{signal}"), "-t"]).arg(tty(&terminal)?).arg("fathom"),
+        &dir,
+        PATIENCE,
+    )?;
     restored(&terminal, &dir, "0")?;
     Ok(Outcome::Passed)
 }
@@ -174,7 +182,8 @@ fn suspend(context: &Context, case: &Case) -> Result<Outcome> {
     let dir = recording(context, case, "suspend")?;
     let fathom = context.fathom.display();
     // Only a shell with job control gets the terminal back.
-    let script = format!("set -m; echo BEFORE; '{fathom}' tui -d data; echo STOPPED; read line; fg; echo CODE=$?");
+    let script =
+        format!("set -m; echo BEFORE; '{fathom}' tui -d data; echo STOPPED; read line; fg; echo CODE=$?");
     let terminal = Terminal::start(&script, &dir, SIZE)?;
     terminal.wait("graph", PATIENCE, |screen| screen.contains("main"))?;
     terminal.press(&["C-z"])?;
@@ -190,7 +199,8 @@ fn suspend(context: &Context, case: &Case) -> Result<Outcome> {
 /// A thread panics while the interface is shown.
 fn panic(context: &Context, case: &Case) -> Result<Outcome> {
     let dir = recording(context, case, "panic")?;
-    let built = cargo().args(["build", "--quiet", "--package", "fathom-tui", "--example", "panicking"]).status()?;
+    let built =
+        cargo().args(["build", "--quiet", "--package", "fathom-tui", "--example", "panicking"]).status()?;
     if !built.success() {
         bail!("the example that panics cannot be built");
     }
@@ -206,7 +216,8 @@ fn panic(context: &Context, case: &Case) -> Result<Outcome> {
 /// Where there is no terminal, it says so.
 fn without_terminal(context: &Context, case: &Case) -> Result<Outcome> {
     let dir = recording(context, case, "without_terminal")?;
-    let finished = crate::run::run(Command::new(&context.fathom).args(["tui", "-d", "data"]), &dir, PATIENCE)?;
+    let finished =
+        crate::run::run(Command::new(&context.fathom).args(["tui", "-d", "data"]), &dir, PATIENCE)?;
     ensure!(finished.status.code() == Some(1), "{}", finished.end());
     ensure!(finished.stderr.contains("must be a terminal"), "{}", finished.stderr);
     ensure!(finished.stdout.is_empty(), "{}", finished.stdout);

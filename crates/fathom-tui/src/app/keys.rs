@@ -88,7 +88,8 @@ impl App<'_> {
             }
             KeyCode::Esc => self.prompt = None,
             KeyCode::Enter => {
-                if let Some(Prompt { kind, text }) = self.prompt.take().filter(|prompt| !prompt.text.is_empty())
+                if let Some(Prompt { kind, text }) =
+                    self.prompt.take().filter(|prompt| !prompt.text.is_empty())
                 {
                     self.entered(kind, &text);
                 }

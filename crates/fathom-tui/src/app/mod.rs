@@ -68,7 +68,10 @@ impl Search {
     pub(crate) fn new(text: &str) -> Search {
         // Unlike elsewhere, a part of a name is enough, with or without a wildcard.
         let pattern = Pattern::new(&format!("({text})"), Match::Regex).unwrap_or_else(|_| {
-            let plain: String = text.chars().map(|c| if c.is_alphanumeric() { c.to_string() } else { format!("[{c}]") }).collect();
+            let plain: String = text
+                .chars()
+                .map(|c| if c.is_alphanumeric() { c.to_string() } else { format!("[{c}]") })
+                .collect();
             Pattern::lenient(&format!("({plain})"), Match::Regex)
         });
         Search { text: text.to_owned(), pattern }
@@ -173,7 +176,8 @@ impl<'t> App<'t> {
 
     /// Whether something has to be done outside before more is typed.
     pub(crate) fn has_outside_effects(&self) -> bool {
-        let outside = |effect: &Effect| matches!(effect, Effect::Edit { .. } | Effect::Suspend | Effect::Quit);
+        let outside =
+            |effect: &Effect| matches!(effect, Effect::Edit { .. } | Effect::Suspend | Effect::Quit);
         self.effects.iter().any(outside)
     }
 
@@ -246,7 +250,10 @@ impl<'t> App<'t> {
                     *slot = place;
                 }
             }
-            News::Failed(text) => self.message = Some(text),
+            News::Failed(text) => {
+                self.replay.fail();
+                self.message = Some(text);
+            }
         }
     }
 
@@ -323,7 +330,8 @@ impl<'t> App<'t> {
             View::Report => self.report.row().map(|row| (row.total.max_at, row.name.clone())),
             _ => None,
         };
-        let callers = self.graph.callers().is_some_and(|_| self.view == View::Graph && self.graph.is_caller());
+        let callers =
+            self.graph.callers().is_some_and(|_| self.view == View::Graph && self.graph.is_caller());
         self.switch(View::Replay);
         match time {
             Some((time, name)) if time != u64::MAX && !callers => self.replay.go_to_time(time, Some(name)),
@@ -344,7 +352,8 @@ impl<'t> App<'t> {
                 self.only_search();
                 self.message = Some("searching… (Esc gives up)".to_owned());
             } else {
-                self.message = Some("search first, with / (function), a (argument) or d (duration)".to_owned());
+                self.message =
+                    Some("search first, with / (function), a (argument) or d (duration)".to_owned());
             }
             return;
         }

@@ -47,7 +47,9 @@ impl App<'_> {
             return;
         }
         let height = self.height();
-        let Some(line) = usize::from(row).checked_sub(1) else { return self.click_title(usize::from(column)) };
+        let Some(line) = usize::from(row).checked_sub(1) else {
+            return self.click_title(usize::from(column));
+        };
         if line >= height {
             return;
         }

@@ -148,7 +148,9 @@ fn progress_text(app: &App) -> String {
         return String::new();
     }
     const CELLS: u64 = 10;
-    let share = |parts: u64| (u128::from(done.min(all)) * u128::from(parts)).checked_div(u128::from(all)).unwrap_or(0) as u64;
+    let share = |parts: u64| {
+        (u128::from(done.min(all)) * u128::from(parts)).checked_div(u128::from(all)).unwrap_or(0) as u64
+    };
     let full = share(CELLS) as usize;
     let bar = format!("{}{}", "█".repeat(full), "░".repeat(CELLS as usize - full));
     format!("{bar} {:>2}% read ", share(100).min(99))
@@ -160,7 +162,9 @@ fn place_text(app: &App) -> String {
         View::Menu => match app.menu.entry() {
             crate::app::MenuEntry::Graph(session) => {
                 let session = app.trace.sessions().get(session);
-                session.map_or_else(String::new, |session| format!("session {}:  exe image: {}", session.sid, session.exe))
+                session.map_or_else(String::new, |session| {
+                    format!("session {}:  exe image: {}", session.sid, session.exe)
+                })
             }
             _ => app.words.title.clone(),
         },

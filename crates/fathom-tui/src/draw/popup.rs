@@ -43,7 +43,13 @@ fn columns(buffer: &mut Buffer, area: Rect, titles: &[(&str, bool)], at: usize, 
         View::Replay => "replay",
         _ => "graph",
     };
-    let keys = ["j/k Up/Down   Move", "SPACE         Check or uncheck", "Enter         Apply", "f/q           Close", ""];
+    let keys = [
+        "j/k Up/Down   Move",
+        "SPACE         Check or uncheck",
+        "Enter         Apply",
+        "f/q           Close",
+        "",
+    ];
     let lines = (titles.len() + keys.len() + 2) as u16;
     let inner = window(buffer, area, 64, lines, &format!(" Customize fields in {view} mode "));
     let width = usize::from(inner.width);

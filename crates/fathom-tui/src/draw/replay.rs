@@ -128,7 +128,9 @@ fn text(shown: &Shown, app: &App) -> Vec<Span<'static>> {
             spans.extend(name_spans(&shown.name, theme.function(shown.kind), app));
             if !shown.name.ends_with(')') || shown.args.is_some() {
                 spans.push(Span::raw("("));
-                spans.extend(shown.args.iter().filter(|_| args).map(|a| Span::styled(a.clone(), theme.values())));
+                spans.extend(
+                    shown.args.iter().filter(|_| args).map(|a| Span::styled(a.clone(), theme.values())),
+                );
                 spans.push(Span::raw(")"));
             }
         }

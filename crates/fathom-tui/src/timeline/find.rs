@@ -97,7 +97,13 @@ impl Reader<'_, '_> {
         }
     }
 
-    fn find_in(&mut self, number: usize, from: Id, query: &Query, forward: bool) -> Result<Option<Id>, Error> {
+    fn find_in(
+        &mut self,
+        number: usize,
+        from: Id,
+        query: &Query,
+        forward: bool,
+    ) -> Result<Option<Id>, Error> {
         if self.load(number, None)?.is_none() {
             return Ok(None);
         }
@@ -131,7 +137,12 @@ impl Reader<'_, '_> {
     }
 
     /// Where a step leads to; none if there is nothing.
-    pub(crate) fn go(&mut self, id: Id, step: Step, given_up: &dyn Fn() -> bool) -> Result<Option<Found>, Error> {
+    pub(crate) fn go(
+        &mut self,
+        id: Id,
+        step: Step,
+        given_up: &dyn Fn() -> bool,
+    ) -> Result<Option<Found>, Error> {
         let found = match step {
             Step::Parent => {
                 let found = self.found(id)?;
@@ -181,7 +192,9 @@ impl Reader<'_, '_> {
         let Some((mut number, row)) = self.row(id)? else { return Ok(None) };
         if forward && row.end > 0 {
             // What is in the call itself need not be read.
-            number = number.max(self.timeline.index().slice_at(row.end.saturating_sub(1)).unwrap_or(0).saturating_sub(1));
+            number = number.max(
+                self.timeline.index().slice_at(row.end.saturating_sub(1)).unwrap_or(0).saturating_sub(1),
+            );
         }
         loop {
             if given_up() || self.load(number, None)?.is_none() {
@@ -193,8 +206,7 @@ impl Reader<'_, '_> {
                 is_beyond && other.task == row.task && other.level <= row.level && other.what == What::Call
             };
             let rows = &loaded.slice.rows;
-            let found =
-                if forward { rows.iter().find(beyond) } else { rows.iter().rev().find(beyond) };
+            let found = if forward { rows.iter().find(beyond) } else { rows.iter().rev().find(beyond) };
             if let Some(found) = found {
                 return Ok((found.level == row.level).then_some(found.id));
             }

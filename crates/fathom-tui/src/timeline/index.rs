@@ -157,12 +157,18 @@ impl Index {
 
     /// The slice that an event is in; the last one for those behind it.
     pub(crate) fn slice_of(&self, event: u64) -> Option<usize> {
-        self.slices.partition_point(|slice| slice.first <= event).checked_sub(1).or((!self.slices.is_empty()).then_some(0))
+        self.slices
+            .partition_point(|slice| slice.first <= event)
+            .checked_sub(1)
+            .or((!self.slices.is_empty()).then_some(0))
     }
 
     /// The last slice that begins no later than a time.
     pub(crate) fn slice_at(&self, time: u64) -> Option<usize> {
-        self.slices.partition_point(|slice| slice.from <= time).checked_sub(1).or((!self.slices.is_empty()).then_some(0))
+        self.slices
+            .partition_point(|slice| slice.from <= time)
+            .checked_sub(1)
+            .or((!self.slices.is_empty()).then_some(0))
     }
 
     /// What is known of a task at the beginning of a slice; none before its first event.
@@ -256,7 +262,12 @@ impl Index {
 
     /// Keeps the open calls of a task. `saved` has the nodes of those that have been kept before, [`NONE`] for those
     /// between that are not kept; `event` gives the number of a call's event.
-    pub(crate) fn save(&mut self, frames: &[Frame], saved: &mut Vec<u32>, event: impl Fn(&Frame) -> u64) -> u32 {
+    pub(crate) fn save(
+        &mut self,
+        frames: &[Frame],
+        saved: &mut Vec<u32>,
+        event: impl Fn(&Frame) -> u64,
+    ) -> u32 {
         saved.truncate(frames.len());
         // What was in the middle of a deep stack may have become its end.
         while saved.last() == Some(&NONE) {
@@ -287,7 +298,15 @@ impl Index {
 
 /// A call that nothing is known of.
 fn unknown(level: u32, inner: &Frame) -> Open {
-    let frame = Frame { callee: Callee::UNKNOWN, addr: 0, level, origin: Origin::Assumed, children: 0, tag: 0, ..*inner };
+    let frame = Frame {
+        callee: Callee::UNKNOWN,
+        addr: 0,
+        level,
+        origin: Origin::Assumed,
+        children: 0,
+        tag: 0,
+        ..*inner
+    };
     Open { frame, event: None, end: 0 }
 }
 

@@ -71,7 +71,8 @@ impl<'l, 't> Reader<'l, 't> {
 
     /// The slice of that number; none if there is none. Its shown rows are only right for folds that were asked for.
     pub(crate) fn load(&mut self, number: usize, folds: Option<&Folds>) -> Result<Option<&Loaded>, Error> {
-        let Some((first, events)) = self.timeline.index().slices.get(number).map(|s| (s.first, s.events)) else {
+        let Some((first, events)) = self.timeline.index().slices.get(number).map(|s| (s.first, s.events))
+        else {
             return Ok(None);
         };
         let same = |loaded: &Loaded| loaded.slice.info.first == first && loaded.slice.info.events == events;
@@ -154,7 +155,8 @@ impl<'l, 't> Reader<'l, 't> {
         let Some(number) = self.timeline.index().slice_of(anchor.event) else { return Ok(None) };
         let Some(loaded) = self.load(number, Some(folds))? else { return Ok(None) };
         let rows = &loaded.slice.rows;
-        let upto = loaded.shown.partition_point(|(row, _)| rows.get(*row as usize).is_some_and(|r| r.id <= anchor));
+        let upto =
+            loaded.shown.partition_point(|(row, _)| rows.get(*row as usize).is_some_and(|r| r.id <= anchor));
         if let Some(at) = upto.checked_sub(1) {
             return Ok(Some((number, at)));
         }

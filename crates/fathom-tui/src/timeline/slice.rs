@@ -3,7 +3,7 @@
 use super::Id;
 use super::index::{Index, NONE, Open, SliceInfo};
 use super::source::Timeline;
-use fathom_analysis::{CallStack, Callee, End, Frame, Origin, Visitor};
+use fathom_analysis::{CallStack, Callee, End, Frame, Origin, Paused, Visitor};
 use fathom_store::{Error, Event, Kind, event_id};
 use rustc_hash::FxHashMap;
 
@@ -80,12 +80,12 @@ impl Slice {
         let (info, stacks, hidden) = {
             let index = timeline.index();
             let Some(info) = index.slices.get(number).cloned() else { return Ok(None) };
-            let stack = |task: &u32| {
-                let open = index.open(*task, number);
-                let paused = index.state(*task, number).map(|state| state.paused.clone());
-                (*task, (open, paused))
+            let stack = |task: &u32| Begin {
+                task: *task,
+                open: index.open(*task, number),
+                paused: index.state(*task, number).map(|state| state.paused.clone()),
             };
-            let stacks: Vec<_> = info.tasks.iter().map(stack).collect();
+            let stacks: Vec<Begin> = info.tasks.iter().map(stack).collect();
             (info, stacks, index.hidden.clone())
         };
         let mut batch = timeline.events(&info)?;
@@ -148,7 +148,8 @@ impl Slice {
         let messages = timeline.trace.external();
         let from = if number == 0 { 0 } else { self.info.from };
         let first = messages.partition_point(|message| message.time < from);
-        let end = until.map_or(messages.len(), |until| messages.partition_point(|message| message.time < until));
+        let end =
+            until.map_or(messages.len(), |until| messages.partition_point(|message| message.time < until));
         for at in first..end {
             let Some(message) = messages.get(at) else { break };
             let place = self.rows.partition_point(|row| row.time < message.time);
@@ -174,6 +175,14 @@ impl Slice {
     }
 }
 
+/// A task at the beginning of the slice.
+struct Begin {
+    task: u32,
+    open: Vec<Open>,
+    /// None if it has had no events before.
+    paused: Option<Paused>,
+}
+
 struct Maker<'t> {
     stacks: FxHashMap<u32, CallStack<'t>>,
     /// Where the call that comes next is made from.
@@ -194,13 +203,9 @@ struct Rows {
 }
 
 impl<'t> Maker<'t> {
-    fn new(
-        timeline: &Timeline<'t>,
-        stacks: Vec<(u32, (Vec<Open>, Option<fathom_analysis::Paused>))>,
-        hidden: Vec<u32>,
-    ) -> Self {
+    fn new(timeline: &Timeline<'t>, stacks: Vec<Begin>, hidden: Vec<u32>) -> Self {
         let trace = timeline.trace;
-        let make = |(task, (open, paused)): (u32, (Vec<Open>, Option<_>))| {
+        let make = |Begin { task, open, paused }: Begin| {
             let tid = trace.tasks().get(task as usize)?.tid;
             let frames = open.iter().map(|open| {
                 let named = open.frame.callee != Callee::UNKNOWN || open.event.is_some();
@@ -208,9 +213,7 @@ impl<'t> Maker<'t> {
             });
             let stack = match paused {
                 Some(paused) => CallStack::resume(trace, trace.resolver(tid), frames.collect(), &paused),
-                None => {
-                    CallStack::new(trace, trace.resolver(tid)).with_outside(timeline.options.outside)
-                }
+                None => CallStack::new(trace, trace.resolver(tid)).with_outside(timeline.options.outside),
             };
             Some((task, stack))
         };

@@ -128,7 +128,15 @@ mod tests {
     use super::*;
 
     fn event(time: u64, kind: Kind) -> Event {
-        Event { time, addr: time * 3, data_start: 0, data_len: 0, depth: time as u16, kind, inherited: time == 2 }
+        Event {
+            time,
+            addr: time * 3,
+            data_start: 0,
+            data_len: 0,
+            depth: time as u16,
+            kind,
+            inherited: time == 2,
+        }
     }
 
     #[test]

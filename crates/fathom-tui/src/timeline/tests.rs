@@ -141,7 +141,10 @@ fn searches() {
         assert_eq!(all_of(&name("nothing"), true), []);
         assert_eq!(all_of(&Query::Value("6".to_owned()), true), [("mid".to_owned(), 81, 2)]);
         let long = all_of(&Query::Longer(14), true);
-        assert_eq!(long.iter().map(|(name, ..)| name.as_str()).collect::<Vec<_>>(), ["main", "work", "work", "work", "work"]);
+        assert_eq!(
+            long.iter().map(|(name, ..)| name.as_str()).collect::<Vec<_>>(),
+            ["main", "work", "work", "work", "work"]
+        );
         stop.store(true, Ordering::Relaxed);
         assert_eq!(reader.find(Id::FIRST, &name("mid"), true, &given_up).unwrap(), None);
         stop.store(false, Ordering::Relaxed);
@@ -236,7 +239,9 @@ fn made(steps: &[(u8, u8, Do)], batch: usize) -> MemoryTrace {
         let tid = i32::from(*task) + 1;
         time += u64::from(*wait);
         match what {
-            Do::Call(which) => trace.enter(tid, time, ["a", "b", "c", "longjmp", "fork"][usize::from(*which)]),
+            Do::Call(which) => {
+                trace.enter(tid, time, ["a", "b", "c", "longjmp", "fork"][usize::from(*which)])
+            }
             Do::Return => trace.leave(tid, time),
             Do::Jump => {
                 let (addr, depth, kind) = (0x77, u16::from(*wait), Kind::Exit);

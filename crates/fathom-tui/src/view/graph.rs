@@ -262,7 +262,8 @@ impl GraphView {
     pub(crate) fn show_function(&mut self, name: &str, height: usize) -> bool {
         let own = self.graphs.iter().filter(|(session, _)| *session == self.session);
         let others = self.graphs.iter().filter(|(session, _)| *session != self.session);
-        let found = own.chain(others).find_map(|(session, shape)| Some((*session, shape.tree.of_function(name)?)));
+        let found =
+            own.chain(others).find_map(|(session, shape)| Some((*session, shape.tree.of_function(name)?)));
         let Some((session, (tree, backtraces))) = found else { return false };
         self.session = session;
         let graph = Shape::new(tree, self.level);

@@ -37,7 +37,8 @@ pub(crate) fn choose<K>(columns: &mut [Column<K>], list: &str) -> Result<(), Str
         return Ok(());
     }
     for name in list.split(',').map(str::trim).filter(|name| !name.is_empty()) {
-        let same = |column: &&mut Column<K>| column.name == name || column.name.strip_suffix("-time") == Some(name);
+        let same =
+            |column: &&mut Column<K>| column.name == name || column.name.strip_suffix("-time") == Some(name);
         match columns.iter_mut().find(same) {
             Some(column) => column.shown = true,
             None => return Err(name.to_owned()),

@@ -26,7 +26,13 @@ pub(crate) enum Field {
     Args,
 }
 
-const fn column(name: &'static str, title: &'static str, width: usize, kind: Field, shown: bool) -> Column<Field> {
+const fn column(
+    name: &'static str,
+    title: &'static str,
+    width: usize,
+    kind: Field,
+    shown: bool,
+) -> Column<Field> {
     Column { name, title, width, kind, shown }
 }
 
@@ -318,6 +324,13 @@ impl Replay {
     /// Goes to a moment (ns), and there to a call of the function of that name.
     pub(crate) fn go_to_time(&mut self, time: u64, name: Option<Arc<str>>) {
         self.seek(|ticket| Ask::At { ticket, time, name });
+    }
+
+    /// A question could not be answered.
+    pub(crate) fn fail(&mut self) {
+        self.waiting = false;
+        self.searching = false;
+        self.owed = 0;
     }
 
     /// Gives up a search.
