@@ -297,6 +297,27 @@ fn what_is_searched_for_in_the_replay_is_found_and_unfolded() {
 }
 
 #[test]
+fn keys_that_are_faster_than_the_answers_are_not_lost() {
+    let mut trace = MemoryTrace::new();
+    trace.enter(1, 0, "main");
+    for time in 1..500 {
+        trace.call(1, time * 10, time * 10 + 5, "f");
+    }
+    let work = read(&trace);
+    for (presses, line) in [(3, 9), (10, 30), (40, 120), (400, 499)] {
+        let mut ui = Ui::new(&work, Start::Replay);
+        ui.resize((80, 5));
+        (0..presses).for_each(|_| ui.app.key(KeyEvent::new(KeyCode::PageDown, KeyModifiers::NONE)));
+        ui.settle();
+        let at = ui.app.replay.line().unwrap().time / 10;
+        assert_eq!(at, line, "after {presses} screens");
+        (0..presses).for_each(|_| ui.app.key(KeyEvent::new(KeyCode::PageUp, KeyModifiers::NONE)));
+        ui.settle();
+        assert_eq!(ui.app.replay.line().unwrap().time / 10, line.saturating_sub(3 * presses), "and back");
+    }
+}
+
+#[test]
 fn steps_along_the_calls() {
     let trace = trace();
     let work = read(&trace);

@@ -29,6 +29,9 @@ impl Progress {
     }
 }
 
+/// Events of the first slice. It is the one that is waited for, so it is small; the others grow.
+const FIRST: u64 = 512;
+
 /// A slice that may be cut here is cut in any case when it has so many times the events that it should.
 const MOST: u64 = 16;
 
@@ -59,6 +62,8 @@ struct TaskScan<'t> {
 struct Scan<'l, 't> {
     timeline: &'l Timeline<'t>,
     limits: Limits,
+    /// Events of the present slice, at least.
+    quota: u64,
     tasks: Vec<TaskScan<'t>>,
     touched: Vec<u32>,
     marks: Marks,
@@ -183,6 +188,7 @@ impl<'l, 't> Scan<'l, 't> {
         };
         Scan {
             timeline,
+            quota: limits.events.min(FIRST),
             limits,
             tasks: trace.tasks().iter().map(task).collect(),
             touched: Vec::new(),
@@ -233,10 +239,10 @@ impl<'l, 't> Scan<'l, 't> {
             self.anchor = (event.time, self.event);
             if self.event == 0 {
                 self.begin = Begin { seek: 0, skip: 0, first: 0, from: event.time };
-            } else if self.event - self.begin.first >= self.limits.events {
+            } else if self.event - self.begin.first >= self.quota {
                 self.cut()?;
             }
-        } else if self.event - self.begin.first >= self.limits.events.saturating_mul(MOST) {
+        } else if self.event - self.begin.first >= self.quota.saturating_mul(MOST) {
             self.cut()?;
         }
         if let Some(mut spool) = self.timeline.spool_mut() {
@@ -296,6 +302,7 @@ impl<'l, 't> Scan<'l, 't> {
             place,
         };
         self.publish(slice);
+        self.quota = self.quota.saturating_mul(2).min(self.limits.events);
         let (seek, anchor) = self.anchor;
         let skip = self.event - anchor;
         self.begin = Begin { seek, skip, first: self.event, from: seek };

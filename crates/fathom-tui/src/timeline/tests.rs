@@ -13,6 +13,7 @@ use fathom_store::{Event, EventOptions, External, Kind, Trace, event_id};
 use proptest::prelude::*;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// One slice, as long as there are no more than 512 events.
 const WHOLE: Limits = Limits { events: u64::MAX, slices: 10, nodes: 1 << 20, states: 1 << 20 };
 const SMALL: Limits = Limits { events: 3, slices: 1000, nodes: 1 << 20, states: 1 << 20 };
 /// Made coarser again and again.

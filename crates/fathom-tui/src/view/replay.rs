@@ -80,8 +80,9 @@ pub(crate) struct Replay {
     pub(crate) searching: bool,
     /// Lines that the cursor is still to move, once there are any.
     owed: isize,
-    /// Line of the screen that the cursor is to be at.
-    screen_line: usize,
+    /// Line of the screen that the cursor is to be at when it goes to another place; none if it is to stay where it is by
+    /// then.
+    screen_line: Option<usize>,
     /// What is to be asked.
     asks: Vec<Ask>,
 }
@@ -104,7 +105,7 @@ impl Default for Replay {
             waiting: false,
             searching: false,
             owed: 0,
-            screen_line: 0,
+            screen_line: None,
             asks: Vec::new(),
         }
     }
@@ -145,9 +146,13 @@ impl Replay {
 
     /// Asks for the lines around a place; the cursor goes there, to that line of the screen.
     fn ask(&mut self, anchor: Id, screen_line: usize, height: usize) {
+        self.ask_around(anchor, Some(screen_line.min(height.saturating_sub(1))), height);
+    }
+
+    fn ask_around(&mut self, anchor: Id, screen_line: Option<usize>, height: usize) {
         self.asked += 1;
         self.waiting = true;
-        self.screen_line = screen_line.min(height.saturating_sub(1));
+        self.screen_line = screen_line;
         let (before, after) = (height * MARGIN, height * (MARGIN + 1));
         let folds = self.folds.clone();
         self.asks.push(Ask::Window { ticket: self.asked, anchor, before, after, folds });
@@ -163,7 +168,7 @@ impl Replay {
     /// Asks for the lines around the cursor again.
     pub(crate) fn refresh(&mut self, height: usize) {
         match self.line().map(|line| line.id) {
-            Some(id) => self.ask(id, self.cursor.saturating_sub(self.top), height),
+            Some(id) => self.ask_around(id, None, height),
             None => self.ask(Id::FIRST, 0, height),
         }
     }
@@ -183,15 +188,16 @@ impl Replay {
             return;
         }
         self.waiting = false;
-        self.cursor = window.at.min(window.lines.len().saturating_sub(1));
-        self.top = self.cursor.saturating_sub(self.screen_line);
+        // The user may have moved on since it was asked.
+        let here = self.line().map(|line| line.id).filter(|_| self.screen_line.is_none());
+        let there = here.and_then(|id| window.lines.iter().position(|line| line.id == id));
+        let screen_line = self.screen_line.unwrap_or(self.cursor.saturating_sub(self.top));
+        self.cursor = there.unwrap_or(window.at).min(window.lines.len().saturating_sub(1));
+        self.top = self.cursor.saturating_sub(screen_line);
         self.window = window;
         self.fit(height);
         let owed = std::mem::take(&mut self.owed);
-        if owed != 0 {
-            self.step(owed, height);
-        }
-        self.ask_stack();
+        self.step(owed, height);
     }
 
     fn fit(&mut self, height: usize) {
