@@ -9,6 +9,8 @@
 #![deny(unsafe_code)]
 
 pub mod error;
+#[cfg(feature = "fake")]
+pub mod fake;
 pub mod files;
 pub mod find;
 pub mod functions;
