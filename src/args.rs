@@ -6,6 +6,7 @@
 pub(crate) mod agent;
 pub(crate) mod events;
 pub(crate) mod filters;
+pub(crate) mod kernel;
 pub(crate) mod later;
 pub(crate) mod recorded;
 pub(crate) mod source;
@@ -79,6 +80,14 @@ pub(crate) enum Command {
     /// Show who called whom as a tree, of all or of one function
     #[command(override_usage = "fathom graph [OPTION...] [FUNCTION]", after_help = EXIT_CODES)]
     Graph(Graph),
+    /// Trace the kernel: functions, events, probes; recipes that explain; reports
+    #[command(
+        override_usage = "fathom kernel COMMAND [OPTION...]",
+        disable_help_flag = true,
+        subcommand_required = true,
+        arg_required_else_help = true
+    )]
+    Kernel(Box<kernel::Kernel>),
     /// Write the manual pages or shell completions into a directory
     #[command(hide = true, override_usage = "fathom generate man|completions DIR")]
     Generate(Generate),
@@ -87,7 +96,7 @@ pub(crate) enum Command {
 impl Command {
     /// Whether it reads a recording that is there already.
     pub(crate) fn reads_data(&self) -> bool {
-        !matches!(self, Command::Record(_) | Command::Live(_) | Command::Generate(_))
+        !matches!(self, Command::Record(_) | Command::Live(_) | Command::Kernel(_) | Command::Generate(_))
     }
 
     /// The options that every command has.
@@ -100,7 +109,7 @@ impl Command {
             Command::Info(a) => &a.common,
             Command::Dump(a) => &a.common,
             Command::Graph(a) => &a.common,
-            Command::Generate(_) => return None,
+            Command::Kernel(_) | Command::Generate(_) => return None,
         })
     }
 }

@@ -5,12 +5,14 @@ pub(crate) mod dump;
 pub(crate) mod generate;
 pub(crate) mod graph;
 pub(crate) mod info;
+pub(crate) mod kernel;
 pub(crate) mod list_event;
 pub(crate) mod live;
 pub(crate) mod record;
 pub(crate) mod replay;
 pub(crate) mod report;
 
+use crate::args::kernel::KernelCommon;
 use crate::args::{Color, Common};
 use crate::messages::{Failure, Log, exit};
 use crate::output::{self, Output};
@@ -31,6 +33,13 @@ impl Context {
         let log_color = output::colored(common.color, std::io::stderr().is_terminal());
         let log = Log::new(common.verbose, common.logfile.as_deref(), log_color)?
             .limited(common.debug_domain.clone());
+        Ok(Context { name, log, color: common.color, pager: !common.no_pager })
+    }
+
+    /// For the kernel commands, which have fewer options in common.
+    pub(crate) fn for_kernel(name: Name, common: &KernelCommon) -> Result<Context, Failure> {
+        let log_color = output::colored(common.color, std::io::stderr().is_terminal());
+        let log = Log::new(common.verbose, common.logfile.as_deref(), log_color)?;
         Ok(Context { name, log, color: common.color, pager: !common.no_pager })
     }
 

@@ -64,6 +64,10 @@ fn run(name: Name, words: Vec<OsString>, log: &Log) -> Result<u8, Failure> {
     let Some(common) = command.common() else {
         return match &*command {
             Command::Generate(args) => commands::generate::run(args),
+            Command::Kernel(args) => {
+                let context = Context::for_kernel(name, &args.common)?;
+                Ok(ended(commands::kernel::run(args, &context), &context.log))
+            }
             _ => Ok(exit::SUCCESS),
         };
     };
@@ -84,7 +88,8 @@ fn dispatch(command: &Command, context: &Context) -> Result<u8, Failure> {
         Command::Info(args) => commands::info::run(args, context),
         Command::Dump(args) => commands::dump::run(args, context),
         Command::Graph(args) => commands::graph::run(args, context),
-        Command::Generate(args) => commands::generate::run(args),
+        // They have no options in common with the others and were carried out before.
+        Command::Kernel(_) | Command::Generate(_) => Ok(exit::SUCCESS),
     }
 }
 

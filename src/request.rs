@@ -39,6 +39,9 @@ pub(crate) fn definition() -> clap::Command {
 /// Works out what `words` (without the program's own name) ask for. Options of `defaults`, words of an option
 /// file, come before those of the command line, which therefore win.
 pub(crate) fn understand(words: Vec<OsString>, defaults: &[OsString]) -> Result<Request, Failure> {
+    if words.first().is_some_and(|word| word == "kernel") {
+        return kernel(words);
+    }
     let mut definition = definition();
     let vocabulary = Vocabulary::new(&definition);
     let nothing = words.is_empty();
@@ -76,6 +79,22 @@ pub(crate) fn understand(words: Vec<OsString>, defaults: &[OsString]) -> Result<
     match Cli::try_parse_from(line) {
         Ok(cli) => Ok(Request::Run { command: Box::new(cli.command), notes }),
         Err(error) => Err(bad_line(&error, &name)),
+    }
+}
+
+/// A kernel command. Its words are clap's business alone: no options before the command, none of other commands.
+fn kernel(words: Vec<OsString>) -> Result<Request, Failure> {
+    use clap::error::ErrorKind;
+    let line = std::iter::once(OsString::from("fathom")).chain(words);
+    match Cli::try_parse_from(line) {
+        Ok(cli) => Ok(Request::Run { command: Box::new(cli.command), notes: Vec::new() }),
+        Err(error) if error.kind() == ErrorKind::DisplayHelp => {
+            Ok(Request::Show { text: error.render(), code: exit::SUCCESS, paged: true })
+        }
+        Err(error) if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            Ok(Request::Show { text: error.render(), code: exit::TROUBLE, paged: false })
+        }
+        Err(error) => Err(bad_line(&error, "kernel COMMAND")),
     }
 }
 

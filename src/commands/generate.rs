@@ -36,16 +36,16 @@ fn public() -> clap::Command {
 }
 
 fn man(dir: &Path) -> io::Result<()> {
-    let public = public();
-    let pages = std::iter::once(public.clone()).chain(public.get_subcommands().cloned());
-    for page in pages {
-        let name = match page.get_name() {
-            "fathom" => "fathom".to_owned(),
-            command => format!("fathom-{command}"),
-        };
-        let mut text = Vec::new();
-        clap_mangen::Man::new(page).title(name.clone()).render(&mut text)?;
-        fs::write(dir.join(format!("{name}.1")), text)?;
+    page(&public(), "fathom", dir)
+}
+
+/// The page of a command, and those of the commands below it.
+fn page(command: &clap::Command, name: &str, dir: &Path) -> io::Result<()> {
+    let mut text = Vec::new();
+    clap_mangen::Man::new(command.clone()).title(name).render(&mut text)?;
+    fs::write(dir.join(format!("{name}.1")), text)?;
+    for below in command.get_subcommands().filter(|below| !below.is_hide_set()) {
+        page(below, &format!("{name}-{}", below.get_name()), dir)?;
     }
     Ok(())
 }

@@ -227,6 +227,7 @@ impl SourceMap {
         found
     }
 
+    /// Takes up the functions of a unit.
     fn collect_functions(
         &self,
         unit: UnitRef<'_, Reader>,
@@ -235,6 +236,9 @@ impl SourceMap {
         let mut entries = unit.entries();
         while let Some(entry) = entries.next_dfs()? {
             if entry.tag() != gimli::DW_TAG_subprogram {
+                continue;
+            }
+            if !ends_in_memory(unit, entry)? {
                 continue;
             }
             let mut ranges = unit.die_ranges(entry)?;
@@ -330,6 +334,19 @@ impl SourceMap {
         let base = if self.base.is_empty() { &own } else { &self.base };
         Ok(Some(tidy(&path, base)))
     }
+}
+
+/// Whether the end of a function that is given by its size has an address. gimli adds without a look.
+fn ends_in_memory(
+    unit: UnitRef<'_, Reader>,
+    entry: &gimli::DebuggingInformationEntry<Reader>,
+) -> Result<bool, gimli::Error> {
+    let (Some(low), Some(AttributeValue::Udata(size))) =
+        (entry.attr_value(gimli::DW_AT_low_pc), entry.attr_value(gimli::DW_AT_high_pc))
+    else {
+        return Ok(true);
+    };
+    Ok(unit.attr_address(low)?.is_none_or(|low| low.checked_add(size).is_some()))
 }
 
 fn unit_directory(unit: UnitRef<'_, Reader>) -> Result<String, gimli::Error> {

@@ -134,6 +134,27 @@ fn names_do_not_multiply() {
     assert!(table.len() > 100 && total < 40 << 20, "{} symbols, {total} bytes", table.len());
 }
 
+/// Functions that begin so high that their size leads past the end of the address space.
+#[test]
+fn functions_at_the_end_of_memory() {
+    let sample = &samples()[1];
+    let image = Image::parse(sample.clone()).unwrap();
+    let section = image.section(".debug_info").unwrap();
+    let debug = section.offset as usize..(section.offset + section.size) as usize;
+    let (mut bytes, mut moved) = (sample.clone(), 0);
+    for symbol in image.symbols().iter() {
+        let start = (image.link_base() + symbol.addr).to_le_bytes();
+        for at in debug.start..debug.end - 8 {
+            if sample[at..at + 8] == start {
+                bytes[at..at + 8].copy_from_slice(&(u64::MAX - 1).to_le_bytes());
+                moved += 1;
+            }
+        }
+    }
+    assert!(moved > 3, "{moved}");
+    exercise(bytes);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1500))]
     #[test]
