@@ -1,6 +1,7 @@
 //! Options of `fathom kernel …`. They have nothing to do with those of the other commands, whose words mean something
 //! else, and are parsed by clap as they stand: [`super::words`] does not see them.
 
+pub(crate) mod report;
 pub(crate) mod trace;
 
 use clap::{Args, Subcommand};
@@ -81,6 +82,7 @@ Exit codes:
 /// What to do with the kernel.
 #[derive(Debug, Subcommand)]
 pub(crate) enum KernelCommand {
+    Report(report::Report),
     /// Trace functions, events and probes, as they happen or into a file, and put everything back
     #[command(
         override_usage = "fathom kernel trace [OPTION...] [-- COMMAND [ARG...]]",

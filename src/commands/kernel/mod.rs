@@ -1,5 +1,6 @@
 //! `kernel`: what the kernel itself can record, and recordings of it.
 
+mod report;
 mod doctor;
 mod ending;
 mod reset;
@@ -16,6 +17,7 @@ use std::io::Write;
 /// Carries out a kernel command.
 pub(crate) fn run(args: &Kernel, context: &Context) -> Result<u8, Failure> {
     match &args.command {
+        KernelCommand::Report(args) => report::run(args, context),
         KernelCommand::Trace(args) => trace::run(args, context),
         KernelCommand::Reset(args) => reset::run(&args.place, context),
         KernelCommand::Doctor(args) => doctor::run(&args.place, context),
