@@ -100,18 +100,27 @@ impl<R: Read> CpuReader<R> {
         })
     }
 
-    /// The next item, which stays the next one.
-    pub fn peek(&mut self) -> io::Result<Option<Item<'_>>> {
-        self.peek_time()?;
-        Ok(match &self.ready {
+    /// The item that [`CpuReader::peek_time`] has found; it stays.
+    #[inline]
+    pub fn peeked(&self) -> Option<Item<'_>> {
+        match &self.ready {
             Ready::Record(time, range) => {
-                let data = self.buffer.get(self.page..).and_then(|page| page.get(range.clone()));
-                Some(Item::Record(Record { time: *time, data: data.unwrap_or_default() }))
+                let page = self.buffer.get(self.page..);
+                let data = page.and_then(|page| page.get(range.clone())).unwrap_or_default();
+                Some(Item::Record(Record { time: *time, data }))
             }
             Ready::Missed(missed, _) => Some(Item::Missed(*missed)),
             Ready::Damaged(error) => Some(Item::Damaged(*error)),
             Ready::Nothing | Ready::End => None,
-        })
+        }
+    }
+
+    /// Leaves out the item that [`CpuReader::peek_time`] has found.
+    #[inline]
+    pub fn skip(&mut self) {
+        if !matches!(self.ready, Ready::End) {
+            self.ready = Ready::Nothing;
+        }
     }
 
     /// The item that has been read already.
@@ -243,7 +252,11 @@ impl<R: Read> Merge<R> {
     /// What is next on the CPU of the item before. It stays the next one.
     pub fn peek_same(&mut self) -> io::Result<Option<Item<'_>>> {
         match self.current {
-            Some(index) => self.cpus[index].1.peek(),
+            Some(index) => {
+                let reader = &mut self.cpus[index].1;
+                reader.peek_time()?;
+                Ok(reader.peeked())
+            }
             None => Ok(None),
         }
     }
@@ -251,7 +264,7 @@ impl<R: Read> Merge<R> {
     /// Steps over what [`Merge::peek_same`] gave.
     pub fn skip_same(&mut self) {
         if let Some(index) = self.current {
-            self.cpus[index].1.take();
+            self.cpus[index].1.skip();
         }
     }
 
