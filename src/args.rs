@@ -6,6 +6,7 @@
 pub(crate) mod agent;
 pub(crate) mod events;
 pub(crate) mod filters;
+pub(crate) mod in_kernel;
 pub(crate) mod kernel;
 pub(crate) mod later;
 pub(crate) mod recorded;

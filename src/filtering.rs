@@ -119,7 +119,12 @@ impl Filtering {
 
 /// Which events are wanted, with filters.
 pub(crate) fn events(wanted: EventOptions, filters: &Filters, selection: &Selection) -> EventOptions {
-    EventOptions { sched: wanted.sched && !filters.no_sched(), outside: selection.event_full, ..wanted }
+    EventOptions {
+        sched: wanted.sched && !filters.no_sched(),
+        outside: selection.event_full,
+        kernel: selection.kernel.records(),
+        ..wanted
+    }
 }
 
 #[cfg(test)]
