@@ -313,7 +313,7 @@ impl<'a, W: Write> Writer<'a, '_, W> {
         let mut resolver = self.trace.resolver(task.tid);
         let (from, to) = self.options.span;
         for (at, pages) in kernel.cpus().iter().enumerate() {
-            self.out.text("\n");
+            self.out.text(if at == 0 { "\n" } else { "" });
             writeln!(self.out, "reading kernel-cpu{}.dat", pages.cpu);
             self.time = 0;
             kernel.each_of_cpu(at, |record| {

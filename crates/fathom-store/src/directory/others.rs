@@ -1,7 +1,7 @@
 //! What is mixed into a task's own records: its events from the processors, and what it did in the kernel.
 
 use super::perf::{PerfIndex, TaskEvent};
-use crate::kernel::TaskRecords;
+use crate::kernel::{KernelStack, TaskRecords};
 use crate::{Batch, Error, Event, EventOptions, KernelRecords, Kind, event_id, record};
 use std::collections::VecDeque;
 
@@ -19,6 +19,10 @@ pub(super) struct Others<'t> {
     /// Records of the kernel that have been looked at already, and their payloads.
     ahead: VecDeque<Event>,
     data: Vec<u8>,
+    /// Its open calls in the kernel.
+    stack: KernelStack,
+    /// Time of the last event that was left out because it is outside of functions of the program.
+    pub(super) left_out: Option<u64>,
     /// When the task lost its processor, for the event that comes next.
     out_at: Option<u64>,
     /// When it got one again, for the event behind that.
@@ -40,6 +44,8 @@ impl<'t> Others<'t> {
             kernel,
             ahead: VecDeque::new(),
             data: Vec::new(),
+            stack: KernelStack::default(),
+            left_out: None,
             out_at: None,
             in_at: None,
         }
@@ -58,7 +64,13 @@ impl<'t> Others<'t> {
         }
         self.ahead.clear();
         self.data.clear();
+        self.stack.clear();
         (self.out_at, self.in_at) = (None, None);
+    }
+
+    /// The task runs code of the program, so it is in no function of the kernel.
+    pub(super) fn in_program(&mut self) {
+        self.stack.clear();
     }
 
     pub(super) fn progress(&self) -> (u64, u64) {
@@ -86,7 +98,7 @@ impl<'t> Others<'t> {
             if kernel <= perf {
                 self.take_kernel(level, batch);
             } else {
-                self.take_perf(perf, batch);
+                self.take_perf(perf, level, batch);
             }
         }
     }
@@ -119,9 +131,10 @@ impl<'t> Others<'t> {
                 None => return,
             },
         };
+        let depth = self.stack.depth(&event);
         let inside = level > 0 || self.options.kernel == KernelRecords::All;
         if event.kind == Kind::Event || inside {
-            let depth = level.wrapping_add(u32::from(event.depth));
+            let depth = level.wrapping_add(depth);
             event.depth = (depth & u32::from(record::MAX_DEPTH)) as u16;
             batch.events.push(event);
         }
@@ -149,13 +162,18 @@ impl<'t> Others<'t> {
         Ok(u64::MAX)
     }
 
-    fn take_perf(&mut self, time: u64, batch: &mut Batch) {
+    fn take_perf(&mut self, time: u64, level: u32, batch: &mut Batch) {
         let Some((event, rest)) = self.events.split_first() else { return };
         self.events = rest;
         match event.id() {
             event_id::SCHED_IN => self.in_at = None,
             event_id::SCHED_OUT | event_id::SCHED_OUT_PREEMPTED => self.out_at = None,
             _ => {}
+        }
+        if level == 0 && self.options.kernel == KernelRecords::All && !self.options.outside {
+            // For readers it would be inside of what is open in the kernel.
+            self.left_out = Some(time);
+            return;
         }
         let Some((addr, payload)) = self.perf.map(|perf| perf.contents(*event)) else { return };
         let (data_start, data_len) = (batch.data.len() as u32, payload.len() as u32);

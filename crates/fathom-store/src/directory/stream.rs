@@ -85,6 +85,7 @@ impl<'t> Stream<'t> {
                 }
             }
             self.level.after(record);
+            self.others.in_program();
             let mut event = *record;
             if event.data_len > 0 {
                 event.data_start = batch.data.len() as u32;
@@ -169,6 +170,10 @@ impl TaskEvents for Stream<'_> {
         let (done, all) = self.records.as_ref().map_or((0, 0), DatReader::progress);
         let (more, of) = self.others.progress();
         (done + more, all + of)
+    }
+
+    fn end(&self) -> Option<u64> {
+        self.others.left_out
     }
 }
 

@@ -11,12 +11,14 @@ mod header;
 mod index;
 mod pages;
 mod reader;
+mod stack;
 
 pub use decode::Formats;
 pub use header::KernelHeader;
 pub use index::Losses;
 pub use pages::{CpuPages, PageFiles, PageSource};
 pub use reader::TaskRecords;
+pub use stack::KernelStack;
 
 use crate::{Error, Tid};
 use fathom_ftrace::events::Common;
