@@ -241,6 +241,8 @@ pub(crate) struct Recording {
     pub(crate) agent: agent::Agent,
     #[command(flatten)]
     pub(crate) tuning: tuning::Tuning,
+    #[command(flatten)]
+    pub(crate) in_kernel: in_kernel::InKernel,
 }
 
 /// The program to run.
@@ -320,6 +322,8 @@ pub(crate) enum DumpFormat {
 pub(crate) struct Record {
     #[command(flatten)]
     pub(crate) recording: Recording,
+    #[command(flatten)]
+    pub(crate) kernel: in_kernel::KernelView,
     /// Do not record calls of library functions
     #[arg(long, help_heading = "Recording", conflicts_with = "nest_libcall")]
     pub(crate) no_libcall: bool,

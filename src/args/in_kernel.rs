@@ -2,6 +2,7 @@
 
 use super::values;
 use clap::Args;
+use fathom_record::KernelOptions;
 use fathom_store::KernelRecords;
 
 /// What is recorded of the kernel.
@@ -39,6 +40,14 @@ pub(crate) struct KernelOnly {
     /// Show nothing but functions and events of the kernel
     #[arg(long)]
     pub(crate) kernel_only: bool,
+}
+
+impl InKernel {
+    /// What is to be recorded.
+    pub(crate) fn options(&self, view: KernelView) -> KernelOptions {
+        let depth = self.kernel_depth.or(self.kernel.then_some(1));
+        KernelOptions { depth, buffer: self.kernel_buffer, full: view.kernel_full }
+    }
 }
 
 impl KernelView {
