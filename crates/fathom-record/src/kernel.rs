@@ -142,7 +142,6 @@ impl Prepared {
         };
         let pipes = session.pipes().map_err(|error| chain(&error))?;
         session.start().map_err(|error| chain(&error))?;
-        self.notes.extend(session.plan().notes.iter().cloned());
         Ok(Running { pipes, session, formats: self.formats, notes: self.notes })
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -48,7 +48,24 @@ pub struct Real;
 
 impl Files for Real {
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        fs::read(path)
+        // Some files (`events/header_page`) give all they have to the first read, however short that is, so it must not
+        // be.
+        const FIRST: usize = 64 << 10;
+        let mut file = fs::File::open(path)?;
+        let (mut content, mut filled) = (vec![0; FIRST], 0);
+        loop {
+            match file.read(&mut content[filled..]) {
+                Ok(0) => break,
+                Ok(got) => filled += got,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+            if content.len() - filled < FIRST / 2 {
+                content.resize(content.len() * 2, 0);
+            }
+        }
+        content.truncate(filled);
+        Ok(content)
     }
 
     fn write(&self, path: &Path, truncate: bool, content: &[u8]) -> io::Result<()> {

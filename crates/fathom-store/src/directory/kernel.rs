@@ -90,16 +90,17 @@ fn table(text: &[u8]) -> SymbolTable {
         lines.sort_by_key(|line| line.0);
     }
     let mut builder = SymbolTableBuilder::default();
-    let (mut after, mut rest) = (0, lines.as_slice());
-    while let Some(((addr, letter, name), others)) = rest.split_first() {
-        if after <= *addr {
-            after = others.iter().find(|line| line.0 > *addr).map_or(*addr, |line| line.0);
-        }
-        rest = others;
-        if matches!(letter, b'T' | b't' | b'W' | b'w') {
-            let name = String::from_utf8_lossy(name);
-            builder.push(Symbol { addr: *addr, size: after - addr, kind: SymbolKind::Kernel, name: &name });
-        }
+    let mut groups = lines.chunk_by(|a, b| a.0 == b.0).peekable();
+    while let Some(group) = groups.next() {
+        let with = |letters: [u8; 2]| move |line: &&(u64, u8, &[u8])| letters.contains(&line.1);
+        // Of a system call's names, `__do_sys_read` is local, and `__x64_sys_read` the last that is not.
+        let global = group.iter().rev().find(with([b'T', b'W']));
+        let Some((addr, _, name)) = global.or_else(|| group.iter().find(with([b't', b'w']))) else {
+            continue;
+        };
+        let after = groups.peek().and_then(|group| group.first()).map_or(*addr, |line| line.0);
+        let name = String::from_utf8_lossy(name);
+        builder.push(Symbol { addr: *addr, size: after - addr, kind: SymbolKind::Kernel, name: &name });
     }
     builder.finish_keeping_first()
 }
@@ -121,7 +122,7 @@ mod tests {
     #[test]
     fn functions_reach_to_the_next_symbol() {
         let text =
-            b"ffff10 T a\nffff10 t alias\nffff20 d data\nffff30 t b.isra.0\t[mod]\nffff38 T c\n0 T zero\nx\n";
+            b"ffff10 t local\nffff10 T b\nffff10 T a\nffff20 d data\nffff30 t b.isra.0\t[mod]\nffff38 T c\n0 T zero\nx\n";
         let table = table(text);
         let all: Vec<_> = table.iter().map(|s| (s.addr, s.size, s.kind, s.name)).collect();
         let kind = SymbolKind::Kernel;
