@@ -17,7 +17,7 @@ pub mod page;
 pub mod stream;
 
 pub use events::Events;
-pub use format::{Field, FieldKind, Format, FormatError, Value};
+pub use format::{Element, Field, FieldKind, Format, FormatError, Value};
 pub use machine::{Endian, Machine};
 pub use page::{Missed, Page, PageError, PageLayout, Record};
 pub use stream::{CpuReader, Item, Merge, MergedItem};

@@ -30,6 +30,25 @@ pub struct Pages {
     lost: u64,
 }
 
+/// The pages one after another as bytes; an error of the file is inside the `io::Error`.
+impl std::io::Read for Pages {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        while self.block.len() - self.taken < self.page_size {
+            if !self.load().map_err(std::io::Error::other)? {
+                self.lost = (self.block.len() - self.taken) as u64;
+                return Ok(0);
+            }
+        }
+        let whole = self.block.len() - self.taken;
+        // Whole pages, unless there is no room for one.
+        let count = (whole - whole % self.page_size).min(into.len());
+        let count = if count >= self.page_size { count - count % self.page_size } else { count };
+        into[..count].copy_from_slice(&self.block[self.taken..self.taken + count]);
+        self.taken += count;
+        Ok(count)
+    }
+}
+
 struct Chunks {
     unpacker: Unpacker,
     packed: Vec<u8>,
