@@ -4,6 +4,7 @@ use super::dat::Warn;
 use super::modules::{ModuleIndex, Modules};
 use super::text;
 use crate::kernel::{Kernel, KernelHeader, PageFiles};
+use fathom_ftrace::{Kallsyms, Names};
 use fathom_symbols::symbol::SymbolTableBuilder;
 use fathom_symbols::symfile::ModuleId;
 use fathom_symbols::{Symbol, SymbolKind, SymbolTable};
@@ -52,7 +53,13 @@ impl Recorded {
                 return None;
             }
         };
-        let records = Kernel::new(Box::new(pages), layout, formats);
+        let symbols = dir.join("kallsyms");
+        let names = move || {
+            // Missing names have been told of by then.
+            let text = text::read_whole(&symbols).unwrap_or_default();
+            Names { symbols: Kallsyms::parse(&String::from_utf8_lossy(&text)), ..Names::default() }
+        };
+        let records = Kernel::new(Box::new(pages), layout, formats, names);
         for problem in records.problems() {
             warn.warn(format!("{problem}; what can be read of the others is shown"));
         }

@@ -1,8 +1,7 @@
 //! Records of the kernel's tracer as events of a trace.
 
 use fathom_ftrace::events::Common;
-use fathom_ftrace::{Events, Format, FormatError, Machine, Value};
-use std::io::Write;
+use fathom_ftrace::{Events, Format, FormatError, Machine};
 
 /// Deepest nesting that is believed; the kernel keeps no more than 50 levels, far less than the ten bits of depths.
 const DEEPEST: u64 = 512;
@@ -15,7 +14,6 @@ pub struct Formats {
     entry: Option<Call>,
     exit: Option<Call>,
     function: Option<Place>,
-    stack: Option<u16>,
 }
 
 /// Where `funcgraph_entry` and `funcgraph_exit` have what is needed.
@@ -50,7 +48,7 @@ pub(crate) enum Said {
 impl Formats {
     /// None yet; for records that `machine` wrote.
     pub fn new(machine: Machine) -> Formats {
-        Formats { machine, events: Events::default(), entry: None, exit: None, function: None, stack: None }
+        Formats { machine, events: Events::default(), entry: None, exit: None, function: None }
     }
 
     /// Adds the event that a format file describes.
@@ -70,7 +68,6 @@ impl Formats {
                 "funcgraph_entry" => self.entry = call(&format),
                 "funcgraph_exit" => self.exit = call(&format),
                 "function" => self.function = place(&format, "ip"),
-                "kernel_stack" | "user_stack" => self.stack = Some(format.id),
                 _ => {}
             }
         }
@@ -112,25 +109,4 @@ fn place(format: &Format, name: &str) -> Option<Place> {
 
 fn call(format: &Format) -> Option<Call> {
     Some(Call { id: format.id, func: place(format, "func")?, depth: place(format, "depth")? })
-}
-
-/// Appends `name=value` for each field.
-pub(crate) fn fields_text(format: &Format, record: &[u8], out: &mut Vec<u8>) {
-    for (at, field) in format.fields.iter().enumerate() {
-        let Some(value) = field.value(record, format.machine.endian) else { continue };
-        let space = if at == 0 { "" } else { " " };
-        // Writing into memory does not fail.
-        let _ = write!(out, "{space}{}=", field.name);
-        let _ = match value {
-            Value::Unsigned(number) => write!(out, "{number}"),
-            Value::Signed(number) => write!(out, "{number}"),
-            Value::Pointer(addr) => write!(out, "{addr:#x}"),
-            Value::Text(text) => out.write_all(text),
-            Value::Array(numbers) => {
-                let list: Vec<String> = numbers.iter().map(|number| format!("{number:#x}")).collect();
-                write!(out, "{{{}}}", list.join(","))
-            }
-            Value::Bytes(bytes) => bytes.iter().try_for_each(|byte| write!(out, "{byte:02x}")),
-        };
-    }
 }

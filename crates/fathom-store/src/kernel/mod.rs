@@ -12,9 +12,11 @@ mod index;
 mod pages;
 mod reader;
 mod stack;
+mod text;
 
 pub use decode::Formats;
 pub use header::KernelHeader;
+pub use fathom_ftrace::Names;
 pub use index::Losses;
 pub use pages::{CpuPages, PageFiles, PageSource};
 pub use reader::TaskRecords;
@@ -34,6 +36,7 @@ pub struct Kernel {
     layout: PageLayout,
     formats: Formats,
     index: Index,
+    text: text::Texts,
 }
 
 impl fmt::Debug for Kernel {
@@ -46,9 +49,15 @@ impl fmt::Debug for Kernel {
 }
 
 impl Kernel {
-    /// Goes through all pages of `source`.
-    pub fn new(source: Box<dyn PageSource>, layout: PageLayout, formats: Formats) -> Kernel {
-        let mut kernel = Kernel { source, layout, formats, index: Index::default() };
+    /// Goes through all pages of `source`. `names` is called once, when names of addresses are first needed for a text.
+    pub fn new(
+        source: Box<dyn PageSource>,
+        layout: PageLayout,
+        formats: Formats,
+        names: impl Fn() -> Names + Send + Sync + 'static,
+    ) -> Kernel {
+        let text = text::Texts::new(&formats, Box::new(names));
+        let mut kernel = Kernel { source, layout, formats, index: Index::default(), text };
         kernel.index = Index::build(&kernel);
         kernel
     }
@@ -76,6 +85,13 @@ impl Kernel {
     /// Whether there are records of a task.
     pub fn has(&self, tid: Tid) -> bool {
         self.index.task(tid).is_some()
+    }
+
+    /// The addresses of the stack that a record of a task's stack in the kernel has, the innermost first; none if it is
+    /// another record.
+    pub fn stack<'r>(&'r self, id: u16, record: &'r [u8]) -> Option<impl Iterator<Item = u64> + 'r> {
+        let format = self.formats.format(id).filter(|format| format.name == "kernel_stack")?;
+        text::stack(format, record)
     }
 
     /// The tasks that there are records of, in no order, with the times (ns) of the first and the last one.
@@ -125,7 +141,7 @@ impl Kernel {
     /// Appends what the record of an event says.
     pub fn event_text(&self, id: u16, record: &[u8], out: &mut Vec<u8>) {
         if let Some(format) = self.formats.format(id) {
-            decode::fields_text(format, record, out);
+            self.text.event(format, record, out);
         }
     }
 
