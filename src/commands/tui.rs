@@ -2,7 +2,7 @@
 
 use super::{Context, view_failure};
 use crate::args::Tui;
-use crate::data;
+use crate::data::{self, Opened};
 use crate::filtering::{self, Filtering};
 use crate::messages::{Failure, exit};
 use crate::without::Without;
@@ -52,8 +52,8 @@ pub(crate) fn run(args: &Tui, context: &Context) -> Result<u8, Failure> {
 }
 
 /// The text of the info view.
-fn info(trace: &Directory, context: &Context) -> Result<String, Failure> {
-    let extra = Extra { note: trace.note(), ..Extra::default() };
+fn info(trace: &Opened, context: &Context) -> Result<String, Failure> {
+    let extra = Extra { note: trace.directory().and_then(Directory::note), ..Extra::default() };
     let mut text = Vec::new();
     fathom_view::info(trace, &InfoOptions { task: false }, &extra, &mut text)
         .map_err(|error| view_failure("info", error))?;
