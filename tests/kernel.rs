@@ -58,13 +58,37 @@ fn what_a_person_would_type() {
     tracefs(dir.path());
     let rows: [&[&str]; 3] = [
         &["trace", "--show-commands", "-e", "sched:sched_switch if prev_pid == 1", "-s", "-d", "1.5"],
-        &["trace", "--show-commands", "-g", "smp_apic_timer_interrupt", "-D", "3", "-F", "vfs_*", "-f", "--", "ls", "-l"],
-        &["trace", "--show-commands", "--kprobe", "r=vfs_read n=%dx", "-T", "sched:sched_waking stacktrace:3", "-a"],
+        &[
+            "trace",
+            "--show-commands",
+            "-g",
+            "smp_apic_timer_interrupt",
+            "-D",
+            "3",
+            "-F",
+            "vfs_*",
+            "-f",
+            "--",
+            "ls",
+            "-l",
+        ],
+        &[
+            "trace",
+            "--show-commands",
+            "--kprobe",
+            "r=vfs_read n=%dx",
+            "-T",
+            "sched:sched_waking stacktrace:3",
+            "-a",
+        ],
     ];
     let text: String = rows.map(|words| said(dir.path(), words)).concat();
     insta::assert_snapshot!(text);
     // Nothing was done.
-    assert_eq!(fs::read_to_string(dir.path().join("set_graph_function")).unwrap(), "#### all functions enabled ####\n");
+    assert_eq!(
+        fs::read_to_string(dir.path().join("set_graph_function")).unwrap(),
+        "#### all functions enabled ####\n"
+    );
     assert!(!dir.path().join("journal").exists());
 }
 
