@@ -182,6 +182,13 @@ impl ToFile {
             cpu_count,
         };
         let dir = path.with_added_extension("spool");
+        if dir.exists() {
+            let (dir, path) = (dir.display(), path.display());
+            let doing = format!(
+                "making {path}: {dir} was left by a recorder that was killed; `fathom kernel report {dir}` reads it, and without it there is room for a new one"
+            );
+            return Err(Error::Io { doing, source: std::io::ErrorKind::AlreadyExists.into() });
+        }
         let mut spool = Spool::create(&dir, machine, tables, &options)?;
         // The bracketed word is the clock.
         let clocks = session.read("trace_clock").unwrap_or_default();
