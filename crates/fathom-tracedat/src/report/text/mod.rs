@@ -3,6 +3,9 @@
 //! Expressions have the types of C, as in the kernel that would have printed them; what they print has trace-cmd's
 //! form where it has one of its own: addresses as they were recorded, sets of CPUs as ranges, and the fields of an
 //! event whose `print fmt` cannot be worked out.
+//!
+//! This is not the text that `fathom-ftrace` makes, which is the kernel's: trace-cmd prints an event by its fields or by
+//! names of the kernel's symbols where the kernel knows better, and has other forms for what is not in a list of names.
 
 mod lex;
 mod parse;
