@@ -2,13 +2,12 @@
 
 use super::{Context, view_failure};
 use crate::args::Tui;
-use crate::data;
+use crate::data::{self, Opened};
 use crate::filtering::{self, Filtering};
 use crate::messages::{Failure, exit};
 use crate::without::Without;
 use fathom_analysis::statistics::{Key, parse_keys};
 use fathom_store::Trace;
-use fathom_store::directory::Directory;
 use fathom_tui::{Setup, Start, Stop, Stoppable, Theme, Words};
 use fathom_view::{Extra, InfoOptions};
 
@@ -26,7 +25,7 @@ pub(crate) fn run(args: &Tui, context: &Context) -> Result<u8, Failure> {
     let setup = Setup {
         trace: seen.trace(),
         replayed: if args.libcall.no_libcall { &without } else { seen.trace() },
-        events: filtering::events(data::events(&args.load), &args.filters, &args.selection),
+        events: trace.shown(filtering::events(data::events(&args.load), &args.filters, &args.selection)),
         seekable: seen.is_seekable() && !args.libcall.no_libcall,
         libcalls: !args.libcall.no_libcall,
         stop: &stop,
@@ -52,8 +51,9 @@ pub(crate) fn run(args: &Tui, context: &Context) -> Result<u8, Failure> {
 }
 
 /// The text of the info view.
-fn info(trace: &Directory, context: &Context) -> Result<String, Failure> {
-    let extra = Extra { note: trace.note(), ..Extra::default() };
+fn info(trace: &Opened, context: &Context) -> Result<String, Failure> {
+    let note = trace.directory().and_then(fathom_store::directory::Directory::note);
+    let extra = Extra { note, ..Extra::default() };
     let mut text = Vec::new();
     fathom_view::info(trace, &InfoOptions { task: false }, &extra, &mut text)
         .map_err(|error| view_failure("info", error))?;
