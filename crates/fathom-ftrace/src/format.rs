@@ -367,31 +367,72 @@ fn is_char(base: &str) -> bool {
 pub(crate) fn type_size(name: &str, machine: Machine) -> usize {
     let mut longs = 0;
     let mut found = 0;
+    let long = machine.long_size as usize;
     for word in name.split_ascii_whitespace() {
         match word {
             "const" | "volatile" | "signed" => {}
             "unsigned" if found == 0 => found = 4,
             "unsigned" => {}
             "long" => longs += 1,
-            "char" | "u8" | "s8" | "__u8" | "__s8" | "bool" | "_Bool" | "int8_t" | "uint8_t" => found = 1,
-            "short" | "u16" | "s16" | "__u16" | "__s16" | "__le16" | "__be16" | "int16_t" | "uint16_t"
-            | "umode_t" => {
-                found = 2;
+            "char" | "u8" | "s8" | "__u8" | "__s8" | "bool" | "_Bool" | "int8_t" | "uint8_t"
+            | "blk_status_t" => {
+                found = 1;
             }
+            "short" | "u16" | "s16" | "__u16" | "__s16" | "__le16" | "__be16" | "int16_t" | "uint16_t"
+            | "umode_t" | "ushort" => found = 2,
             "int" if found == 2 => {}
             "int" | "u32" | "s32" | "__u32" | "__s32" | "__le32" | "__be32" | "int32_t" | "uint32_t"
-            | "pid_t" | "dev_t" | "gfp_t" | "uid_t" | "gid_t" | "enum" => found = 4,
+            | "pid_t" | "dev_t" | "gfp_t" | "uid_t" | "gid_t" | "enum" | "uint" | "fmode_t" | "blk_opf_t"
+            | "vm_fault_t" | "__kernel_rwf_t" | "rwf_t" | "isolate_mode_t" | "slab_flags_t" => found = 4,
             "u64" | "s64" | "__u64" | "__s64" | "__le64" | "__be64" | "int64_t" | "uint64_t" | "loff_t"
-            | "sector_t" | "ktime_t" => found = 8,
-            "size_t" | "ssize_t" | "uintptr_t" | "intptr_t" => found = machine.long_size as usize,
+            | "sector_t" | "ktime_t" | "dma_addr_t" | "phys_addr_t" | "resource_size_t" | "blkcnt_t"
+            | "netdev_features_t" => {
+                found = 8;
+            }
+            "size_t" | "ssize_t" | "uintptr_t" | "intptr_t" | "ulong" | "pgoff_t" | "ino_t" | "off_t" => {
+                found = long;
+            }
             // The name behind `enum`.
-            _ if found == 4 => {}
+            _ if found == 4 && name.contains("enum ") => {}
             _ => return 0,
         }
     }
     match longs {
         0 => found,
-        1 => machine.long_size as usize,
+        1 => long,
         _ => 8,
     }
+}
+
+/// Whether a type has a sign, by its name.
+pub(crate) fn type_sign(name: &str) -> bool {
+    !name.split_ascii_whitespace().any(|word| {
+        let word = word.trim_start_matches('_');
+        word.starts_with('u')
+            || word.starts_with("le")
+            || word.starts_with("be")
+            || matches!(
+                word,
+                "size_t"
+                    | "bool"
+                    | "Bool"
+                    | "dev_t"
+                    | "gfp_t"
+                    | "fmode_t"
+                    | "blk_opf_t"
+                    | "vm_fault_t"
+                    | "sector_t"
+                    | "gid_t"
+                    | "dma_addr_t"
+                    | "phys_addr_t"
+                    | "resource_size_t"
+                    | "blkcnt_t"
+                    | "netdev_features_t"
+                    | "pgoff_t"
+                    | "ino_t"
+                    | "blk_status_t"
+                    | "isolate_mode_t"
+                    | "slab_flags_t"
+            )
+    })
 }

@@ -13,11 +13,16 @@
 pub mod events;
 pub mod format;
 pub mod machine;
+mod number;
 pub mod page;
+pub mod print_fmt;
 pub mod stream;
+pub mod tables;
 
 pub use events::Events;
 pub use format::{Field, FieldKind, Format, FormatError, Value};
 pub use machine::{Endian, Machine};
 pub use page::{Missed, Page, PageError, PageLayout, Record};
+pub use print_fmt::{Context, NotEvaluable, Options, Pointers, PrintFmt};
 pub use stream::{CpuReader, Item, Merge, MergedItem};
+pub use tables::{Clock, Comms, Kallsyms, Names, Symbol, Texts, Tgids};
