@@ -20,7 +20,7 @@ pub mod stream;
 pub mod tables;
 
 pub use events::Events;
-pub use format::{Field, FieldKind, Format, FormatError, Value};
+pub use format::{Element, Field, FieldKind, Format, FormatError, Value};
 pub use machine::{Endian, Machine};
 pub use page::{Missed, Page, PageError, PageLayout, Record};
 pub use print_fmt::{Context, NotEvaluable, Options, Pointers, PrintFmt};

@@ -100,6 +100,29 @@ impl<R: Read> CpuReader<R> {
         })
     }
 
+    /// The item that [`CpuReader::peek_time`] has found; it stays.
+    #[inline]
+    pub fn peeked(&self) -> Option<Item<'_>> {
+        match &self.ready {
+            Ready::Record(time, range) => {
+                let page = self.buffer.get(self.page..);
+                let data = page.and_then(|page| page.get(range.clone())).unwrap_or_default();
+                Some(Item::Record(Record { time: *time, data }))
+            }
+            Ready::Missed(missed, _) => Some(Item::Missed(*missed)),
+            Ready::Damaged(error) => Some(Item::Damaged(*error)),
+            Ready::Nothing | Ready::End => None,
+        }
+    }
+
+    /// Leaves out the item that [`CpuReader::peek_time`] has found.
+    #[inline]
+    pub fn skip(&mut self) {
+        if !matches!(self.ready, Ready::End) {
+            self.ready = Ready::Nothing;
+        }
+    }
+
     /// The item that has been read already.
     #[inline]
     fn take(&mut self) -> Option<Item<'_>> {

@@ -15,6 +15,7 @@ mod header;
 mod options;
 mod pages;
 mod recording;
+pub mod report;
 mod source;
 mod spool;
 mod tables;

@@ -30,6 +30,25 @@ pub struct Pages {
     lost: u64,
 }
 
+/// The pages one after another as bytes; an error of the file is inside the `io::Error`.
+impl std::io::Read for Pages {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        while self.block.len() - self.taken < self.page_size {
+            if !self.load().map_err(std::io::Error::other)? {
+                self.lost = (self.block.len() - self.taken) as u64;
+                return Ok(0);
+            }
+        }
+        let whole = self.block.len() - self.taken;
+        // Whole pages, unless there is no room for one.
+        let count = (whole - whole % self.page_size).min(into.len());
+        let count = if count >= self.page_size { count - count % self.page_size } else { count };
+        into[..count].copy_from_slice(&self.block[self.taken..self.taken + count]);
+        self.taken += count;
+        Ok(count)
+    }
+}
+
 struct Chunks {
     unpacker: Unpacker,
     packed: Vec<u8>,
@@ -71,6 +90,30 @@ impl Pages {
         let start = self.taken;
         self.taken += self.page_size;
         Ok(Some(&self.block[start..self.taken]))
+    }
+
+    /// Bytes of all pages, unpacked. Pages that were read already count too.
+    ///
+    /// # Errors
+    /// What the system refused, or chunks that the file does not hold.
+    pub fn unpacked_size(&self) -> Result<u64, Error> {
+        if self.chunks.is_none() {
+            return Ok(self.end.saturating_sub(self.next) + self.block.len() as u64);
+        }
+        let mut word = [0; 4];
+        let mut at = self.next;
+        read_exact(&*self.source, &self.name, at, &mut word)?;
+        let count = self.endian.u32(word);
+        at += 4;
+        let mut size = 0;
+        for _ in 0..count {
+            let mut sizes = [0; 8];
+            read_exact(&*self.source, &self.name, at, &mut sizes)?;
+            let [a, b, c, d, rest @ ..] = sizes;
+            at += 8 + u64::from(self.endian.u32([a, b, c, d]));
+            size += u64::from(self.endian.u32(rest));
+        }
+        Ok(size)
     }
 
     /// Bytes behind the last whole page: more than 0 where a recorder was interrupted within a page.
