@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -48,7 +48,24 @@ pub struct Real;
 
 impl Files for Real {
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        fs::read(path)
+        let mut file = fs::File::open(path)?;
+        // Some files (header_page, filter) answer the first read alone, with as much as it has room for. So nothing reads
+        // a few bytes first to see how large it is.
+        let mut content = vec![0; 64 << 10];
+        let mut filled = 0;
+        loop {
+            match file.read(&mut content[filled..]) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+            if content.len() - filled < 4096 {
+                content.resize(content.len() * 2, 0);
+            }
+        }
+        content.truncate(filled);
+        Ok(content)
     }
 
     fn write(&self, path: &Path, truncate: bool, content: &[u8]) -> io::Result<()> {
