@@ -191,7 +191,7 @@ impl Chooser<'_> {
         let choice = |name: Option<String>, note: String| Choice { item: *item, name, note };
         let lacking = || match item.need {
             Need::Lacks(lacks) => lacks.to_owned(),
-            Need::Must => String::new(),
+            Need::Must | Need::Extra => String::new(),
         };
         match item.kind {
             Kind::Event | Kind::EventWithStack => {
@@ -240,7 +240,7 @@ impl Chooser<'_> {
         let Some(name) = found else {
             let note = match item.need {
                 Need::Lacks(lacks) => lacks.to_owned(),
-                Need::Must => String::new(),
+                Need::Must | Need::Extra => String::new(),
             };
             return Ok(Choice { item: *item, name: None, note });
         };

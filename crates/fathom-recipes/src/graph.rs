@@ -244,7 +244,7 @@ impl Tree {
 }
 
 /// ns as the kernel shows a duration, with its marks: `+` above 10 us, `!` 100 us, `#` 1 ms, `*` 10 ms, `@` 100 ms, `$` 1 s.
-fn duration(ns: u64) -> String {
+pub(crate) fn duration(ns: u64) -> String {
     let mark = match ns {
         ..=10_000 => ' ',
         ..=100_000 => '+',

@@ -3,7 +3,7 @@
 use super::{by_field, by_task, event, event_may, may, running};
 use crate::label::Label;
 use crate::measure::{By, Count, Measure, Pair, What};
-use crate::recipe::{Kind, Recipe, Scope, Workload};
+use crate::recipe::{Item, Kind, Need, Recipe, Scope, Workload};
 use crate::words::{bytes, counted, number, percent, rate, time};
 
 const RECLAIM: Measure = Measure {
@@ -361,7 +361,7 @@ pub(super) const KMALLOC: Recipe = Recipe {
     items: &[
         event("memory is given out", &["kmem:kmalloc"]),
         event("memory is given back", &["kmem:kfree"]),
-        event_may("memory of a certain node is given out (before 6.1)", &["kmem:kmalloc_node", "kmem:kmalloc"], "allocations for certain nodes are not seen"),
+        Item { role: "memory of a certain node is given out (before 6.1)", kind: Kind::Event, names: &["kmem:kmalloc_node"], need: Need::Extra },
     ],
     scope: Scope::Tasks,
     depth: 0,
