@@ -11,6 +11,7 @@ mod paths;
 mod run;
 mod setup;
 mod sources;
+mod terminal;
 mod test;
 
 use std::process::ExitCode;
@@ -28,6 +29,7 @@ usage: cargo xtask COMMAND
   bench record [--quick] [--only NAME]  cost of a traced call against uftrace and two clock reads,
                                  and of options
   bench read [--records 1M,10M]  reading speed and memory against uftrace
+  bench tui [--records 1M,10M]   how long the terminal user interface takes to show its first screen
   fuzz [SECONDS]                 each fuzz target for that long (60)
   licences                       check the licences of all dependencies
 ";

@@ -25,7 +25,15 @@ impl<'a> Event<'a> {
     /// An event from a record with its format. Nothing if the record is shorter than what all events begin with.
     pub fn new(time: u64, cpu: u32, format: &'a Format, record: &'a [u8]) -> Option<Event<'a>> {
         let common = Common::read(record, format.machine)?;
-        Some(Event { time, cpu, pid: common.pid, flags: common.flags, preempt: common.preempt_count, format, record })
+        Some(Event {
+            time,
+            cpu,
+            pid: common.pid,
+            flags: common.flags,
+            preempt: common.preempt_count,
+            format,
+            record,
+        })
     }
 
     /// Its name without the system: `sched_switch`.

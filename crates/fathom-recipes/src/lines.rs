@@ -4,37 +4,39 @@ use crate::event::Event;
 use crate::graph::duration;
 use crate::label::Names as _;
 use crate::names::KernelNames;
-use fathom_ftrace::print_fmt::{Context, Options, Pointers, PrintFmt};
-use fathom_ftrace::{Format, Value};
+use fathom_ftrace::formatter::{EntryStyle, Formatter};
+use fathom_ftrace::print_fmt::{Context, Options, Pointers};
+use fathom_ftrace::{Events, Machine};
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
 /// Writes records.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Lines {
-    /// By the event's number; nothing for what cannot be evaluated outside of the kernel.
-    compiled: HashMap<u16, Option<PrintFmt>>,
+    formatter: Formatter,
     /// An entry of a call graph on each CPU, which may turn out to be a leaf.
     waiting: HashMap<u32, (i64, i64)>,
 }
 
 impl Lines {
-    /// What the kernel prints after the event's name.
-    pub fn text(&mut self, format: &Format, record: &[u8], names: &KernelNames) -> String {
-        let compiled =
-            self.compiled.entry(format.id).or_insert_with(|| PrintFmt::compile(format, &Options::default()).ok());
-        let context = Context { machine: format.machine, names: &names.tables, pointers: Pointers::default() };
+    /// For records of these events.
+    pub fn new(events: &Events) -> Lines {
+        Lines { formatter: Formatter::new(events, &Options::default()), waiting: HashMap::new() }
+    }
+
+    /// What the kernel prints of an event: mostly `name: ` and the fields. Without an end of the line.
+    pub fn text(&self, time: u64, record: &[u8], names: &KernelNames) -> String {
+        let context =
+            Context { machine: Machine::host(), names: &names.tables, pointers: Pointers::default() };
         let mut out = Vec::new();
-        match compiled {
-            Some(fmt) if fmt.print(&mut out, record, &context) => String::from_utf8_lossy(&out).into_owned(),
-            _ => fields(format, record),
-        }
+        self.formatter.kernel_text(&mut out, time, record, &context, &EntryStyle::default());
+        String::from_utf8_lossy(out.trim_ascii_end()).into_owned()
     }
 
     /// The lines of a record, each with its end. May be empty: the entry of a call is held back until it is known whether it is a leaf.
-    pub fn record(&mut self, event: &Event<'_>, format: &Format, record: &[u8], names: &KernelNames) -> String {
+    pub fn record(&mut self, event: &Event<'_>, record: &[u8], names: &KernelNames) -> String {
         let mut out = String::new();
-        if format.system == "ftrace" {
+        if event.system() == "ftrace" {
             match event.name() {
                 "funcgraph_entry" | "fgraph_retaddr_entry" => return self.enter(event, names),
                 "funcgraph_exit" => return self.exit(event, names),
@@ -43,16 +45,20 @@ impl Lines {
         }
         out.push_str(&self.flush(event.cpu, names));
         if event.name() == "kernel_stack" || event.name() == "user_stack" {
-            out.push_str(if event.name() == "kernel_stack" { "<stack trace>\n" } else { "<user stack trace>\n" });
+            out.push_str(if event.name() == "kernel_stack" {
+                "<stack trace>\n"
+            } else {
+                "<user stack trace>\n"
+            });
             for frame in event.frames() {
                 let _ = writeln!(out, " => {}", names.symbol(frame));
             }
             return out;
         }
-        let text = self.text(format, record, names);
+        let text = self.text(event.time, record, names);
         let _ = writeln!(
             out,
-            "{:>16}-{:<7} [{:03}] {} {}.{:06}: {}: {text}",
+            "{:>16}-{:<7} [{:03}] {} {}.{:06}: {text}",
             names.comm(event.pid),
             event.pid,
             event.cpu,
@@ -60,7 +66,6 @@ impl Lines {
             event.time / 1_000_000_000,
             // The kernel rounds to the nearest.
             (event.time % 1_000_000_000 + 500).min(999_999_999) / 1000,
-            event.name(),
         );
         out
     }
@@ -88,11 +93,25 @@ impl Lines {
         let indent = usize::try_from(depth).unwrap_or(0).min(512) * 2 + 2;
         match self.waiting.remove(&event.cpu) {
             Some((entered, at)) if entered == func && at == depth => {
-                format!("{:>2}) {} |{:indent$}{}();\n", event.cpu, duration(ns), "", names.symbol(func as u64))
+                format!(
+                    "{:>2}) {} |{:indent$}{}();\n",
+                    event.cpu,
+                    duration(ns),
+                    "",
+                    names.symbol(func as u64)
+                )
             }
             held => {
-                let mut out = held.map(|(func, depth)| opened(event.cpu, func, depth, names)).unwrap_or_default();
-                let _ = writeln!(out, "{:>2}) {} |{:indent$}}} /* {} */", event.cpu, duration(ns), "", names.symbol(func as u64));
+                let mut out =
+                    held.map(|(func, depth)| opened(event.cpu, func, depth, names)).unwrap_or_default();
+                let _ = writeln!(
+                    out,
+                    "{:>2}) {} |{:indent$}}} /* {} */",
+                    event.cpu,
+                    duration(ns),
+                    "",
+                    names.symbol(func as u64)
+                );
                 out
             }
         }
@@ -127,29 +146,7 @@ fn flags(event: &Event<'_>) -> String {
         (false, false, true) => 's',
         (false, false, false) => '.',
     };
-    let digit = |value: u8| if value == 0 { '.' } else { char::from_digit(u32::from(value), 16).unwrap_or('?') };
+    let digit =
+        |value: u8| if value == 0 { '.' } else { char::from_digit(u32::from(value), 16).unwrap_or('?') };
     format!("{off}{wanted}{within}{}{}", digit(event.preempt & 0xf), digit(event.preempt >> 4))
-}
-
-/// All fields as `name=value`, for events whose text needs the kernel's own functions.
-fn fields(format: &Format, record: &[u8]) -> String {
-    let mut out = String::new();
-    for field in &format.fields {
-        let Some(value) = field.value(record, format.machine.endian) else { continue };
-        if !out.is_empty() {
-            out.push(' ');
-        }
-        let _ = match value {
-            Value::Unsigned(number) => write!(out, "{}={number}", field.name),
-            Value::Signed(number) => write!(out, "{}={number}", field.name),
-            Value::Pointer(address) => write!(out, "{}={address:#x}", field.name),
-            Value::Text(text) => write!(out, "{}={}", field.name, String::from_utf8_lossy(text)),
-            Value::Array(numbers) => {
-                let list: Vec<String> = numbers.iter().map(|number| number.to_string()).collect();
-                write!(out, "{}={{{}}}", field.name, list.join(","))
-            }
-            Value::Bytes(bytes) => write!(out, "{}=({} bytes)", field.name, bytes.len()),
-        };
-    }
-    out
 }

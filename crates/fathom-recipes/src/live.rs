@@ -92,7 +92,11 @@ impl Live {
         self.hand_on(u64::MAX, see)
     }
 
-    fn hand_on<E>(&mut self, until: u64, mut see: impl FnMut(u32, Next<'_>) -> Result<(), E>) -> Result<(), E> {
+    fn hand_on<E>(
+        &mut self,
+        until: u64,
+        mut see: impl FnMut(u32, Next<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
         // Stable: of a CPU, records with equal times stay in their order.
         self.held.sort_by_key(|held| (held.time, held.cpu));
         let ready = self.held.partition_point(|held| held.time <= until);

@@ -58,9 +58,13 @@ pub fn script(recipe: &Recipe, plan: &Plan, style: Style<'_>) -> String {
     let arguments = if style.of_command { "COMMAND [ARG...]" } else { "[COMMAND [ARG...]]" };
     let _ = writeln!(out, "# usage: sh SCRIPT {arguments}");
     out.push_str(HELPERS);
-    let _ = writeln!(out, "\ncd {} || die 'tracefs is not there'", quoted(&style.root.to_string_lossy()));
     arguments_of(&mut out, style);
     tasks(&mut out, style);
+    let _ = writeln!(
+        out,
+        "\nHERE=$PWD\ncd {} || die 'tracefs is not there'",
+        quoted(&style.root.to_string_lossy())
+    );
     let mut part: Option<Part> = None;
     for (number, step) in plan.steps.iter().enumerate() {
         if part != Some(step.part) {
@@ -68,7 +72,10 @@ pub fn script(recipe: &Recipe, plan: &Plan, style: Style<'_>) -> String {
             part = Some(step.part);
         }
         for undo in step.undo.iter().rev() {
-            if undo.file == step.write.file && undo.mode == Mode::Truncate && step.write.mode == Mode::Truncate {
+            if undo.file == step.write.file
+                && undo.mode == Mode::Truncate
+                && step.write.mode == Mode::Truncate
+            {
                 let _ = writeln!(out, "OLD_{number}=$(value_of {})", quoted(&undo.file));
                 let back = format!("echo \"$OLD_{number}\" > {}", quoted(&undo.file));
                 let _ = writeln!(out, "later {}", quoted(&back));
@@ -76,7 +83,10 @@ pub fn script(recipe: &Recipe, plan: &Plan, style: Style<'_>) -> String {
         }
         let _ = writeln!(out, "{} || die {}", line(&step.write, style), quoted(&complaint(&step.write)));
         for undo in step.undo.iter().rev() {
-            if !(undo.file == step.write.file && undo.mode == Mode::Truncate && step.write.mode == Mode::Truncate) {
+            if !(undo.file == step.write.file
+                && undo.mode == Mode::Truncate
+                && step.write.mode == Mode::Truncate)
+            {
                 let _ = writeln!(out, "later {}", quoted(&line(undo, style)));
             }
         }
@@ -101,7 +111,7 @@ fn tasks(out: &mut String, style: Style<'_>) {
     if style.of_command {
         out.push_str("\n# the command, stopped before it begins\n");
         out.push_str("sh -c 'kill -STOP $$; exec \"$@\"' sh \"$@\" &\nPIDS=$!\n");
-        out.push_str("later \"kill -KILL $PIDS 2>/dev/null\"\n");
+        out.push_str("later '[ -z \"$PIDS\" ] || kill -KILL $PIDS'\n");
     }
     if let Some(glob) = style.by_name {
         // A shell pattern takes the glob as it is, so long as it has no spaces.
@@ -129,7 +139,11 @@ fn line(write: &Write, style: Style<'_>) -> String {
             if is_pid_list(&write.file) && found_at_run_time && !write.content.is_empty() {
                 return format!("echo $PIDS {arrow} {file}");
             }
-            if write.content.is_empty() { format!("echo {arrow} {file}") } else { format!("echo {} {arrow} {file}", quoted(&write.content)) }
+            if write.content.is_empty() {
+                format!("echo {arrow} {file}")
+            } else {
+                format!("echo {} {arrow} {file}", quoted(&write.content))
+            }
         }
     }
 }
@@ -150,7 +164,10 @@ fn check(file: &str, expect: &Expect, style: Style<'_>) -> String {
         }
         Expect::Word(word) => format!("grep -qw -e {} {name}", quoted(word)),
     };
-    format!("{lists} || die {}", quoted(&format!("{file} does not list what was written: it would trace everything")))
+    format!(
+        "{lists} || die {}",
+        quoted(&format!("{file} does not list what was written: it would trace everything"))
+    )
 }
 
 fn go(out: &mut String, plan: &Plan, style: Style<'_>) {
@@ -174,9 +191,10 @@ fn go(out: &mut String, plan: &Plan, style: Style<'_>) {
     let _ = writeln!(out, "echo 1 > {on} || die 'cannot start'");
     if style.of_command {
         out.push_str("until grep -q '^State:.T' /proc/$PIDS/status; do sleep 1; done\n");
-        out.push_str("kill -CONT $PIDS\nwait $PIDS\n");
+        out.push_str("kill -CONT $PIDS\nwait $PIDS\nPIDS=\n");
     } else {
-        let _ = writeln!(out, "if [ $# -gt 0 ]; then \"$@\"; else sleep {}; fi", style.seconds);
+        let _ =
+            writeln!(out, "if [ $# -gt 0 ]; then (cd \"$HERE\" && \"$@\"); else sleep {}; fi", style.seconds);
     }
     let _ = writeln!(out, "echo 0 > {on}");
     match (&log, style.stream) {

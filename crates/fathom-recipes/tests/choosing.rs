@@ -66,18 +66,45 @@ impl Fake {
 
     fn modern() -> Fake {
         let functions = [
-            "__sysvec_apic_timer_interrupt", "__common_interrupt", "wb_workfn", "dev_hard_start_xmit", "enqueue_task_fair",
-            "dequeue_task_fair", "handle_mm_fault", "irq_exit_rcu", "irq_enter_rcu", "stack_trace_save", "arch_stack_walk",
+            "__sysvec_apic_timer_interrupt",
+            "__common_interrupt",
+            "wb_workfn",
+            "dev_hard_start_xmit",
+            "enqueue_task_fair",
+            "dequeue_task_fair",
+            "handle_mm_fault",
+            "irq_exit_rcu",
+            "irq_enter_rcu",
+            "stack_trace_save",
+            "arch_stack_walk",
         ];
-        let old = ["vmscan:mm_vmscan_writepage", "timer:hrtimer_expire_entry", "timer:hrtimer_expire_exit", "kmem:kmalloc_node"];
+        let old = [
+            "vmscan:mm_vmscan_writepage",
+            "timer:hrtimer_expire_entry",
+            "timer:hrtimer_expire_exit",
+            "kmem:kmalloc_node",
+        ];
         Fake::new(&functions, &old)
     }
 
     /// Names of before 5.8.
     fn old() -> Fake {
-        let functions = ["smp_apic_timer_interrupt", "do_IRQ", "wb_workfn", "dev_hard_start_xmit", "enqueue_task_fair", "dequeue_task_fair", "handle_mm_fault", "irq_exit", "irq_enter"];
+        let functions = [
+            "smp_apic_timer_interrupt",
+            "do_IRQ",
+            "wb_workfn",
+            "dev_hard_start_xmit",
+            "enqueue_task_fair",
+            "dequeue_task_fair",
+            "handle_mm_fault",
+            "irq_exit",
+            "irq_enter",
+        ];
         let new = [
-            "vmscan:mm_vmscan_write_folio", "lock:contention_begin", "lock:contention_end", "exceptions:page_fault_user",
+            "vmscan:mm_vmscan_write_folio",
+            "lock:contention_begin",
+            "lock:contention_end",
+            "exceptions:page_fault_user",
         ];
         Fake::new(&functions, &new)
     }
@@ -98,7 +125,11 @@ fn told(chosen: &Chosen) -> String {
         let _ = writeln!(out, "{}: {name} {}", choice.item.role, choice.note);
     }
     let settings = &chosen.settings;
-    let _ = writeln!(out, "tracer {:?}, depth {:?}, tasks {:?}", settings.tracer, settings.max_depth, settings.tasks);
+    let _ = writeln!(
+        out,
+        "tracer {:?}, depth {:?}, tasks {:?}",
+        settings.tracer, settings.max_depth, settings.tasks
+    );
     out
 }
 
@@ -107,7 +138,12 @@ fn every_recipe_can_be_done_on_kernels_of_all_ages() {
     for fake in [Fake::modern(), Fake::old()] {
         for recipe in RECIPES {
             let chosen = fake.choose(recipe.name, &Options::default()).unwrap();
-            let plan = Plan::build(&fake.tracefs(), &chosen.settings, &Naming::plain(), fathom_tracefs::plan::Place::Top);
+            let plan = Plan::build(
+                &fake.tracefs(),
+                &chosen.settings,
+                &Naming::plain(),
+                fathom_tracefs::plan::Place::Top,
+            );
             assert!(plan.is_ok(), "{}: {plan:?}", recipe.name);
         }
     }
@@ -119,7 +155,8 @@ fn names_are_chosen_by_what_there_is() {
     let mut out = String::new();
     for name in ["softirq", "interrupt", "memory", "network", "ksoftirqd", "page-faults"] {
         for (age, fake) in [("modern", &modern), ("old", &old)] {
-            let _ = writeln!(out, "## {name}, {age}\n{}", told(&fake.choose(name, &Options::default()).unwrap()));
+            let _ =
+                writeln!(out, "## {name}, {age}\n{}", told(&fake.choose(name, &Options::default()).unwrap()));
         }
     }
     insta::assert_snapshot!(out);
@@ -157,7 +194,9 @@ fn a_pid_of_signal_is_both_ends() {
         .settings
         .events
         .iter()
-        .map(|event| format!("{}: {:?} {:?}", event.name, event.filter.as_deref().unwrap_or(""), event.triggers))
+        .map(|event| {
+            format!("{}: {:?} {:?}", event.name, event.filter.as_deref().unwrap_or(""), event.triggers)
+        })
         .collect();
     insta::assert_snapshot!(told.join("\n"), @r#"
     signal_generate: "common_pid == 42 || pid == 42" ["stacktrace if common_pid == 42 || pid == 42"]
@@ -205,7 +244,11 @@ fn every_recipe_is_whole() {
     names.dedup();
     assert_eq!(names.len(), RECIPES.len());
     for recipe in RECIPES {
-        assert!(!recipe.teaches.is_empty() && !recipe.next.is_empty() && !recipe.measures.is_empty(), "{}", recipe.name);
+        assert!(
+            !recipe.teaches.is_empty() && !recipe.next.is_empty() && !recipe.measures.is_empty(),
+            "{}",
+            recipe.name
+        );
         let (workload, _) = recipe.workload.unwrap();
         assert_eq!(Workload::of_name(workload.name()), Some(workload));
         let mut ids: Vec<&str> = recipe.measures.iter().map(|measure| measure.id).collect();

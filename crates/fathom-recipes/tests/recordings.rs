@@ -17,7 +17,9 @@ struct Bed {
 
 impl Bed {
     fn open(kernel: &str) -> Bed {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fathom-ftrace/tests/data").join(format!("{kernel}.tar.zst"));
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../fathom-ftrace/tests/data")
+            .join(format!("{kernel}.tar.zst"));
         let mut decoder = zstd::Decoder::new(std::fs::File::open(path).unwrap()).unwrap();
         decoder.window_log_max(27).unwrap();
         let mut tar = Vec::new();
@@ -29,7 +31,10 @@ impl Bed {
                 String::from_utf8_lossy(header[range].split(|byte| *byte == 0).next().unwrap()).into_owned()
             };
             let size = usize::from_str_radix(text(124..136).trim(), 8).unwrap();
-            files.insert(text(0..100).trim_start_matches("./").to_owned(), tar[at + 512..at + 512 + size].to_vec());
+            files.insert(
+                text(0..100).trim_start_matches("./").to_owned(),
+                tar[at + 512..at + 512 + size].to_vec(),
+            );
             at += 512 + size.next_multiple_of(512);
         }
         Bed { files }
@@ -56,14 +61,14 @@ impl Bed {
         let names = KernelNames::new(tables, Path::new("/nonexistent"));
         names.update(self.text(&format!("{set}/saved_cmdlines")).as_bytes());
         let mut analysis = Analysis::new(find(recipe).unwrap().measures);
-        let lines = std::cell::RefCell::new(Lines::default());
+        let mut lines = Lines::new(&events);
         let mut see = |cpu: u32, next: Next<'_>| -> Result<(), ()> {
             match next {
                 Next::Record(time, record) => {
                     let format = events.of(record, layout.machine).unwrap();
                     let event = Event::new(time, cpu, format, record).unwrap();
-                    analysis.event(&event, &|| lines.borrow_mut().text(format, record, &names));
-                    each(&lines.borrow_mut().record(&event, format, record, &names));
+                    analysis.event(&event, &|| lines.text(time, record, &names));
+                    each(&lines.record(&event, record, &names));
                 }
                 Next::Lost(count) => analysis.lost(count),
                 Next::Damaged(error) => panic!("{error}"),
@@ -72,7 +77,9 @@ impl Bed {
         };
         let mut live = Live::new(layout);
         let cpus: Vec<(u32, &[u8])> = (0..8)
-            .filter_map(|cpu| Some((cpu, self.files.get(&format!("{set}/cpu{cpu}/trace_pipe_raw"))?.as_slice())))
+            .filter_map(|cpu| {
+                Some((cpu, self.files.get(&format!("{set}/cpu{cpu}/trace_pipe_raw"))?.as_slice()))
+            })
             .collect();
         let longest = cpus.iter().map(|(_, pages)| pages.len()).max().unwrap();
         // Late pages of one CPU would be out of order live; here all of a round are there at once.
@@ -126,7 +133,8 @@ fn other_kernels_have_the_same_measures() {
         let bed = Bed::open(kernel);
         for (recipe, set) in [("softirq", "irq"), ("sched-latency", "sched"), ("interrupt", "funcgraph")] {
             let (found, _) = bed.run(recipe, set, |_| {});
-            let measured = found.found.iter().filter(|(measure, _)| found.times(measure.id).is_some()).count();
+            let measured =
+                found.found.iter().filter(|(measure, _)| found.times(measure.id).is_some()).count();
             assert!(measured > 0 || found.graph().is_some(), "{kernel} {recipe}");
         }
     }

@@ -109,7 +109,8 @@ fn chosen(recipe: &'static Recipe, args: &Args, tracefs: &Tracefs) -> Result<Cho
     let btf = btf_for(recipe);
     fathom_recipes::choose(recipe, &options, tracefs, btf.as_ref()).map_err(|error| {
         let doing = format!("choosing what the recipe {} needs on this kernel", recipe.name);
-        Failure::new(exit::TROUBLE, doing, error).next("`fathom kernel doctor` says what this kernel can trace")
+        Failure::new(exit::TROUBLE, doing, error)
+            .next("`fathom kernel doctor` says what this kernel can trace")
     })
 }
 
@@ -190,12 +191,20 @@ fn parameters(out: &mut String, recipe: &Recipe) {
     out.push_str("\nParameters\n");
     let about = match recipe.scope {
         Scope::Machine => "only that task; without, the whole machine",
-        Scope::Tasks => "only that task; without, the command after -- or the workload, else the whole machine",
+        Scope::Tasks => {
+            "only that task; without, the command after -- or the workload, else the whole machine"
+        }
         Scope::Named(_) => "these tasks rather than those that are found by name",
-        Scope::Target { .. } => "what is done to the task and what it does itself; without, the whole machine",
+        Scope::Target { .. } => {
+            "what is done to the task and what it does itself; without, the whole machine"
+        }
     };
     bullet(out, &format!("--pid PID, --comm NAME: {about}"), WIDTH);
-    bullet(out, "--duration TIME, --cpu LIST, --buffer-size SIZE, --stream, --log FILE, -o FILE, --script", WIDTH);
+    bullet(
+        out,
+        "--duration TIME, --cpu LIST, --buffer-size SIZE, --stream, --log FILE, -o FILE, --script",
+        WIDTH,
+    );
     for option in recipe.options {
         bullet(out, &format!("{}: {}", option.flag(), option.help()), WIDTH);
     }
@@ -238,9 +247,16 @@ fn look(recipe: &'static Recipe, args: &Args, context: &Context) -> Result<u8, F
         let note = &choice.note;
         match &choice.name {
             None if !args.how.no_graph && choice.item.need != Need::Extra => {
-                context.log.warn(&format!("{}: {} ({} is not here)", choice.item.role, note, choice.item.names.join(", ")));
+                context.log.warn(&format!(
+                    "{}: {} ({} is not here)",
+                    choice.item.role,
+                    note,
+                    choice.item.names.join(", ")
+                ));
             }
-            Some(name) if !note.is_empty() => context.log.note(&format!("{}: {name}; {note}", choice.item.role)),
+            Some(name) if !note.is_empty() => {
+                context.log.note(&format!("{}: {name}; {note}", choice.item.role))
+            }
             _ => {}
         }
     }
@@ -262,6 +278,9 @@ fn as_shell(
     let command: Vec<String> = words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
     let duration = args.how.duration.unwrap_or(LOOK);
     let text = if args.output.script {
+        // The script goes to tracefs; names of files are meant from here.
+        let log =
+            args.output.log.as_ref().map(|log| std::path::absolute(log).unwrap_or_else(|_| log.clone()));
         let of_command = chosen.settings.tasks.contains(&fathom_tracefs::Task::Command);
         let style = Style {
             root: tracefs.root(),
@@ -270,7 +289,7 @@ fn as_shell(
             by_name: script::named(recipe, !(args.who.pids.is_empty() && args.who.comms.is_empty())),
             seconds: duration.as_secs().max(1),
             stream: args.output.stream,
-            log: args.output.log.as_deref(),
+            log: log.as_deref(),
         };
         script::script(recipe, &plan, style)
     } else {

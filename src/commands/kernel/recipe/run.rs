@@ -59,6 +59,17 @@ pub(super) fn run(
     let stream = args.output.stream;
     let keep = args.output.records.unwrap_or(if stream { 0 } else { 10 });
     let mut sink = Sink::new(recipe, &recorder, keep)?;
+    let watched: Vec<i64> = settings
+        .tasks
+        .iter()
+        .filter_map(|task| match task {
+            Task::Id(id) => Some(i64::from(*id)),
+            Task::Command => None,
+        })
+        .collect();
+    if !watched.is_empty() {
+        sink.watch(watched);
+    }
     if stream {
         sink.stream = Some(context.plain_output()?);
     }
@@ -69,7 +80,9 @@ pub(super) fn run(
         sink.log = Some(BufWriter::new(file));
     }
     if !sink.has_symbols() {
-        context.log.warn("functions have no names: /proc/kallsyms does not show addresses (kernel.kptr_restrict)");
+        context
+            .log
+            .warn("functions have no names: /proc/kallsyms does not show addresses (kernel.kptr_restrict)");
     }
     recorder.start().map_err(setting_up)?;
     if let Some(command) = &mut command {
@@ -191,7 +204,10 @@ fn conclude(
         context.log.note(&format!("{records} records and the summary are saved in {}", path.display()));
     }
     if let Some(path) = &args.output.output {
-        context.log.note(&format!("the records are saved in {}; `fathom kernel report {0}` shows them", path.display()));
+        context.log.note(&format!(
+            "the records are saved in {}; `fathom kernel report {0}` shows them",
+            path.display()
+        ));
     }
     Ok(())
 }

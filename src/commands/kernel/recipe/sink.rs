@@ -39,12 +39,14 @@ impl Sink {
         };
         let header = String::from_utf8_lossy(&tables.header_page);
         let endian = if cfg!(target_endian = "big") { Endian::Big } else { Endian::Little };
-        let layout = PageLayout::parse(&header, endian).map_err(|error| broken("header_page", error.to_string()))?;
+        let layout =
+            PageLayout::parse(&header, endian).map_err(|error| broken("header_page", error.to_string()))?;
         let mut events = Events::default();
         let own = tables.ftrace_formats.iter().map(|format| ("ftrace", format));
-        let all = tables.systems.iter().flat_map(|system| {
-            system.formats.iter().map(move |format| (system.name.as_str(), format))
-        });
+        let all = tables
+            .systems
+            .iter()
+            .flat_map(|system| system.formats.iter().map(move |format| (system.name.as_str(), format)));
         for (system, text) in own.chain(all) {
             let format = Format::parse(system, &String::from_utf8_lossy(text), Machine::host())
                 .map_err(|error| broken(&format!("formats of {system}"), error.to_string()))?;
@@ -58,10 +60,10 @@ impl Sink {
         };
         Ok(Sink {
             live: Live::new(layout),
+            lines: Lines::new(&events),
             events,
             names: KernelNames::new(names, &proc),
             analysis: Analysis::new(recipe.measures),
-            lines: Lines::default(),
             stream: None,
             log: None,
             last: VecDeque::new(),
@@ -70,6 +72,12 @@ impl Sink {
             unknown: false,
             damaged: 0,
         })
+    }
+
+    /// Only these tasks, and what they start, are those of interest.
+    pub(super) fn watch(&mut self, tasks: Vec<i64>) {
+        let analysis = std::mem::replace(&mut self.analysis, Analysis::new(&[]));
+        self.analysis = analysis.watching(tasks);
     }
 
     /// Do the addresses of functions have names?
@@ -130,13 +138,13 @@ impl Sink {
             return Ok(());
         };
         self.records += 1;
-        let (lines, names) = (std::cell::RefCell::new(&mut self.lines), &self.names);
-        self.analysis.event(&event, &|| lines.borrow_mut().text(format, record, names));
+        let (lines, names) = (&self.lines, &self.names);
+        self.analysis.event(&event, &|| lines.text(time, record, names));
         if self.stream.is_none() && self.log.is_none() && self.keep == 0 {
             return Ok(());
         }
         self.unknown |= !self.names.knows(event.pid) && self.names.comm(event.pid) == "<...>";
-        let text = self.lines.record(&event, format, record, &self.names);
+        let text = self.lines.record(&event, record, &self.names);
         self.line(text)
     }
 
