@@ -34,7 +34,7 @@ pub struct Options {
 #[derive(Debug, thiserror::Error)]
 pub enum ChooseError {
     /// The kernel lacks something that it is about.
-    #[error("the recipe {recipe} needs {role}, and this kernel has none of {names}{why}")]
+    #[error("the recipe {recipe} cannot be done here: for '{role}' this kernel has none of {names}{why}")]
     Missing {
         /// The recipe.
         recipe: &'static str,
