@@ -92,17 +92,17 @@ impl Folds {
 /// Follows the calls of one task.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Walk {
-    /// Everything deeper than this level is hidden: it is in a folded call.
-    hidden_below: Option<u32>,
+    /// Everything deeper than this level is hidden up to this event: it is in a folded call, which ends there.
+    hidden: Option<(u32, u64)>,
     /// Open calls inside of which another level counts, with that level.
     scopes: Vec<(u32, u32)>,
 }
 
 impl Walk {
     /// Whether a call that begins at a level is shown, and whether it is folded. `event` is none for calls of which nothing
-    /// is known.
-    pub(crate) fn enter(&mut self, folds: &Folds, event: Option<u64>, level: u32) -> (bool, bool) {
-        if !self.shows(level) {
+    /// is known, `end` the event that ends it; 0 if that is not known.
+    pub(crate) fn enter(&mut self, folds: &Folds, event: Option<u64>, level: u32, end: u64) -> (bool, bool) {
+        if !self.shows(level, event.unwrap_or(0)) {
             return (false, false);
         }
         while self.scopes.last().is_some_and(|(outer, _)| *outer >= level) {
@@ -112,7 +112,7 @@ impl Walk {
         let from = self.scopes.last().map_or(folds.level, |(_, from)| *from);
         let folded = exception.and_then(|exception| exception.folded).unwrap_or(level >= from);
         if folded {
-            self.hidden_below = Some(level);
+            self.hidden = Some((level, if end == 0 { u64::MAX } else { end }));
         }
         if let Some(from) = exception.and_then(|exception| exception.inside) {
             self.scopes.push((level, from));
@@ -120,20 +120,20 @@ impl Walk {
         (true, folded)
     }
 
-    /// Whether something at a level is shown that is no call.
-    pub(crate) fn shows(&mut self, level: u32) -> bool {
-        match self.hidden_below {
-            Some(folded) if level > folded => false,
+    /// Whether what happens at a level and an event is shown.
+    pub(crate) fn shows(&mut self, level: u32, event: u64) -> bool {
+        match self.hidden {
+            Some((folded, end)) if level > folded && event <= end => false,
             _ => {
-                self.hidden_below = None;
+                self.hidden = None;
                 true
             }
         }
     }
 
-    /// Whether the task is in a folded call: its level.
-    pub(crate) fn hidden_below(&self) -> Option<u32> {
-        self.hidden_below
+    /// The event up to which the task is in a folded call; none if it is in none.
+    pub(crate) fn hidden_until(&self) -> Option<u64> {
+        self.hidden.map(|(_, end)| end)
     }
 }
 
@@ -150,7 +150,7 @@ mod tests {
 
     fn shown(folds: &Folds) -> Vec<u64> {
         let mut walk = Walk::default();
-        let shown = CALLS.iter().filter(|(event, level)| walk.enter(folds, Some(*event), *level).0);
+        let shown = CALLS.iter().filter(|(event, level)| walk.enter(folds, Some(*event), *level, 0).0);
         shown.map(|(event, _)| *event).collect()
     }
 
@@ -178,10 +178,13 @@ mod tests {
         let mut folds = Folds::default();
         folds.fold_from(1);
         let mut walk = Walk::default();
-        assert_eq!(walk.enter(&folds, None, 0), (true, false));
-        assert_eq!(walk.enter(&folds, None, 1), (true, true));
-        assert!(!walk.shows(2));
-        assert_eq!(walk.hidden_below(), Some(1));
-        assert!(walk.shows(1));
+        assert_eq!(walk.enter(&folds, None, 0, 0), (true, false));
+        assert_eq!(walk.enter(&folds, None, 1, 7), (true, true));
+        assert!(!walk.shows(2, 5));
+        assert_eq!(walk.hidden_until(), Some(7));
+        assert!(walk.shows(1, 6));
+        assert_eq!(walk.enter(&folds, Some(8), 1, 9), (true, true));
+        assert!(!walk.shows(2, 9));
+        assert!(walk.shows(2, 10), "the folded call has ended");
     }
 }
