@@ -1,0 +1,221 @@
+//! The tests on live kernels: declarative cases in virtual machines.
+
+mod batch;
+mod case;
+mod disks;
+
+use crate::e2e::{Outcome, Summary};
+use crate::paths::{self, which};
+use crate::vm;
+use anyhow::{Context, Result, bail};
+use batch::{Batch, Programs};
+use case::Case;
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+/// Programs of the machine that guests get where they are installed.
+const PEERS: &[&str] = &["trace-cmd", "uftrace"];
+
+#[derive(Debug, Default)]
+struct Options {
+    fathom: Option<PathBuf>,
+    kernels: Vec<String>,
+    filters: Vec<String>,
+    list: bool,
+    script: Option<PathBuf>,
+}
+
+/// `cargo xtask vm`.
+pub(crate) fn main(args: &[String]) -> Result<bool> {
+    let options = parse(args)?;
+    if options.list {
+        let cases = load()?;
+        for kernel in kernels(&options) {
+            for case in &cases {
+                if case.on(&kernel)?.is_some() {
+                    println!("vm/{kernel}/{}: test", case.name);
+                }
+            }
+        }
+        return Ok(true);
+    }
+    if let Some(script) = &options.script {
+        return run_script(&options, script);
+    }
+    let summary = run(&options)?;
+    println!("{} passed, {} failed, {} skipped", summary.passed, summary.failed, summary.skipped.len());
+    Ok(summary.failed == 0)
+}
+
+/// All cases on all kernels, for `cargo xtask test`.
+pub(crate) fn all() -> Result<Summary> {
+    run(&Options::default())
+}
+
+fn parse(args: &[String]) -> Result<Options> {
+    let mut options = Options::default();
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        let mut value = || args.next().with_context(|| format!("{arg} needs a value"));
+        match arg.as_str() {
+            "--fathom" => options.fathom = Some(value()?.into()),
+            "--kernel" => options.kernels.push(value()?.clone()),
+            "--script" => options.script = Some(value()?.into()),
+            "--list" => options.list = true,
+            _ if arg.starts_with('-') => bail!("vm has no option {arg}"),
+            _ => options.filters.push(arg.clone()),
+        }
+    }
+    Ok(options)
+}
+
+fn kernels(options: &Options) -> Vec<String> {
+    if options.kernels.is_empty() { vm::kernel::names() } else { options.kernels.clone() }
+}
+
+fn load() -> Result<Vec<Case>> {
+    case::load(&paths::root().join("tests/vm"))
+}
+
+/// Boots each kernel with a script of the developer's and shows what it printed.
+fn run_script(options: &Options, script: &Path) -> Result<bool> {
+    let missing = vm::kernel::ensure_tools();
+    if !missing.is_empty() {
+        bail!("not installed: {}", missing.join(", "));
+    }
+    let text =
+        std::fs::read_to_string(script).with_context(|| format!("cannot read {}", script.display()))?;
+    let work = paths::target().join("vm");
+    let programs = programs(options, &work)?;
+    let mut fine = true;
+    for name in kernels(options) {
+        let job = case::script(&text);
+        let kernel = vm::kernel::prepare(&name)?;
+        let dir = work.join(format!("script-{name}"));
+        let out = batch::run_alone(&kernel, &job, &programs, &dir)?;
+        println!("--- {name}\n{out}");
+        fine &= out.ends_with("status 0\n");
+    }
+    Ok(fine)
+}
+
+fn run(options: &Options) -> Result<Summary> {
+    let started = Instant::now();
+    let cases = load()?;
+    let work = paths::target().join("vm");
+    std::fs::create_dir_all(&work)?;
+    let mut summary = Summary::default();
+    let missing = vm::kernel::ensure_tools();
+    let mut batches = VecDeque::new();
+    let mut programs_of_guests = None;
+    for name in kernels(options) {
+        let mut jobs = Vec::new();
+        for case in &cases {
+            jobs.extend(case.on(&name)?);
+        }
+        jobs.retain(|job| {
+            let full = format!("vm/{name}/{}", job.name);
+            options.filters.is_empty() || options.filters.iter().any(|filter| full.contains(filter.as_str()))
+        });
+        if jobs.is_empty() {
+            continue;
+        }
+        let kernel = match missing.is_empty() {
+            true => vm::kernel::prepare(&name),
+            false => Err(anyhow::anyhow!("not installed: {}", missing.join(", "))),
+        };
+        match kernel {
+            Ok(kernel) => batches.extend(batch::batches(&kernel, jobs)),
+            Err(error) => {
+                let reason = format!("{error:#}");
+                eprintln!("xtask: NO TESTS ON KERNEL {name}: {reason}");
+                let skipped = jobs.into_iter().map(|job| (format!("vm/{name}/{}", job.name), reason.clone()));
+                summary.skipped.extend(skipped);
+            }
+        }
+    }
+    if !batches.is_empty() {
+        programs_of_guests = Some(programs(options, &work)?);
+    }
+    if let Some(programs) = programs_of_guests {
+        run_batches(batches, &programs, &work, &mut summary);
+    }
+    println!("\nvirtual machines: {:.1} s", started.elapsed().as_secs_f64());
+    Ok(summary)
+}
+
+/// Two machines at a time: each is emulated by one thread.
+fn run_batches(batches: VecDeque<Batch>, programs: &Programs, work: &Path, summary: &mut Summary) {
+    let cases: usize = batches.iter().map(|batch| batch.jobs.len()).sum();
+    println!("running {cases} tests in {} virtual machines", batches.len());
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).clamp(1, 2);
+    let queue = Mutex::new(batches.into_iter().enumerate().collect::<VecDeque<_>>());
+    let summary = Mutex::new(summary);
+    let one = || {
+        loop {
+            let Some((number, batch)) = queue.lock().ok().and_then(|mut queue| queue.pop_front()) else {
+                return;
+            };
+            let kernel = batch.kernel.name.clone();
+            let names: Vec<String> = batch.jobs.iter().map(|job| job.name.clone()).collect();
+            let dir = work.join(format!("{kernel}-{number}"));
+            let results = batch.run(programs, &dir).unwrap_or_else(|error| {
+                let failed = |name: String| (name, Outcome::Failed(format!("{error:#}")));
+                names.into_iter().map(failed).collect()
+            });
+            let Ok(mut summary) = summary.lock() else { return };
+            for (name, outcome) in results {
+                note(&mut summary, format!("vm/{kernel}/{name}"), outcome);
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(one);
+        }
+    });
+}
+
+/// Prints how a test ended and counts it.
+pub(crate) fn note(summary: &mut Summary, name: String, outcome: Outcome) {
+    match outcome {
+        Outcome::Passed => {
+            summary.passed += 1;
+            println!("test {name} ... ok");
+        }
+        Outcome::Skipped(reason) => {
+            println!("test {name} ... ignored, {reason}");
+            summary.skipped.push((name, reason));
+        }
+        Outcome::Failed(text) => {
+            summary.failed += 1;
+            println!("test {name} ... FAILED\n{text}");
+        }
+    }
+}
+
+/// What guests get: the program to test, this program, the peers that are installed, and the workloads in C.
+fn programs(options: &Options, work: &Path) -> Result<Programs> {
+    let fathom = match &options.fathom {
+        Some(path) => std::fs::canonicalize(path).with_context(|| format!("no {}", path.display()))?,
+        None => paths::build_fathom()?,
+    };
+    let small = work.join("programs");
+    let mut list = vec![
+        (vm::stripped(&fathom, &small)?, "/usr/bin/fathom".to_owned()),
+        (vm::stripped(&std::env::current_exe()?, &small)?, "/usr/bin/xtask".to_owned()),
+    ];
+    list.extend(PEERS.iter().filter_map(|name| Some((which(name)?, format!("/usr/bin/{name}")))));
+    let sources = paths::root().join("tests/vm");
+    for (name, flags) in [("work", &["-O2"][..]), ("calls", &["-O0", "-pg"][..])] {
+        let program = small.join(name);
+        let mut gcc = Command::new("gcc");
+        gcc.args(["-g", "-pthread", "-o"]).arg(&program).args(flags).arg(sources.join(format!("{name}.c")));
+        crate::run::run_ok(&mut gcc, &small, Duration::from_secs(60))?;
+        list.push((program, format!("/usr/bin/{name}")));
+    }
+    Ok(Programs { list })
+}
