@@ -6,6 +6,7 @@
 pub(crate) mod agent;
 pub(crate) mod events;
 pub(crate) mod filters;
+pub(crate) mod in_kernel;
 pub(crate) mod kernel;
 pub(crate) mod later;
 pub(crate) mod recorded;
@@ -240,6 +241,8 @@ pub(crate) struct Recording {
     pub(crate) agent: agent::Agent,
     #[command(flatten)]
     pub(crate) tuning: tuning::Tuning,
+    #[command(flatten)]
+    pub(crate) in_kernel: in_kernel::InKernel,
 }
 
 /// The program to run.
@@ -319,6 +322,8 @@ pub(crate) enum DumpFormat {
 pub(crate) struct Record {
     #[command(flatten)]
     pub(crate) recording: Recording,
+    #[command(flatten)]
+    pub(crate) kernel: in_kernel::KernelView,
     /// Do not record calls of library functions
     #[arg(long, help_heading = "Recording", conflicts_with = "nest_libcall")]
     pub(crate) no_libcall: bool,

@@ -70,7 +70,7 @@ pub(crate) fn style(demangle: Demangle) -> Style {
 pub(crate) fn events(load: &Load) -> EventOptions {
     let Events { event, no_event, no_sched } = &load.events;
     let events = !no_event || !event.is_empty();
-    EventOptions { events, sched: events && !no_sched, outside: false }
+    EventOptions { events, sched: events && !no_sched, ..EventOptions::default() }
 }
 
 /// Opens a recording. One whose recorder was killed is finished first.

@@ -259,10 +259,6 @@ mod tests {
         reading the command line: --host is not there yet: sending recordings over the network comes later
           leave it out; `fathom record --help` lists the options of record
         ");
-        insta::assert_snapshot!(refusal("-k ./a"), @r"
-        reading the command line: --kernel is not there yet: kernel functions and events come later
-          leave it out; `fathom live --help` lists the options of live
-        ");
         insta::assert_snapshot!(refusal("tui -d x"), @r"
         reading the command line: the command 'tui' is not there yet: the text user interface comes later
           `fathom --help` lists the commands

@@ -22,18 +22,11 @@ const fn flag(long: &'static str, short: Option<char>, part: &'static str) -> La
     Later { long, short, value: false, part }
 }
 
-const KERNEL: &str = "kernel functions and events come";
 const NETWORK: &str = "sending recordings over the network comes";
 const SCRIPTS: &str = "scripts come";
 
 /// Options of the peer that later work brings.
 pub(crate) const OPTIONS: &[Later] = &[
-    flag("kernel", Some('k'), KERNEL),
-    with("kernel-depth", Some('K'), KERNEL),
-    with("kernel-buffer", None, KERNEL),
-    flag("kernel-full", None, KERNEL),
-    flag("kernel-only", None, KERNEL),
-    flag("kernel-skip-out", None, KERNEL),
     with("host", None, NETWORK),
     with("port", None, NETWORK),
     with("run-cmd", None, NETWORK),

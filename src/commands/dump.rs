@@ -59,6 +59,7 @@ fn write(
                 bytes: args.common.verbose > 0,
                 color: context.color(false),
                 span: seen.span(),
+                kernel: trace.kernel(),
                 processors: trace.perf_files().iter().map(|(_, path)| path.clone()).collect(),
             };
             fathom_export::raw(shown, &options, &mut out)

@@ -41,6 +41,8 @@ pub struct FilterOptions {
     pub tids: Option<Vec<Tid>>,
     /// Show that a task lost its processor to another one (`--no-sched-preempt`: not).
     pub preemption: bool,
+    /// Show only functions and events of the kernel (`--kernel-only`).
+    pub kernel_only: bool,
     /// Add the open calls where a `backtrace` trigger asks for them, as events of
     /// [`fathom_store::event_id::BACKTRACE`].
     pub backtraces: bool,
@@ -58,6 +60,7 @@ impl Default for FilterOptions {
             range: TimeRange::default(),
             tids: None,
             preemption: true,
+            kernel_only: false,
             backtraces: false,
             recorded_depths: false,
         }

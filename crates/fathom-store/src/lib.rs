@@ -13,6 +13,7 @@ mod error;
 mod event;
 pub mod event_id;
 mod info;
+pub mod kernel;
 pub mod memory;
 mod merge;
 pub mod probe;
@@ -30,6 +31,6 @@ pub use info::{
 pub use merge::{Merge, MergedBatch};
 pub use task_file::{TaskChange, TaskMessage};
 pub use trace::{
-    CodePlace, EarlierName, EventOptions, External, Function, FunctionId, FunctionKind, Layer, Resolver,
-    Session, SessionSpan, Task, TaskEvents, Tid, Trace,
+    CodePlace, EarlierName, EventOptions, External, Function, FunctionId, FunctionKind, KernelRecords, Layer,
+    Resolver, Session, SessionSpan, Task, TaskEvents, Tid, Trace,
 };

@@ -123,12 +123,25 @@ pub struct EventOptions {
     /// Also show what happens while a task is in no function (`--event-full` sets it). Stores give these events anyway;
     /// it is for readers.
     pub outside: bool,
+    /// Which records of the kernel's tracer, its functions above all.
+    pub kernel: KernelRecords,
 }
 
 impl Default for EventOptions {
     fn default() -> Self {
-        EventOptions { events: true, sched: true, outside: false }
+        EventOptions { events: true, sched: true, outside: false, kernel: KernelRecords::Inside }
     }
+}
+
+/// Which of the functions that tasks ran in the kernel a reader wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KernelRecords {
+    /// Those that ran while a function of the program was open. In a recording of the kernel alone these are all.
+    Inside,
+    /// All of them (`--kernel-full`).
+    All,
+    /// Nothing that the kernel's tracer recorded, its events and losses neither.
+    None,
 }
 
 impl EventOptions {
