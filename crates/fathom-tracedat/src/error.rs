@@ -6,7 +6,7 @@ use std::io;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The system refused to read or write.
-    #[error("{file}: {source}")]
+    #[error("{file}")]
     Io {
         /// The file's name as it was given.
         file: String,

@@ -92,6 +92,30 @@ impl Pages {
         Ok(Some(&self.block[start..self.taken]))
     }
 
+    /// Bytes of all pages, unpacked. Pages that were read already count too.
+    ///
+    /// # Errors
+    /// What the system refused, or chunks that the file does not hold.
+    pub fn unpacked_size(&self) -> Result<u64, Error> {
+        if self.chunks.is_none() {
+            return Ok(self.end.saturating_sub(self.next) + self.block.len() as u64);
+        }
+        let mut word = [0; 4];
+        let mut at = self.next;
+        read_exact(&*self.source, &self.name, at, &mut word)?;
+        let count = self.endian.u32(word);
+        at += 4;
+        let mut size = 0;
+        for _ in 0..count {
+            let mut sizes = [0; 8];
+            read_exact(&*self.source, &self.name, at, &mut sizes)?;
+            let [a, b, c, d, rest @ ..] = sizes;
+            at += 8 + u64::from(self.endian.u32([a, b, c, d]));
+            size += u64::from(self.endian.u32(rest));
+        }
+        Ok(size)
+    }
+
     /// Bytes behind the last whole page: more than 0 where a recorder was interrupted within a page.
     #[must_use]
     pub fn incomplete_bytes(&self) -> u64 {

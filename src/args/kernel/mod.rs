@@ -1,6 +1,8 @@
 //! Options of `fathom kernel …`. They have nothing to do with those of the other commands, whose words mean something
 //! else, and are parsed by clap as they stand: [`super::words`] does not see them.
 
+pub(crate) mod report;
+
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
@@ -46,4 +48,6 @@ pub(crate) struct Kernel {
 
 /// What to do with the kernel.
 #[derive(Debug, Subcommand)]
-pub(crate) enum KernelCommand {}
+pub(crate) enum KernelCommand {
+    Report(report::Report),
+}

@@ -1,11 +1,13 @@
 //! Who prints an event, found once for each format.
 
 use super::Settings;
+use super::filter::EventFilter;
 use super::ftrace::{Entry, Exit, Function, Place, Repeats};
 use super::number;
 use super::plugins::Plugin;
 use super::raw::RawFields;
 use super::text::Text;
+use super::wakeup::Scheduling;
 use fathom_ftrace::Format;
 
 /// What is known of an event before its first record.
@@ -13,6 +15,10 @@ pub(crate) struct EventText {
     /// Its name with the colon and the spaces behind it.
     pub(crate) label: Vec<u8>,
     pub(crate) kind: Kind,
+    /// The filters that its records must pass; `None`: none of them is printed.
+    pub(crate) filters: Option<Vec<EventFilter>>,
+    /// What it means for wake-ups, where they are asked for.
+    pub(crate) scheduling: Option<Scheduling>,
 }
 
 /// Who prints it.
@@ -42,13 +48,20 @@ impl EventText {
     pub(crate) fn new(format: &Format, settings: &Settings) -> Self {
         let mut label = Vec::new();
         number::left(&mut label, format!("{}: ", format.name).as_bytes(), LABEL_WIDTH);
-        let kind = if settings.raw {
+        let named = |list: &[super::EventPattern]| list.iter().any(|pattern| pattern.matches(format));
+        let kind = if settings.raw || named(&settings.raw_events) {
             Kind::Raw(RawFields::new(format))
         } else {
-            let own = if settings.plugins { by_plugin(format) } else { None };
+            let own =
+                if settings.plugins && !named(&settings.plain_events) { by_plugin(format) } else { None };
             own.unwrap_or_else(|| Kind::Text(Text::new(format)))
         };
-        Self { label, kind }
+        Self {
+            label,
+            kind,
+            filters: EventFilter::of(&settings.filters, format),
+            scheduling: if settings.wakeups { Scheduling::of(format) } else { None },
+        }
     }
 }
 

@@ -40,11 +40,6 @@ impl Place {
             self.get(record, endian).cast_signed()
         }
     }
-
-    /// Where it begins.
-    pub(crate) fn offset(self) -> usize {
-        self.offset
-    }
 }
 
 /// Options of the plugins (`-O`).
@@ -65,6 +60,49 @@ pub struct PluginOptions {
 impl Default for PluginOptions {
     fn default() -> Self {
         Self { parent: false, indent: true, offset: false, tailprint: false, depth: false }
+    }
+}
+
+/// Plugins with their options.
+const OPTIONS: [(&str, &str); 5] = [
+    ("ftrace", "parent"),
+    ("ftrace", "indent"),
+    ("ftrace", "offset"),
+    ("fgraph", "tailprint"),
+    ("fgraph", "depth"),
+];
+
+/// An option that no plugin has.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error(
+    "plugin option '{0}' is not known (ftrace has parent, indent and offset; fgraph has tailprint and depth)"
+)]
+pub struct UnknownOption(String);
+
+impl PluginOptions {
+    /// Sets `[PLUGIN:]OPTION[=VALUE]`; the value 0 or `false` switches off, any other and none switch on.
+    ///
+    /// # Errors
+    /// An option or a plugin that is not known.
+    pub fn set(&mut self, text: &str) -> Result<(), UnknownOption> {
+        let (name, value) = text.split_once('=').unwrap_or((text, "1"));
+        let (plugin, name) = match name.split_once(':') {
+            Some((plugin, name)) => (Some(plugin), name),
+            None => (None, name),
+        };
+        let known = OPTIONS
+            .iter()
+            .find(|(of, option)| *option == name.trim() && plugin.is_none_or(|plugin| plugin.trim() == *of));
+        let on = !matches!(value.trim(), "0" | "false");
+        match known.map(|(_, option)| *option) {
+            Some("parent") => self.parent = on,
+            Some("indent") => self.indent = on,
+            Some("offset") => self.offset = on,
+            Some("tailprint") => self.tailprint = on,
+            Some("depth") => self.depth = on,
+            _ => return Err(UnknownOption(text.to_owned())),
+        }
+        Ok(())
     }
 }
 

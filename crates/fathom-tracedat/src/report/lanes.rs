@@ -14,6 +14,8 @@ struct Lane {
     reader: CpuReader<Pages>,
     /// Events that were lost before the record that comes next.
     missed: Option<Missed>,
+    /// The corrected time of the latest record.
+    last: u64,
 }
 
 /// What comes next.
@@ -40,8 +42,13 @@ pub(crate) struct Lanes {
     /// Whether its record has been handed out and the lanes must move on.
     taken: bool,
     name: std::sync::Arc<str>,
+    /// Whether it is noted where a time goes back.
+    check: bool,
     notes: Vec<String>,
 }
+
+/// Notes that are kept; a damaged file could make millions.
+const MAX_NOTES: usize = 1000;
 
 impl Lanes {
     /// The CPUs of `buffer` that `wanted` takes.
@@ -50,6 +57,7 @@ impl Lanes {
         buffer: &Buffer,
         layout: PageLayout,
         correction: Correction,
+        check: bool,
         wanted: impl Fn(u32) -> bool,
     ) -> Result<Self, Error> {
         let lanes = buffer
@@ -60,6 +68,7 @@ impl Lanes {
                 cpu: cpu.cpu,
                 reader: CpuReader::new(recording.pages(buffer, cpu), layout),
                 missed: None,
+                last: 0,
             })
             .collect();
         let mut lanes = Self {
@@ -69,6 +78,7 @@ impl Lanes {
             first: None,
             taken: false,
             name: recording.name.clone(),
+            check,
             notes: Vec::new(),
         };
         for index in 0..lanes.lanes.len() {
@@ -156,12 +166,26 @@ impl Lanes {
                 }
                 return Ok(None);
             };
-            match lane.reader.peeked() {
-                Some(Item::Record(record)) => return Ok(Some(self.correction.apply(record.time))),
-                Some(Item::Missed(missed)) => lane.missed = Some(missed),
-                Some(Item::Damaged(error)) => self.notes.push(format!("CPU {}: {error}", lane.cpu)),
+            let note = match lane.reader.peeked() {
+                Some(Item::Record(record)) => {
+                    let time = self.correction.apply(record.time);
+                    let before = std::mem::replace(&mut lane.last, time);
+                    if self.check && time < before && self.notes.len() < MAX_NOTES {
+                        let (cpu, delta) = (lane.cpu, before - time);
+                        self.notes.push(format!(
+                            "Record on cpu {cpu} went backwards: {before} to {time} delta: -{delta}"
+                        ));
+                    }
+                    return Ok(Some(time));
+                }
+                Some(Item::Missed(missed)) => {
+                    lane.missed = Some(missed);
+                    None
+                }
+                Some(Item::Damaged(error)) => Some(format!("CPU {}: {error}", lane.cpu)),
                 None => return Ok(None),
-            }
+            };
+            self.notes.extend(note.filter(|_| self.notes.len() < MAX_NOTES));
             lane.reader.skip();
         }
     }

@@ -4,7 +4,9 @@
 //! its first record (where its fields are, who prints it) is worked out once; a record costs no allocation.
 
 mod event;
+mod filter;
 mod ftrace;
+mod info;
 mod lanes;
 mod names;
 mod number;
@@ -13,19 +15,24 @@ mod raw;
 mod symbols;
 mod text;
 mod time;
+mod wakeup;
 
 use crate::error::Error;
 use crate::recording::{Buffer, Recording};
 use event::{EventText, Kind};
 use fathom_ftrace::{Endian, Events, Format, Machine, Missed, PageLayout};
-pub use ftrace::PluginOptions;
+use filter::{EventFilter, Record};
+pub use filter::{EventPattern, Filter, FilterError};
 use ftrace::{Function, Indents, Repeats};
+pub use ftrace::{PluginOptions, UnknownOption};
+pub use info::{FormatPattern, Question, describe_filters, info, unmatched};
 use lanes::Lanes;
 use names::Names;
 use std::io::Write;
 use std::ops::RangeInclusive;
 use symbols::Symbols;
 use time::{Correction, TimeForm};
+use wakeup::Wakeups;
 
 /// Text that is gathered before it is written.
 const BLOCK: usize = 256 << 10;
@@ -55,6 +62,16 @@ pub struct Settings {
     pub without_hardirq: bool,
     /// Not what happened within a software interrupt.
     pub without_softirq: bool,
+    /// Which events are printed, and which are not.
+    pub filters: Vec<Filter>,
+    /// Events that are printed field by field.
+    pub raw_events: Vec<EventPattern>,
+    /// Events that no plugin prints.
+    pub plain_events: Vec<EventPattern>,
+    /// The latency of each wake-up, and their sum.
+    pub wakeups: bool,
+    /// A note where the time goes back.
+    pub check_times: bool,
     /// Options of plugins.
     pub options: PluginOptions,
 }
@@ -73,6 +90,11 @@ impl Default for Settings {
             cpus: Vec::new(),
             without_hardirq: false,
             without_softirq: false,
+            filters: Vec::new(),
+            raw_events: Vec::new(),
+            plain_events: Vec::new(),
+            wakeups: false,
+            check_times: false,
             options: PluginOptions::default(),
         }
     }
@@ -112,6 +134,9 @@ pub fn events(inputs: &[Input], settings: &Settings, out: &mut dyn Write) -> Res
     report.header();
     loop {
         let more = report.line()?;
+        if !more && settings.wakeups {
+            report.wakeups.write_summary(&mut report.out);
+        }
         if report.out.len() >= BLOCK || !more {
             report.flush(out)?;
         }
@@ -145,26 +170,31 @@ struct Report<'a> {
     files: Vec<File>,
     handles: Vec<Handle>,
     headers: Vec<Vec<u8>>,
+    /// Buffers that were recorded as text.
+    texts: Vec<&'a [u8]>,
     out: Vec<u8>,
     /// A record that must outlive the page it was on.
     scratch: Vec<u8>,
     first_time: Option<u64>,
     last_time: u64,
     notes: Vec<String>,
+    wakeups: Wakeups,
 }
 
 impl<'a> Report<'a> {
-    fn new(inputs: &[Input], settings: &'a Settings) -> Result<Self, Error> {
+    fn new(inputs: &'a [Input], settings: &'a Settings) -> Result<Self, Error> {
         let mut report = Self {
             settings,
             files: Vec::new(),
             handles: Vec::new(),
             headers: Vec::new(),
+            texts: Vec::new(),
             out: Vec::with_capacity(BLOCK + 4096),
             scratch: Vec::new(),
             first_time: None,
             last_time: 0,
             notes: Vec::new(),
+            wakeups: Wakeups::default(),
         };
         let width = prefix_width(inputs);
         for input in inputs {
@@ -173,7 +203,7 @@ impl<'a> Report<'a> {
         Ok(report)
     }
 
-    fn add(&mut self, input: &Input, width: usize, several: bool) -> Result<(), Error> {
+    fn add(&mut self, input: &'a Input, width: usize, several: bool) -> Result<(), Error> {
         let recording = &input.recording;
         let file = self.files.len();
         let machine = machine(recording);
@@ -189,6 +219,7 @@ impl<'a> Report<'a> {
         let mut header = prefix(name, width);
         header.extend_from_slice(format!("cpus={}\n", recording.cpu_count).as_bytes());
         self.headers.push(header);
+        self.texts.extend(recording.texts.iter().map(|text| text.text.as_slice()));
         for buffer in &recording.buffers {
             let handle = self.handle(input, buffer, machine, file, width, name)?;
             self.handles.push(handle);
@@ -206,24 +237,15 @@ impl<'a> Report<'a> {
         name: &str,
     ) -> Result<Handle, Error> {
         let settings = self.settings;
-        let mut correction = Correction::default();
-        if !settings.raw_times {
-            correction = Correction::of(&input.recording, settings.date);
-            correction.before = input.offset;
-            if input.hertz.is_some() {
-                correction.hertz = input.hertz;
-                correction.cycles = None;
-            }
-        }
-        let clock = if buffer.clock.is_empty() { "local" } else { &buffer.clock };
-        let form = TimeForm::of_clock(clock, settings.nanoseconds, correction.cycles.is_some());
+        let correction = Correction::of(input, settings);
+        let form = TimeForm::of_buffer(buffer, settings, &correction);
         let layout = PageLayout::of(machine, buffer.page_size as usize);
         let wanted = |cpu| settings.cpus.is_empty() || settings.cpus.iter().any(|range| range.contains(&cpu));
         let name = if buffer.name.is_empty() { name } else { &buffer.name };
         Ok(Handle {
             file,
             prefix: prefix(name, width),
-            lanes: Lanes::new(&input.recording, buffer, layout, correction, wanted)?,
+            lanes: Lanes::new(&input.recording, buffer, layout, correction, settings.check_times, wanted)?,
             form,
             indents: Vec::new(),
         })
@@ -232,6 +254,10 @@ impl<'a> Report<'a> {
     fn header(&mut self) {
         for header in &self.headers {
             self.out.extend_from_slice(header);
+        }
+        for text in &self.texts {
+            self.out.extend_from_slice(text);
+            self.out.push(b'\n');
         }
     }
 
@@ -263,70 +289,110 @@ impl<'a> Report<'a> {
             }
             return Ok(false);
         };
+        let settings = self.settings;
         let handle = &mut self.handles[index];
         let file = &mut self.files[handle.file];
         let Some(next) = handle.lanes.take()? else { return Ok(true) };
-        let (endian, time, cpu) = (file.endian, next.time, next.cpu);
-        let record = next.record;
+        let (endian, time, cpu, record) = (file.endian, next.time, next.cpu, next.record);
+        let out = &mut self.out;
         if let Some(missed) = next.missed {
-            self.out.extend_from_slice(&handle.prefix);
-            write_missed(&mut self.out, cpu, missed);
+            out.extend_from_slice(&handle.prefix);
+            write_missed(out, cpu, missed);
         }
-        let id = endian.u16(record, 0).unwrap_or_default();
-        let flags = record.get(2).copied().unwrap_or_default();
-        if self.settings.without_hardirq && flags & 0x08 != 0
-            || self.settings.without_softirq && flags & 0x10 != 0
-        {
+        let head = Head::of(record, endian);
+        let event = file.events.get(usize::from(head.id)).and_then(Option::as_deref);
+        let known = Record { bytes: record, endian, cpu, time, pid: head.pid, names: &file.names };
+        if !wanted(event, &head, &known, settings) {
             return Ok(true);
         }
-        self.out.extend_from_slice(&handle.prefix);
-        let Some(Some(event)) = file.events.get(usize::from(id)) else {
-            write_unknown(&mut self.out, self.settings.latency);
+        out.extend_from_slice(&handle.prefix);
+        let Some(event) = event else {
+            write_unknown(out, settings.latency);
             return Ok(true);
         };
-        let pid = endian.u32(record, 4).unwrap_or_default() as i32;
-        file.names.write_head(&mut self.out, pid);
-        if self.settings.latency {
-            self.out.push(b' ');
-            number::padded(&mut self.out, cpu.into(), 3, b' ');
-            write_flags(&mut self.out, flags, record.get(3).copied().unwrap_or_default());
-        } else {
-            self.out.extend_from_slice(b" [");
-            number::padded(&mut self.out, cpu.into(), 3, b'0');
-            self.out.push(b']');
-        }
+        write_task(out, &mut file.names, &head, cpu, settings.latency);
         let first = *self.first_time.get_or_insert(time);
-        let shown = if self.settings.aligned { time.wrapping_sub(first) } else { time };
-        handle.form.write(&mut self.out, shown);
-        self.out.extend_from_slice(b": ");
-        if self.settings.differences {
-            write_difference(&mut self.out, handle.form, shown, &mut self.last_time);
+        let shown = if settings.aligned { time.wrapping_sub(first) } else { time };
+        handle.form.write(out, shown);
+        out.extend_from_slice(b": ");
+        if settings.differences {
+            write_difference(out, handle.form, shown, &mut self.last_time);
         }
-        self.out.extend_from_slice(&event.label);
+        out.extend_from_slice(&event.label);
         if let Kind::Entry(entry) = &event.kind {
-            let entry = *entry;
             self.scratch.clear();
             self.scratch.extend_from_slice(record);
-            let leaf = leaf_duration(&mut handle.lanes, file, entry.function, &self.scratch, pid)?;
-            entry.write(&mut self.out, &self.scratch, leaf, endian, &file.symbols, self.settings.options);
+            let leaf = leaf_duration(&mut handle.lanes, file, entry.function, &self.scratch, head.pid)?;
+            entry.write(out, &self.scratch, leaf, endian, &file.symbols, settings.options);
             if leaf.is_some() {
                 handle.lanes.take()?;
             }
         } else {
+            let parts =
+                Parts { endian, machine: file.machine, symbols: &file.symbols, names: &mut file.names };
             let place = Place { cpu, time, form: handle.form, indents: &mut handle.indents };
-            write_event(
-                &mut self.out,
-                event,
-                record,
-                file_parts(endian, file.machine, &file.symbols, &mut file.names),
-                place,
-                self.settings,
-            );
+            write_event(out, event, record, parts, place, settings);
+            if let Some(scheduling) = event.scheduling {
+                self.wakeups.record(out, scheduling, record, endian, time);
+            }
         }
-        if self.out.last() != Some(&b'\n') {
-            self.out.push(b'\n');
+        if out.last() != Some(&b'\n') {
+            out.push(b'\n');
         }
         Ok(true)
+    }
+}
+
+/// What every record begins with.
+struct Head {
+    id: u16,
+    flags: u8,
+    preemption: u8,
+    pid: i32,
+}
+
+impl Head {
+    #[inline]
+    fn of(record: &[u8], endian: Endian) -> Self {
+        let byte = |at: usize| record.get(at).copied().unwrap_or_default();
+        Self {
+            id: endian.u16(record, 0).unwrap_or_default(),
+            flags: byte(2),
+            preemption: byte(3),
+            pid: endian.u32(record, 4).unwrap_or_default() as i32,
+        }
+    }
+}
+
+/// Whether a record is to be printed.
+#[inline]
+fn wanted(event: Option<&EventText>, head: &Head, record: &Record<'_>, settings: &Settings) -> bool {
+    if settings.without_hardirq && head.flags & 0x08 != 0
+        || settings.without_softirq && head.flags & 0x10 != 0
+    {
+        return false;
+    }
+    match event {
+        Some(EventText { filters: Some(filters), .. }) => {
+            filters.is_empty() || EventFilter::pass(filters, record)
+        }
+        Some(EventText { filters: None, .. }) => false,
+        None => settings.filters.iter().all(Filter::is_negative),
+    }
+}
+
+/// Writes the task, the CPU, and the flags where they are asked for.
+#[inline]
+fn write_task(out: &mut Vec<u8>, names: &mut Names, head: &Head, cpu: u32, latency: bool) {
+    names.write_head(out, head.pid);
+    if latency {
+        out.push(b' ');
+        number::padded(out, cpu.into(), 3, b' ');
+        write_flags(out, head.flags, head.preemption);
+    } else {
+        out.extend_from_slice(b" [");
+        number::padded(out, cpu.into(), 3, b'0');
+        out.push(b']');
     }
 }
 
@@ -336,10 +402,6 @@ struct Parts<'a> {
     machine: Machine,
     symbols: &'a Symbols,
     names: &'a mut Names,
-}
-
-fn file_parts<'a>(endian: Endian, machine: Machine, symbols: &'a Symbols, names: &'a mut Names) -> Parts<'a> {
-    Parts { endian, machine, symbols, names }
 }
 
 /// Where and when a record was made.

@@ -1,8 +1,9 @@
 //! Time stamps: what is added to them, and how they are written.
 
 use super::number;
+use super::{Input, Settings};
 use crate::options::Tsc2Nsec;
-use crate::recording::Recording;
+use crate::recording::Buffer;
 
 /// How the time stamps of a file become those of the report.
 #[derive(Debug, Clone, Copy, Default)]
@@ -18,14 +19,18 @@ pub(crate) struct Correction {
 }
 
 impl Correction {
-    /// What the options of a recording say, without those that are switched off.
-    pub(crate) fn of(recording: &Recording, date: bool) -> Self {
-        let options = &recording.options;
-        let date = if date { options.date().unwrap_or_default() } else { 0 };
+    /// What the options of a recording and those of the report say.
+    pub(crate) fn of(input: &Input, settings: &Settings) -> Self {
+        if settings.raw_times {
+            return Self::default();
+        }
+        let options = &input.recording.options;
+        let date = if settings.date { options.date().unwrap_or_default() } else { 0 };
+        let cycles = options.tsc2nsec(input.recording.header.endian);
         Self {
-            before: 0,
-            cycles: options.tsc2nsec(recording.header.endian),
-            hertz: None,
+            before: input.offset,
+            cycles: cycles.filter(|_| input.hertz.is_none()),
+            hertz: input.hertz,
             after: date.wrapping_add(options.offset().unwrap_or_default()),
         }
     }
@@ -37,10 +42,9 @@ impl Correction {
         if let Some(cycles) = self.cycles {
             let product = u128::from(time) * u128::from(cycles.mult);
             time = (product >> (cycles.shift & 127)) as u64;
-            time = time.wrapping_sub(cycles.offset);
         }
         if let Some(hertz) = self.hertz {
-            time = (time as f64 * 1_000_000_000.0 / hertz as f64) as u64;
+            time = (time as f64 * (1_000_000_000.0 / hertz as f64)) as u64;
         }
         time.wrapping_add_signed(self.after)
     }
@@ -58,12 +62,18 @@ pub(crate) enum TimeForm {
 }
 
 impl TimeForm {
-    /// That of a clock by its name.
-    pub(crate) fn of_clock(clock: &str, nanoseconds: bool, converted: bool) -> Self {
-        match clock {
-            "x86-tsc" | "counter" | "uptime_cycles" if !converted => Self::Plain,
-            _ if nanoseconds => Self::Nanoseconds,
-            _ => Self::Microseconds,
+    /// That of a buffer, by the name of its clock: cycles and counters are not times, and unknown clocks may not be.
+    pub(crate) fn of_buffer(buffer: &Buffer, settings: &Settings, correction: &Correction) -> Self {
+        let known = matches!(
+            buffer.clock.as_str(),
+            "" | "local" | "global" | "uptime" | "perf" | "mono" | "mono_raw" | "boot" | "tai" | "tsc2nsec"
+        );
+        if !known && correction.cycles.is_none() && correction.hertz.is_none() {
+            Self::Plain
+        } else if settings.nanoseconds {
+            Self::Nanoseconds
+        } else {
+            Self::Microseconds
         }
     }
 
