@@ -16,6 +16,8 @@ const WORKLOADS: &str = include_str!("workloads.sh");
 /// Programs that every guest gets, with their places there.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Programs {
+    /// The program to test, on the host.
+    pub(crate) fathom: PathBuf,
     pub(crate) list: Vec<(PathBuf, String)>,
 }
 
@@ -54,7 +56,7 @@ impl Batch {
             let ran = boot(&self.kernel, self.memory, &jobs, programs, dir)?;
             let Some(trouble) = ran.trouble() else {
                 for job in jobs {
-                    let outcome = judge(&job, &ran.out.join(folder(&job.name)));
+                    let outcome = judge(&job, &programs.fathom, &ran.out.join(folder(&job.name)));
                     results.push((job.name, outcome));
                 }
                 return Ok(results);
@@ -137,8 +139,8 @@ fn boot(
     Ok(ran)
 }
 
-fn judge(job: &Job, dir: &Path) -> Outcome {
-    match complaints(job, dir) {
+fn judge(job: &Job, fathom: &Path, dir: &Path) -> Outcome {
+    match complaints(job, fathom, dir) {
         Ok(list) if list.is_empty() => Outcome::Passed,
         Ok(list) => {
             let place = dir.strip_prefix(root()).unwrap_or(dir).display();
@@ -158,7 +160,7 @@ fn judge(job: &Job, dir: &Path) -> Outcome {
 }
 
 /// What is not as the case has it, a line each.
-fn complaints(job: &Job, dir: &Path) -> Result<Vec<String>> {
+fn complaints(job: &Job, fathom: &Path, dir: &Path) -> Result<Vec<String>> {
     let mut list = Vec::new();
     if dir.join("late").exists() {
         list.push(format!("no end after {} s\n", job.timeout));
@@ -169,6 +171,12 @@ fn complaints(job: &Job, dir: &Path) -> Result<Vec<String>> {
     }
     for check in &job.checks {
         list.extend(complaint(check, dir)?);
+    }
+    if list.is_empty() {
+        for comparison in &job.comparisons {
+            let different = comparison.differences(fathom, dir)?;
+            list.extend((!different.is_empty()).then_some(different));
+        }
     }
     if job.state {
         let state = read(dir, "state")?;

@@ -1,5 +1,6 @@
 //! The declarative cases of the kernel half: blocks of `KEY value` lines in `tests/vm/*.cases`.
 
+use super::decode::Comparison;
 use anyhow::{Context, Result, bail};
 use regex::Regex;
 use std::path::Path;
@@ -32,6 +33,7 @@ pub(crate) struct Job {
     pub(crate) cleanup: String,
     pub(crate) requires: Vec<String>,
     pub(crate) checks: Vec<Check>,
+    pub(crate) comparisons: Vec<Comparison>,
     /// Of the last command of `run`.
     pub(crate) status: i32,
     /// For `run`, seconds.
@@ -139,6 +141,7 @@ impl Job {
             cleanup: String::new(),
             requires: Vec::new(),
             checks: Vec::new(),
+            comparisons: Vec::new(),
             status: 0,
             timeout: 30,
             memory: 512,
@@ -171,6 +174,7 @@ impl Job {
                 let (file, pattern) = value.split_once(' ').context("FILE takes a name and a pattern")?;
                 self.checks.push(check(file, pattern.trim(), usize::from(key == "FILE"))?);
             }
+            "CHECK" => self.comparisons.push(Comparison::parse(value)?),
             "STATUS" => self.status = value.parse()?,
             "TIMEOUT" => self.timeout = value.parse()?,
             "MEMORY" => self.memory = value.parse()?,

@@ -2,6 +2,7 @@
 
 mod batch;
 mod case;
+mod decode;
 mod disks;
 
 use crate::e2e::{Outcome, Summary};
@@ -217,5 +218,5 @@ fn programs(options: &Options, work: &Path) -> Result<Programs> {
         crate::run::run_ok(&mut gcc, &small, Duration::from_secs(60))?;
         list.push((program, format!("/usr/bin/{name}")));
     }
-    Ok(Programs { list })
+    Ok(Programs { fathom, list })
 }

@@ -1,0 +1,94 @@
+//! Decoding what was recorded on a live kernel, on the host: our text must be the peer's and the kernel's, line by line.
+
+use crate::paths::which;
+use anyhow::{Context, Result, bail};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// Differing lines that are shown.
+const SHOWN: usize = 12;
+
+/// A comparison that a case asks for by `CHECK WORD FILE`.
+#[derive(Debug, Clone)]
+pub(crate) enum Comparison {
+    /// `trace-cmd report -N` and `fathom kernel report -N` of a file, and both without `-N`.
+    SameReport(String),
+}
+
+impl Comparison {
+    pub(crate) fn parse(value: &str) -> Result<Self> {
+        match value.split_once(' ') {
+            Some(("same_report", file)) => Ok(Self::SameReport(file.trim().to_owned())),
+            _ => bail!("CHECK takes: same_report FILE"),
+        }
+    }
+
+    /// What differs, an empty text if nothing does.
+    pub(crate) fn differences(&self, fathom: &Path, dir: &Path) -> Result<String> {
+        match self {
+            Self::SameReport(file) => {
+                let mut text = String::new();
+                for options in [&["-N"][..], &[]] {
+                    let peer = which("trace-cmd").context("trace-cmd is not installed")?;
+                    let theirs = output(Command::new(peer).arg("report").args(options).arg(dir.join(file)))?;
+                    let ours = output(
+                        Command::new(fathom).args(["kernel", "report"]).args(options).arg(dir.join(file)),
+                    )?;
+                    if theirs.lines().count() < 5 {
+                        text += &format!("trace-cmd report {options:?} prints next to nothing:\n{theirs}\n");
+                    }
+                    let different = lines(&theirs, &ours);
+                    if !different.is_empty() {
+                        text += &format!("report {}: - trace-cmd, + fathom\n{different}", options.join(" "));
+                    }
+                }
+                Ok(text)
+            }
+        }
+    }
+}
+
+fn output(command: &mut Command) -> Result<String> {
+    let done = command.stdin(Stdio::null()).env("LC_ALL", "C").output();
+    let done = done.with_context(|| format!("cannot run {command:?}"))?;
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    if !done.status.success() {
+        bail!("{command:?} failed: {}", crate::run::tail(&said, 500));
+    }
+    Ok(String::from_utf8_lossy(&done.stdout).into_owned())
+}
+
+/// The first lines that differ, and how many do. Texts with different numbers of lines are compared as they stand.
+fn lines(theirs: &str, ours: &str) -> String {
+    let (theirs, ours): (Vec<&str>, Vec<&str>) = (theirs.lines().collect(), ours.lines().collect());
+    let mut shown = String::new();
+    let mut different = 0;
+    for at in 0..theirs.len().max(ours.len()) {
+        let (a, b) = (theirs.get(at), ours.get(at));
+        if a != b {
+            different += 1;
+            if different <= SHOWN {
+                let line = |line: Option<&&str>| {
+                    line.map_or_else(|| "(no line)".to_owned(), |line| (*line).to_owned())
+                };
+                shown += &format!("{}: - {}\n{}: + {}\n", at + 1, line(a), at + 1, line(b));
+            }
+        }
+    }
+    if different > 0 {
+        shown += &format!("{different} of {} lines differ\n", theirs.len());
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::lines;
+
+    #[test]
+    fn every_line_counts() {
+        assert_eq!(lines("a\nb\n", "a\nb\n"), "");
+        assert_eq!(lines("a\nb\n", "a\nc\n"), "2: - b\n2: + c\n1 of 2 lines differ\n");
+        assert!(lines("a\n", "a\nb\n").contains("2: - (no line)"));
+    }
+}
