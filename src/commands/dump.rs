@@ -2,13 +2,12 @@
 
 use super::Context;
 use crate::args::{Dump, DumpFormat};
-use crate::data;
+use crate::data::{self, Opened};
 use crate::filtering::{self, Filtering, Seen};
 use crate::messages::{Failure, exit};
 use crate::progress::Watched;
 use fathom_export::{ChromeOptions, DiagramOptions, FlameOptions, RawOptions, Summary};
 use fathom_store::Trace;
-use fathom_store::directory::Directory;
 
 pub(crate) fn run(args: &Dump, context: &Context) -> Result<u8, Failure> {
     let dir = data::source(&args.common, context.name)?;
@@ -41,7 +40,7 @@ fn format(args: &Dump) -> DumpFormat {
 fn write(
     args: &Dump,
     format: DumpFormat,
-    trace: &Directory,
+    trace: &Opened,
     seen: &Seen<'_>,
     context: &Context,
 ) -> Result<Summary, Failure> {
@@ -60,7 +59,11 @@ fn write(
                 color: context.color(false),
                 span: seen.span(),
                 kernel: trace.kernel(),
-                processors: trace.perf_files().iter().map(|(_, path)| path.clone()).collect(),
+                task_files: trace.directory().is_some(),
+                processors: trace
+                    .directory()
+                    .map(|dir| dir.perf_files().iter().map(|(_, path)| path.clone()).collect())
+                    .unwrap_or_default(),
             };
             fathom_export::raw(shown, &options, &mut out)
         }

@@ -2,7 +2,7 @@
 
 use super::{Context, view_failure};
 use crate::args::{Replay, Text, TextFormat};
-use crate::data;
+use crate::data::{self, Opened};
 use crate::filtering::{self, Filtering};
 use crate::messages::{Failure, exit};
 use crate::output::Output;
@@ -10,7 +10,6 @@ use crate::progress::Watched;
 use crate::without::Without;
 use fathom_analysis::filter::TimeRange;
 use fathom_store::EventOptions;
-use fathom_store::directory::Directory;
 use fathom_view::{Format, RangeField, ReplayOptions};
 
 pub(crate) fn run(args: &Replay, context: &Context) -> Result<u8, Failure> {
@@ -36,7 +35,7 @@ pub(crate) struct Shown {
 
 /// Writes the replay; also the second half of live.
 pub(crate) fn show(
-    trace: &Directory,
+    trace: &Opened,
     text: &Text,
     Shown { events, no_libcall, srcline }: Shown,
     filtering: &Filtering,

@@ -18,7 +18,7 @@ use crate::walk;
 use fathom_filter::{Action, FunctionRule, Match, Rules, SpecError, Specs, Subject, Unmatched};
 use fathom_store::{
     Batch, Error, EventOptions, External, Function, FunctionId, FunctionKind, Kind, Layer, Task, TaskEvents,
-    Tid, Trace,
+    Tid, Trace, VisitStack,
 };
 use range::Span;
 use stream::Stream;
@@ -261,6 +261,16 @@ impl Layer for Filtered<'_> {
 
     fn layer_tasks(&self) -> &[Task] {
         &self.tasks
+    }
+
+    fn layer_stacks(&self, visit: &mut VisitStack<'_>) -> Result<(), Error> {
+        let Span { from, to } = self.shared.span;
+        self.inner.stacks(&mut |tid, time, frames, event| {
+            let shown = self.tasks.binary_search_by_key(&tid, |task| task.tid).is_ok();
+            if shown && (from..=to).contains(&time) {
+                visit(tid, time, frames, event);
+            }
+        })
     }
 
     fn layer_external(&self) -> &[External] {

@@ -29,6 +29,8 @@ pub struct RawOptions<'a> {
     pub bytes: bool,
     /// Mark bytes and trouble by colour.
     pub color: bool,
+    /// The tasks have files of their own. They have none in a recording of the kernel alone.
+    pub task_files: bool,
     /// What the kernel's tracer recorded, CPU by CPU; shown behind the tasks' records.
     pub kernel: Option<&'a Kernel>,
     /// Files of the kernel's events, one for each processor, which are shown after the tasks' records.
@@ -97,7 +99,7 @@ pub fn raw<W: Write>(trace: &dyn Trace, options: &RawOptions<'_>, out: &mut W) -
     if options.bytes {
         writer.participants();
     }
-    for task in trace.tasks() {
+    for task in trace.tasks().iter().filter(|_| options.task_files) {
         writer.task(task)?;
     }
     writer.kernel()?;
@@ -313,7 +315,7 @@ impl<'a, W: Write> Writer<'a, '_, W> {
         let mut resolver = self.trace.resolver(task.tid);
         let (from, to) = self.options.span;
         for (at, pages) in kernel.cpus().iter().enumerate() {
-            self.out.text(if at == 0 { "\n" } else { "" });
+            self.out.text(if at == 0 && self.options.task_files { "\n" } else { "" });
             writeln!(self.out, "reading kernel-cpu{}.dat", pages.cpu);
             self.time = 0;
             kernel.each_of_cpu(at, |record| {

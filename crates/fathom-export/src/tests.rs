@@ -54,6 +54,7 @@ fn raw_options() -> RawOptions<'static> {
         bytes: false,
         color: false,
         kernel: None,
+        task_files: true,
         processors: Vec::new(),
         span: (0, u64::MAX),
     }

@@ -272,7 +272,12 @@ fn cut_symbols(writer: &DirectoryWriter) -> Result<(), Error> {
     let files = kernel_files(dir)?;
     let layout = header.layout();
     let pages = PageFiles::open(&files, layout.size())?;
-    let kernel = Kernel::new(Box::new(pages), layout, header.formats(&mut Vec::new()), fathom_store::kernel::Names::default);
+    let kernel = Kernel::new(
+        Box::new(pages),
+        layout,
+        header.formats(&mut Vec::new()),
+        fathom_store::kernel::Names::default,
+    );
     let mut used = BTreeSet::new();
     for cpu in 0..kernel.cpus().len() {
         kernel.each_of_cpu(cpu, |record| {

@@ -20,6 +20,7 @@ pub mod probe;
 pub mod record;
 mod task_file;
 mod trace;
+pub mod tracedat;
 pub mod writer;
 
 pub use error::Error;
@@ -32,5 +33,5 @@ pub use merge::{Merge, MergedBatch};
 pub use task_file::{TaskChange, TaskMessage};
 pub use trace::{
     CodePlace, EarlierName, EventOptions, External, Function, FunctionId, FunctionKind, KernelRecords, Layer,
-    Resolver, Session, SessionSpan, Task, TaskEvents, Tid, Trace,
+    Resolver, Session, SessionSpan, Task, TaskEvents, Tid, Trace, VisitStack,
 };

@@ -70,7 +70,8 @@ impl Blocks {
             let mut sizes = [0; 8];
             read_exact(source, name, offset, &mut sizes)?;
             let [a, b, c, d, rest @ ..] = sizes;
-            let block = Block { offset: offset + 8, packed: endian.u32([a, b, c, d]), size: endian.u32(rest) };
+            let block =
+                Block { offset: offset + 8, packed: endian.u32([a, b, c, d]), size: endian.u32(rest) };
             offset = block.offset.saturating_add(u64::from(block.packed));
             if offset > source.len() || block.size > MAX_CHUNK {
                 return Ok(());

@@ -18,6 +18,7 @@ pub use perf::{PerfEvent, PerfReader};
 use crate::args::{ArgSpec, ArgTable};
 use crate::kernel::Kernel;
 use crate::task_file::TaskMessage;
+use crate::tracedat::TraceDat;
 use crate::{
     Error, EventOptions, External, Features, Function, FunctionId, FunctionKind, Info, Resolver, Session,
     Task, TaskEvents, Tid, Trace, event_id,
@@ -308,7 +309,7 @@ impl Trace for Directory {
 }
 
 /// The trace to read when the user names none: the first that is there of `fathom.data` (if `fathom` is set),
-/// `uftrace.data`, the directory `base` itself, and `ftrace.dir`, all in `base`.
+/// `uftrace.data`, the directory `base` itself, `ftrace.dir`, and the file `trace.dat`, all in `base`.
 ///
 /// # Errors
 ///
@@ -318,10 +319,14 @@ pub fn find_default(base: &Path, fathom: bool) -> Result<PathBuf, Error> {
     if fathom {
         names.insert(0, "fathom.data");
     }
-    let places = names.iter().map(|name| if *name == "." { base.to_path_buf() } else { base.join(name) });
+    let place = |name: &&str| if *name == "." { base.to_path_buf() } else { base.join(name) };
+    let places: Vec<PathBuf> = names.iter().map(place).collect();
     // A recording that was cut short may have no info file, but it has one of tasks.
     let is_trace = |dir: &PathBuf| dir.join("info").is_file() || dir.join("task.txt").is_file();
-    places.into_iter().find(is_trace).ok_or_else(|| {
+    let kernel = base.join("trace.dat");
+    let kernel_alone = || TraceDat::is_one(&kernel).then(|| kernel.clone());
+    places.into_iter().find(is_trace).or_else(kernel_alone).ok_or_else(|| {
+        names.push("trace.dat");
         let shown = names.iter().map(|name| if *name == "." { "./info" } else { name });
         Error::NoDefault { looked_for: shown.collect::<Vec<_>>().join(", ") }
     })

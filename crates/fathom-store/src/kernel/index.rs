@@ -1,6 +1,6 @@
 //! Which blocks of pages have records of which task. One pass over all pages, when a recording is opened.
 
-use super::{Kernel, Walk};
+use super::{Kernel, Walk, task_of};
 use crate::{Error, Tid};
 use rustc_hash::FxHashMap;
 
@@ -78,6 +78,7 @@ impl Index {
         (losses, last): (&mut Losses, &mut u64),
     ) -> Result<(Option<u64>, Option<String>), Error> {
         kernel.source.read(cpu as usize, block, buffer)?;
+        let number = kernel.source.cpus().get(cpu as usize).map_or(0, |pages| pages.cpu);
         let (mut start, mut damage) = (None, None);
         // Most records are of the same task as the one before.
         let mut run: Option<(Tid, u64, u64, u64)> = None;
@@ -93,13 +94,14 @@ impl Index {
                 Walk::Record { time, common, .. } => {
                     start.get_or_insert(time);
                     *last = time;
+                    let task = task_of(common.pid, number);
                     match &mut run {
-                        Some((tid, records, _, last)) if *tid == common.pid => {
+                        Some((tid, records, _, last)) if *tid == task => {
                             *records += 1;
                             *last = time;
                         }
                         _ => {
-                            if let Some(run) = run.replace((common.pid, 1, time, time)) {
+                            if let Some(run) = run.replace((task, 1, time, time)) {
                                 self.note(run, cpu, block);
                             }
                         }

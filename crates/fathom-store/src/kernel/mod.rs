@@ -12,15 +12,17 @@ mod index;
 mod pages;
 mod reader;
 mod stack;
+mod symbols;
 mod text;
 
 pub use decode::Formats;
-pub use header::KernelHeader;
 pub use fathom_ftrace::Names;
+pub use header::KernelHeader;
 pub use index::Losses;
 pub use pages::{CpuPages, PageFiles, PageSource};
 pub use reader::TaskRecords;
 pub use stack::KernelStack;
+pub use symbols::symbol_table;
 
 use crate::{Error, Tid};
 use fathom_ftrace::events::Common;
@@ -191,6 +193,12 @@ impl CpuRecord<'_> {
             None => Subject::Damaged,
         }
     }
+}
+
+/// The task that a record of a CPU with that number is of. All idle tasks have the number 0, so they are told apart by
+/// their CPUs: that of CPU N is -1 - N here.
+pub fn task_of(pid: i32, cpu: u32) -> Tid {
+    if pid == 0 { i32::try_from(cpu).map_or(i32::MIN, |cpu| -1 - cpu) } else { pid }
 }
 
 /// What comes next in a block.

@@ -1,7 +1,7 @@
 //! The records of one task, from all CPUs that it ran on.
 
 use super::decode::Said;
-use super::{Kernel, Walk};
+use super::{Kernel, Walk, task_of};
 use crate::{Batch, Error, Event, Kind, Tid};
 
 /// Records of a task in the order of time. Losses stand before the first record after them: what was lost may have been
@@ -138,6 +138,7 @@ impl<'k> TaskRecords<'k> {
         cursor.next_block += 1;
         self.kernel.source.read(cursor.cpu as usize, *block, &mut self.buffer)?;
         let (kernel, from) = (self.kernel, self.from);
+        let number = kernel.source.cpus().get(cursor.cpu as usize).map_or(0, |pages| pages.cpu);
         let mut missed = None;
         for step in kernel.walk(&self.buffer) {
             match step {
@@ -145,7 +146,7 @@ impl<'k> TaskRecords<'k> {
                 Walk::Damaged(_) => {}
                 Walk::Record { time, common, data } => {
                     let missed = missed.take();
-                    if common.pid != self.tid || time < from {
+                    if task_of(common.pid, number) != self.tid || time < from {
                         continue;
                     }
                     let batch = &mut cursor.batch;

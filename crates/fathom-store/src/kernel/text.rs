@@ -25,7 +25,8 @@ const TRAMPOLINE: u64 = 0x7fff_ffff;
 
 impl Texts {
     pub(super) fn new(formats: &Formats, load: Box<dyn Fn() -> Names + Send + Sync>) -> Texts {
-        let compiled = |format: &Format| Some((format.id, PrintFmt::compile(format, &Options::default()).ok()?));
+        let compiled =
+            |format: &Format| Some((format.id, PrintFmt::compile(format, &Options::default()).ok()?));
         let prints = formats.events.iter().filter_map(compiled).collect();
         Texts { prints, load, names: OnceLock::new() }
     }
