@@ -48,19 +48,19 @@ pub struct Real;
 
 impl Files for Real {
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        // Some files (`events/header_page`) give all they have to the first read, however short that is, so it must not
-        // be.
-        const FIRST: usize = 64 << 10;
         let mut file = fs::File::open(path)?;
-        let (mut content, mut filled) = (vec![0; FIRST], 0);
+        // Some files (header_page, filter) answer the first read alone, with as much as it has room for. So nothing reads
+        // a few bytes first to see how large it is.
+        let mut content = vec![0; 64 << 10];
+        let mut filled = 0;
         loop {
             match file.read(&mut content[filled..]) {
                 Ok(0) => break,
-                Ok(got) => filled += got,
+                Ok(count) => filled += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
-            if content.len() - filled < FIRST / 2 {
+            if content.len() - filled < 4096 {
                 content.resize(content.len() * 2, 0);
             }
         }

@@ -8,6 +8,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod doctor;
 pub mod error;
 #[cfg(feature = "fake")]
 pub mod fake;

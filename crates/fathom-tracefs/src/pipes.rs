@@ -7,6 +7,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSliceMut};
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -68,8 +69,18 @@ impl Pipes {
     ///
     /// As of poll. A signal ends the wait without an error.
     pub fn wait(&self, time: Duration) -> io::Result<()> {
-        let mut fds: Vec<PollFd<'_>> =
-            self.pipes.iter().map(|pipe| PollFd::new(&pipe.file, PollFlags::IN)).collect();
+        self.wait_with(time, &[])
+    }
+
+    /// The same, and one of `others` ends the wait as well.
+    ///
+    /// # Errors
+    ///
+    /// As of poll. A signal ends the wait without an error.
+    pub fn wait_with(&self, time: Duration, others: &[BorrowedFd<'_>]) -> io::Result<()> {
+        let pipes = self.pipes.iter().map(|pipe| PollFd::new(&pipe.file, PollFlags::IN));
+        let others = others.iter().map(|other| PollFd::from_borrowed_fd(*other, PollFlags::IN));
+        let mut fds: Vec<PollFd<'_>> = pipes.chain(others).collect();
         let time = rustix::time::Timespec {
             tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: time.subsec_nanos().into(),

@@ -53,6 +53,14 @@ impl CpuStats {
         }
     }
 
+    /// As the kernel shows it, under the CPU's number.
+    pub fn text(&self) -> String {
+        let CpuStats { cpu, entries, overrun, commit_overrun, bytes, dropped, read } = self;
+        format!(
+            "CPU: {cpu}\nentries: {entries}\noverrun: {overrun}\ncommit overrun: {commit_overrun}\nbytes: {bytes}\ndropped events: {dropped}\nread events: {read}\n"
+        )
+    }
+
     /// All events that were lost.
     pub fn lost(&self) -> u64 {
         self.overrun.saturating_add(self.commit_overrun).saturating_add(self.dropped)

@@ -1,6 +1,5 @@
 //! Filters of events (`-F`): `EVENTS : EXPRESSION`, as in *trace-cmd-report(1)*.
 
-use super::names::Names;
 use fathom_ftrace::{Endian, Field, FieldKind, Format};
 use regex::bytes::{Regex, RegexBuilder};
 
@@ -363,8 +362,7 @@ pub(crate) struct Record<'a> {
     pub(crate) endian: Endian,
     pub(crate) cpu: u32,
     pub(crate) time: u64,
-    pub(crate) pid: i32,
-    pub(crate) names: &'a Names,
+    pub(crate) name: &'a [u8],
 }
 
 /// A filter for the records of one event.
@@ -492,7 +490,7 @@ impl EventFilter {
             };
         }
         match name {
-            "COMM" => Some(Value::Text(record.names.get(record.pid))),
+            "COMM" => Some(Value::Text(record.name)),
             "CPU" => Some(Value::Number(record.cpu.into())),
             "TIMESTAMP" => Some(Value::Number(record.time.cast_signed())),
             _ => None,

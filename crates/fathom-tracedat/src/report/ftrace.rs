@@ -233,6 +233,7 @@ pub(crate) fn kernel_stack(
     at: usize,
     machine: fathom_ftrace::Machine,
     symbols: &Symbols,
+    offset: bool,
 ) {
     out.extend_from_slice(b"<stack trace >\n");
     let size = usize::from(machine.long_size);
@@ -243,8 +244,8 @@ pub(crate) fn kernel_stack(
             break;
         }
         out.extend_from_slice(b"=> ");
-        if let Some((name, _)) = symbols.find(address) {
-            out.extend_from_slice(name);
+        if symbols.find(address).is_some() {
+            name(out, address, symbols, offset);
             out.extend_from_slice(b" (");
             number::hex(out, address);
             out.push(b')');

@@ -141,10 +141,11 @@ fn answer_one(
         }
         Question::EventNames => {
             let events = formats(recording, machine(recording), notes);
-            let mut names: Vec<_> =
-                events.iter().map(|format| format!("{}:{}\n", format.system, format.name)).collect();
+            let mut names: Vec<_> = events.iter().map(|format| (&format.system, &format.name)).collect();
             names.sort();
-            out.extend_from_slice(names.concat().as_bytes());
+            for (system, name) in names {
+                out.extend_from_slice(format!("{system}:{name}\n").as_bytes());
+            }
         }
         Question::Formats(pattern) => write_formats(out, recording, pattern.as_ref()),
         Question::CheckFormats => return Ok(check_formats(recording, notes)),
@@ -220,11 +221,15 @@ fn write_statistics(out: &mut Vec<u8>, recording: &Recording) -> Result<(), Erro
     let Some(top) = recording.buffers.iter().find(|buffer| buffer.name.is_empty()) else { return Ok(()) };
     // Where the pages would be if they were not compressed.
     let mut place = u64::from(top.page_size);
-    for cpu in &top.cpus {
-        let size = recording.pages(top, cpu).unpacked_size()?;
-        let offset = if cpu.compressed { place } else { cpu.offset };
-        place += size;
-        let line = format!("CPU{} data recorded at offset={offset:#x}\n    {size} bytes in size\n", cpu.cpu);
+    let last = top.cpus.iter().map(|cpu| cpu.cpu).max();
+    for number in 0..last.map_or(0, |last| last + 1) {
+        let (mut offset, mut size) = (0, 0);
+        if let Some(cpu) = top.cpus.iter().find(|cpu| cpu.cpu == number) {
+            size = recording.pages(top, cpu).unpacked_size()?;
+            offset = if cpu.compressed { place } else { cpu.offset };
+            place += size;
+        }
+        let line = format!("CPU{number} data recorded at offset={offset:#x}\n    {size} bytes in size\n");
         out.extend_from_slice(line.as_bytes());
     }
     Ok(())
@@ -279,7 +284,10 @@ fn write_cpus(
 pub fn describe_filters(inputs: &[Input], settings: &Settings, notes: &mut Vec<String>) -> String {
     let mut text = String::new();
     for input in inputs {
-        for format in formats(&input.recording, machine(&input.recording), notes).iter() {
+        let events = formats(&input.recording, machine(&input.recording), notes);
+        let mut list: Vec<_> = events.iter().collect();
+        list.sort_by_key(|format| std::cmp::Reverse(format.id));
+        for format in list {
             for filter in settings.filters.iter().filter(|filter| filter.concerns(format)) {
                 text.push_str(&format!(" '{}: {}'\n", format.name, filter.condition_for(format)));
             }

@@ -301,7 +301,9 @@ impl<'a> Report<'a> {
         }
         let head = Head::of(record, endian);
         let event = file.events.get(usize::from(head.id)).and_then(Option::as_deref);
-        let known = Record { bytes: record, endian, cpu, time, pid: head.pid, names: &file.names };
+        let filtered = event.and_then(|event| event.filters.as_ref()).is_some_and(|list| !list.is_empty());
+        let name = if filtered { file.names.get(head.pid) } else { b"" };
+        let known = Record { bytes: record, endian, cpu, time, name };
         if !wanted(event, &head, &known, settings) {
             return Ok(true);
         }
@@ -445,7 +447,9 @@ fn write_event(
             write_function(*function, out, record, endian, symbols, &mut place, settings);
         }
         Kind::Repeats(repeats) => write_repeats(*repeats, out, record, endian, symbols, &mut place, settings),
-        Kind::Stack(at) => ftrace::kernel_stack(out, record, *at, machine, symbols),
+        Kind::Stack(at) => {
+            ftrace::kernel_stack(out, record, *at, machine, symbols, settings.options.offset);
+        }
         Kind::RawData { id, at } => ftrace::raw_data(out, record, *id, *at, endian),
         Kind::Exit(exit) => exit.write(out, record, endian, symbols, settings.options),
         // Needs the record behind it.

@@ -20,6 +20,8 @@ const CACHE: usize = 4096;
 pub(crate) struct Symbols {
     /// Texts that records have only the address of.
     texts: FxHashMap<u64, Box<[u8]>>,
+    /// The same by address, with those that are named twice.
+    listed: Vec<(u64, Box<[u8]>)>,
     text: Vec<u8>,
     list: Vec<Symbol>,
     /// Addresses that were asked for, with the index of their symbol plus 1, or 0 for none.
@@ -41,8 +43,10 @@ impl Symbols {
         // Of several names of one address the first one of the file is taken.
         list.reverse();
         list.sort_by_key(|symbol| symbol.address);
-        let texts = printk_formats.split(|&byte| byte == b'\n').filter_map(parse_text).collect();
-        Self { texts, text, list, cache: vec![Cell::new((0, 0)); CACHE] }
+        let mut listed: Vec<_> = printk_formats.split(|&byte| byte == b'\n').filter_map(parse_text).collect();
+        listed.sort_by_key(|(address, _)| *address);
+        let texts = listed.iter().cloned().collect();
+        Self { texts, listed, text, list, cache: vec![Cell::new((0, 0)); CACHE] }
     }
 
     fn index(&self, address: u64) -> Option<usize> {
@@ -76,9 +80,7 @@ impl Symbols {
 
     /// All texts by address.
     pub(crate) fn texts(&self) -> Vec<(u64, &[u8])> {
-        let mut list: Vec<_> = self.texts.iter().map(|(address, text)| (*address, &**text)).collect();
-        list.sort_unstable();
-        list
+        self.listed.iter().map(|(address, text)| (*address, &**text)).collect()
     }
 
     fn slice(&self, (start, end): (u32, u32)) -> &[u8] {

@@ -111,6 +111,9 @@ impl Wakeups {
 
     /// Writes what they were altogether.
     pub(crate) fn write_summary(&self, out: &mut Vec<u8>) {
+        if self.all.count == 0 {
+            return;
+        }
         self.all.write(out);
         if self.real_time.count > 0 {
             out.extend_from_slice(b"\nRT task timings:\n");
