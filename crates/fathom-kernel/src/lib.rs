@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod command;
+pub mod live;
 pub mod recorder;
 pub mod tables;
 
