@@ -28,7 +28,7 @@ Exit codes:
     0  the program ended with 0
     1  the program ended with another code, or could not be traced
     2  the program was killed by a signal
-  replay, report, graph, info, dump
+  replay, report, graph, info, dump, tui
     0    success; also when the reader of a pipe went away
     1    the command line is wrong, or the answer could not be written
     255  the data could not be read";
@@ -81,6 +81,9 @@ pub(crate) enum Command {
     /// Show who called whom as a tree, of all or of one function
     #[command(override_usage = "fathom graph [OPTION...] [FUNCTION]", after_help = EXIT_CODES)]
     Graph(Graph),
+    /// Walk through a recording on the terminal: call graph, report, replay, info
+    #[command(override_usage = "fathom tui [OPTION...]", after_help = EXIT_CODES)]
+    Tui(Tui),
     /// Trace the kernel: functions, events, probes; recipes that explain; reports
     #[command(
         override_usage = "fathom kernel COMMAND [OPTION...]",
@@ -110,6 +113,7 @@ impl Command {
             Command::Info(a) => &a.common,
             Command::Dump(a) => &a.common,
             Command::Graph(a) => &a.common,
+            Command::Tui(a) => &a.common,
             Command::Kernel(_) | Command::Generate(_) => return None,
         })
     }
@@ -461,6 +465,32 @@ pub(crate) struct Graph {
     /// Show only what this function calls, and from where it is called
     #[arg(value_name = "FUNCTION", help_heading = "Arguments")]
     pub(crate) function: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Tui {
+    /// Begin with the report
+    #[arg(long, help_heading = "What is shown", conflicts_with = "replay")]
+    pub(crate) report: bool,
+    /// Begin with the replay: the calls in the order they were made
+    #[arg(long, help_heading = "What is shown")]
+    pub(crate) replay: bool,
+    /// Fields of the first view, separated by commas; `none`, `all`, or `+a,b` for more than the usual
+    #[arg(short = 'f', long, value_name = "FIELDS", help_heading = "What is shown")]
+    pub(crate) output_fields: Option<String>,
+    /// Sort keys of the report, separated by commas; may be repeated
+    #[arg(short = 's', long, value_name = "KEYS", action = ArgAction::Append, help_heading = "What is shown")]
+    pub(crate) sort: Vec<String>,
+    #[command(flatten)]
+    pub(crate) filters: filters::Filters,
+    #[command(flatten)]
+    pub(crate) selection: filters::Selection,
+    #[command(flatten)]
+    pub(crate) load: Load,
+    #[command(flatten)]
+    pub(crate) libcall: Libcall,
+    #[command(flatten)]
+    pub(crate) common: Common,
 }
 
 #[derive(Debug, Args)]

@@ -38,6 +38,14 @@ impl Seen<'_> {
         }
     }
 
+    /// Whether it can be read from any moment on without reading what was before.
+    pub(crate) fn is_seekable(&self) -> bool {
+        match self {
+            Seen::All(_) => true,
+            Seen::Some(filtered) => filtered.is_seekable(),
+        }
+    }
+
     /// When the trace begins if that is not with the first event that is shown, ns.
     pub(crate) fn begin(&self, events: EventOptions) -> Result<Option<u64>, Failure> {
         match self {

@@ -35,5 +35,4 @@ pub(crate) const OPTIONS: &[Later] = &[
 ];
 
 /// Commands that later work brings, with what they belong to.
-pub(crate) const COMMANDS: &[(&str, &str)] =
-    &[("recv", NETWORK), ("script", SCRIPTS), ("tui", "the text user interface comes")];
+pub(crate) const COMMANDS: &[(&str, &str)] = &[("recv", NETWORK), ("script", SCRIPTS)];

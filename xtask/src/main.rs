@@ -14,6 +14,7 @@ mod run;
 mod setup;
 mod sources;
 mod state;
+mod terminal;
 mod test;
 mod vm;
 
@@ -36,6 +37,7 @@ usage: cargo xtask COMMAND
   bench record [--quick] [--only NAME]  cost of a traced call against uftrace and two clock reads,
                                  and of options
   bench read [--records 1M,10M]  reading speed and memory against uftrace
+  bench tui [--records 1M,10M]   how long the terminal user interface takes to show its first screen
   fuzz [SECONDS]                 each fuzz target for that long (60)
   licences                       check the licences of all dependencies
 ";

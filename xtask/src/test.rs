@@ -26,7 +26,7 @@ pub(crate) fn main(args: &[String]) -> Result<bool> {
     };
     let mut tools = vec![setup::CC, setup::BINUTILS, setup::TRACE_CMD, setup::UFTRACE];
     if tier != Tier::Vm {
-        tools.extend([setup::CXX, setup::CLANG, setup::VALGRIND]);
+        tools.extend([setup::CXX, setup::CLANG, setup::VALGRIND, setup::TMUX]);
     }
     let missing = setup::ensure(&tools);
     if !missing.is_empty() {

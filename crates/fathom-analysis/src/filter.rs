@@ -171,6 +171,12 @@ impl<'t> Filtered<'t> {
         (self.shared.span.from, self.shared.span.to)
     }
 
+    /// Whether what is shown from some moment on does not depend on what was before, so that [`TaskEvents::seek`] goes there
+    /// without reading that.
+    pub fn is_seekable(&self) -> bool {
+        self.shared.is_range_only()
+    }
+
     /// What the specs say about a function; none if they say nothing.
     pub fn rule(&self, id: FunctionId) -> Option<FunctionRule> {
         self.shared.rule(id, &self.inner.function(id))

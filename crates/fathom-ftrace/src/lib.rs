@@ -26,7 +26,7 @@ pub mod text;
 
 pub use entries::{Entries, Entry, Longs};
 pub use events::{Common, Events};
-pub use format::{Element, Field, FieldKind, Format, FormatError, Value};
+pub use format::{Element, Field, FieldKind, Format, FormatError, Numbers, Value};
 pub use formatter::{EntryStyle, Formatter};
 pub use machine::{Endian, Machine};
 pub use page::{Missed, Page, PageError, PageLayout, Record};

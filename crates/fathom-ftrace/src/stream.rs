@@ -266,7 +266,11 @@ impl<R: Read> Merge<R> {
     /// What is next on the CPU of the item before. It stays the next one.
     pub fn peek_same(&mut self) -> io::Result<Option<Item<'_>>> {
         match self.current {
-            Some(index) => self.cpus[index].1.peek(),
+            Some(index) => {
+                let reader = &mut self.cpus[index].1;
+                reader.peek_time()?;
+                Ok(reader.peeked())
+            }
             None => Ok(None),
         }
     }
@@ -274,7 +278,7 @@ impl<R: Read> Merge<R> {
     /// Steps over what [`Merge::peek_same`] gave.
     pub fn skip_same(&mut self) {
         if let Some(index) = self.current {
-            self.cpus[index].1.take();
+            self.cpus[index].1.skip();
         }
     }
 

@@ -1,8 +1,9 @@
-//! `cargo xtask bench record` and `bench read`: promises about speed, each with its ratio to the peer in the same run.
+//! `cargo xtask bench record`, `bench read` and `bench tui`: promises about speed, each with its ratio to the peer in the same run.
 
 mod options;
 mod read;
 mod record;
+mod tui;
 mod usage;
 
 use crate::paths;
@@ -21,13 +22,14 @@ pub(crate) fn main(args: &[String]) -> Result<bool> {
     match words[..] {
         ["record", ref rest @ ..] => record::main(&Setup::new(rest)?),
         ["read", ref rest @ ..] => read::main(&Setup::new(rest)?),
+        ["tui", ref rest @ ..] => tui::main(&Setup::new(rest)?),
         _ => bail!(
-            "usage: cargo xtask bench record|read [--quick] [--runs N] [--only NAME] [--records 1M,10M] [--fathom PATH]"
+            "usage: cargo xtask bench record|read|tui [--quick] [--runs N] [--only NAME] [--records 1M,10M] [--fathom PATH]"
         ),
     }
 }
 
-/// What both benches need.
+/// What all benches need.
 struct Setup {
     fathom: PathBuf,
     peer: Option<PathBuf>,

@@ -115,7 +115,7 @@ fn boot(
     vm.disks = disks::fresh(&disks)?;
     vm.programs.clone_from(&programs.list);
     let seconds: u64 = jobs.iter().map(|job| u64::from(job.timeout)).sum();
-    vm.limit = Duration::from_secs((60 + seconds).min(900));
+    vm.limit = Duration::from_secs((60 + seconds).min(1800));
     vm.texts.push(("workloads.sh".to_owned(), WORKLOADS.to_owned()));
     let mut script = String::from(GUEST_LIB);
     for job in jobs {

@@ -143,7 +143,7 @@ impl Job {
             checks: Vec::new(),
             comparisons: Vec::new(),
             status: 0,
-            timeout: 30,
+            timeout: 120,
             memory: 512,
             state: true,
             alone: false,

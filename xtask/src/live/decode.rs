@@ -58,6 +58,28 @@ fn output(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&done.stdout).into_owned())
 }
 
+/// Whether two lines say the same, but for what trace-cmd 3.1.6 is known to get wrong.
+fn same(theirs: &str, ours: &str) -> bool {
+    if theirs == ours {
+        return true;
+    }
+    // It says itself that it cannot print this format, and lists fields; task, CPU, time and name must be right.
+    if let Some((head, _)) = theirs.split_once("[FAILED TO PARSE]") {
+        return ours.starts_with(head.trim_end());
+    }
+    // A variable of the kernel is taken for its own address, to which it then adds.
+    let page = |line: &str| {
+        let (head, rest) = line.split_once(" page=0x").or_else(|| line.split_once(" page="))?;
+        Some(format!("{head} {}", rest.split_once(' ')?.1))
+    };
+    if theirs.contains(": mm_") && page(theirs).is_some() {
+        return page(theirs) == page(ours);
+    }
+    // Takes the mask of the flags for the flags.
+    let flags = |line: &str| line.rsplit_once(" flags=").map(|(head, _)| head.to_owned());
+    theirs.contains(": timer_start:") && flags(theirs) == flags(ours)
+}
+
 /// The first lines that differ, and how many do. Texts with different numbers of lines are compared as they stand.
 fn lines(theirs: &str, ours: &str) -> String {
     let (theirs, ours): (Vec<&str>, Vec<&str>) = (theirs.lines().collect(), ours.lines().collect());
@@ -65,7 +87,7 @@ fn lines(theirs: &str, ours: &str) -> String {
     let mut different = 0;
     for at in 0..theirs.len().max(ours.len()) {
         let (a, b) = (theirs.get(at), ours.get(at));
-        if a != b {
+        if a.zip(b).map_or(a != b, |(a, b)| !same(a, b)) {
             different += 1;
             if different <= SHOWN {
                 let line = |line: Option<&&str>| {
@@ -89,6 +111,11 @@ mod tests {
     fn every_line_counts() {
         assert_eq!(lines("a\nb\n", "a\nb\n"), "");
         assert_eq!(lines("a\nb\n", "a\nc\n"), "2: - b\n2: + c\n1 of 2 lines differ\n");
+        assert_eq!(lines("x 1: e: [FAILED TO PARSE] y=1\n", "x 1: e: text\n"), "");
+        assert_ne!(lines("x 1: e: [FAILED TO PARSE] y=1\n", "x 2: e: text\n"), "");
+        assert_eq!(lines("1: mm_page_alloc: page=0x1 pfn=2\n", "1: mm_page_alloc: page=0xa pfn=2\n"), "");
+        assert_ne!(lines("1: mm_page_alloc: page=0x1 pfn=2\n", "1: mm_page_alloc: page=0xa pfn=3\n"), "");
+        assert_ne!(lines("1: other: flags=a\n", "1: other: flags=b\n"), "");
         assert!(lines("a\n", "a\nb\n").contains("2: - (no line)"));
     }
 }

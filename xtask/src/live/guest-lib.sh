@@ -33,6 +33,8 @@ case_run() {
             echo "VM-STATE $1 changed" >/dev/console
             hard_reset
         }
+    else
+        hard_reset
     fi
     if [ -s /cases/$1/cleanup ]; then
         sh -c '. /workloads.sh; . /cases/'$1'/cleanup' >cleanup.log 2>&1 </dev/null
@@ -62,7 +64,9 @@ hard_reset() {
         [ -e $T/$f ] && echo >$T/$f
     done
     for o in stacktrace userstacktrace func_stack_trace event-fork function-fork; do echo 0 >$T/options/$o; done
+    echo 0 >$T/max_graph_depth
     echo local >$T/trace_clock
+    echo $buffer >$T/buffer_size_kb
     echo >$T/trace
     echo 1 >$T/tracing_on
     xtask guest state /tmp/reference
@@ -73,6 +77,7 @@ warm_up() {
     echo 1 >$T/events/sched/sched_switch/enable
     echo 0 >$T/events/sched/sched_switch/enable
     echo >$T/trace
+    buffer=$(cat $T/buffer_size_kb)
 }
 
 warm_up

@@ -210,8 +210,11 @@ fn programs(options: &Options, work: &Path) -> Result<Programs> {
         (vm::stripped(&std::env::current_exe()?, &small)?, "/usr/bin/xtask".to_owned()),
     ];
     list.extend(PEERS.iter().filter_map(|name| Some((which(name)?, format!("/usr/bin/{name}")))));
+    // In place of busybox's, which is static.
+    list.extend(which("cat").map(|path| (path, "/bin/cat".to_owned())));
+    list.extend(peer_libraries());
     let sources = paths::root().join("tests/vm");
-    for (name, flags) in [("work", &["-O2"][..]), ("calls", &["-O0", "-pg"][..])] {
+    for (name, flags) in [("work", &["-O2", "-pg"][..]), ("calls", &["-O0", "-pg"][..])] {
         let program = small.join(name);
         let mut gcc = Command::new("gcc");
         gcc.args(["-g", "-pthread", "-o"]).arg(&program).args(flags).arg(sources.join(format!("{name}.c")));
@@ -219,4 +222,18 @@ fn programs(options: &Options, work: &Path) -> Result<Programs> {
         list.push((program, format!("/usr/bin/{name}")));
     }
     Ok(Programs { fathom, list })
+}
+
+/// What uftrace loads into programs.
+fn peer_libraries() -> Vec<(PathBuf, String)> {
+    let mut list = Vec::new();
+    for dir in ["/usr/lib/x86_64-linux-gnu/uftrace", "/usr/lib/uftrace", "/usr/lib/x86_64-linux-gnu"] {
+        let Ok(entries) = std::fs::read_dir(dir) else { continue };
+        let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+        let libraries = paths.filter(|path| {
+            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("libmcount"))
+        });
+        list.extend(libraries.map(|path| (path.clone(), path.to_string_lossy().into_owned())));
+    }
+    list
 }

@@ -191,8 +191,9 @@ impl Vm {
         } else {
             qemu.args(["-nic", "none"]);
         }
-        // A panic ends qemu, a hang becomes a panic; the rest makes for a quick boot. Addresses are the same each time.
-        let line = "console=ttyS0 quiet panic=-1 softlockup_panic=1 nokaslr no_timer_check tsc=reliable \
+        // A panic ends qemu, a hang becomes a panic (after 80 s: on a busy host patching all functions takes long); the rest
+        // makes for a quick boot. Addresses are the same each time.
+        let line = "console=ttyS0 quiet panic=-1 softlockup_panic=1 watchdog_thresh=40 nokaslr no_timer_check tsc=reliable \
                     noreplace-smp mitigations=off cryptomgr.notests random.trust_cpu=on audit=0";
         qemu.args(["-append", &format!("{line} {}", self.append)]);
         qemu

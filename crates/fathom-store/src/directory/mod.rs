@@ -35,7 +35,7 @@ use rustc_hash::FxHashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use warnings::Warnings;
 
 /// How to open a directory.
@@ -70,6 +70,8 @@ pub struct Directory {
     external: Vec<External>,
     warnings: Warnings,
     budget: Budget,
+    /// For each task that has been read, where its file can be entered at.
+    entry_points: Mutex<FxHashMap<Tid, Arc<dat::EntryPoints>>>,
 }
 
 /// What the directory has.
@@ -148,9 +150,16 @@ impl Directory {
             kernel,
             warnings,
             budget: Budget::default(),
+            entry_points: Mutex::default(),
         };
         opened.name_tasks();
         Ok(opened)
+    }
+
+    /// Where the file of a task can be entered at, as far as anybody has read it.
+    pub(crate) fn entry_points(&self, tid: Tid) -> Arc<dat::EntryPoints> {
+        let mut all = self.entry_points.lock().unwrap_or_else(PoisonError::into_inner);
+        all.entry(tid).or_default().clone()
     }
 
     /// Takes up the names that tasks gave themselves. They are among the events of processors.

@@ -33,6 +33,7 @@ impl<'t> Stream<'t> {
     pub(crate) fn open(dir: &'t Directory, task: &'t Task, options: EventOptions) -> Result<Self, Error> {
         let path = dir.places.dir.join(format!("{}.dat", task.tid));
         let setup = DatSetup {
+            index: dir.entry_points(task.tid),
             endian: dir.info.endian,
             budget: &dir.budget,
             warn: &dir.warnings,
