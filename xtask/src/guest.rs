@@ -33,7 +33,7 @@ pub(crate) fn main(args: &[String]) -> Result<bool> {
 }
 
 /// Copies what all raw pipes of a tracefs directory hold now: `DIR/cpuN.raw`, page by page, with `DIR/cpuN.stats`.
-fn drain(from: &Path, to: &Path) -> Result<()> {
+pub(crate) fn drain(from: &Path, to: &Path) -> Result<()> {
     std::fs::create_dir_all(to)?;
     let cpus = from.join("per_cpu");
     for entry in std::fs::read_dir(&cpus).with_context(|| format!("cannot list {}", cpus.display()))? {

@@ -38,6 +38,8 @@ usage: cargo xtask COMMAND
                                  and of options
   bench read [--records 1M,10M]  reading speed and memory against uftrace
   bench tui [--records 1M,10M]   how long the terminal user interface takes to show its first screen
+  bench kernel [--quick] [--only text|binary|memory|record]  decoding against trace-cmd and perf, memory,
+                                 recording under load in a virtual machine
   fuzz [SECONDS]                 each fuzz target for that long (60)
   licences                       check the licences of all dependencies
 ";

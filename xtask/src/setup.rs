@@ -19,6 +19,7 @@ pub(crate) const VALGRIND: Tool = Tool { program: "valgrind", package: "valgrind
 pub(crate) const QEMU: Tool = Tool { program: "qemu-system-x86_64", package: "qemu-system-x86" };
 pub(crate) const BUSYBOX: Tool = Tool { program: "busybox", package: "busybox-static" };
 pub(crate) const TRACE_CMD: Tool = Tool { program: "trace-cmd", package: "trace-cmd" };
+pub(crate) const PERF: Tool = Tool { program: "perf", package: "linux-perf" };
 pub(crate) const MKFS: Tool = Tool { program: "mkfs.ext4", package: "e2fsprogs" };
 pub(crate) const ZSTD: Tool = Tool { program: "zstd", package: "zstd" };
 pub(crate) const LZ4: Tool = Tool { program: "lz4", package: "lz4" };

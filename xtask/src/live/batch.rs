@@ -108,6 +108,8 @@ fn boot(
     let mut vm = Vm::new(kernel);
     vm.memory = memory;
     vm.network = true;
+    // So that addresses in the kernel's own text are those of the records.
+    vm.append = "no_hash_pointers".to_owned();
     // Beside the directory of the run, which is emptied.
     let mut disks = dir.as_os_str().to_owned();
     disks.push(".disks");

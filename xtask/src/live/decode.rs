@@ -13,19 +13,23 @@ const SHOWN: usize = 12;
 pub(crate) enum Comparison {
     /// `trace-cmd report -N` and `fathom kernel report -N` of a file, and both without `-N`.
     SameReport(String),
+    /// The kernel's own text of buffers, and that of our decoder from their raw pages.
+    KernelText,
 }
 
 impl Comparison {
     pub(crate) fn parse(value: &str) -> Result<Self> {
         match value.split_once(' ') {
             Some(("same_report", file)) => Ok(Self::SameReport(file.trim().to_owned())),
-            _ => bail!("CHECK takes: same_report FILE"),
+            None if value == "kernel_text" => Ok(Self::KernelText),
+            _ => bail!("CHECK takes: same_report FILE, kernel_text"),
         }
     }
 
     /// What differs, an empty text if nothing does.
     pub(crate) fn differences(&self, fathom: &Path, dir: &Path) -> Result<String> {
         match self {
+            Self::KernelText => super::kernel_text::differences(dir),
             Self::SameReport(file) => {
                 let mut text = String::new();
                 for options in [&["-N"][..], &[]] {
@@ -81,7 +85,7 @@ fn same(theirs: &str, ours: &str) -> bool {
 }
 
 /// The first lines that differ, and how many do. Texts with different numbers of lines are compared as they stand.
-fn lines(theirs: &str, ours: &str) -> String {
+pub(super) fn lines(theirs: &str, ours: &str) -> String {
     let (theirs, ours): (Vec<&str>, Vec<&str>) = (theirs.lines().collect(), ours.lines().collect());
     let mut shown = String::new();
     let mut different = 0;

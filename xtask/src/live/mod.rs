@@ -4,12 +4,15 @@ mod batch;
 mod case;
 mod decode;
 mod disks;
+mod host;
+mod kernel_text;
 
 use crate::e2e::{Outcome, Summary};
 use crate::paths::{self, which};
 use crate::vm;
 use anyhow::{Context, Result, bail};
-use batch::{Batch, Programs};
+use batch::Batch;
+pub(crate) use batch::Programs;
 use case::Case;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -90,7 +93,7 @@ fn run_script(options: &Options, script: &Path) -> Result<bool> {
     let text =
         std::fs::read_to_string(script).with_context(|| format!("cannot read {}", script.display()))?;
     let work = paths::target().join("vm");
-    let programs = programs(options, &work)?;
+    let programs = Programs::gather(&fathom(options)?, &work)?;
     let mut fine = true;
     for name in kernels(options) {
         let job = case::script(&text);
@@ -111,7 +114,6 @@ fn run(options: &Options) -> Result<Summary> {
     let mut summary = Summary::default();
     let missing = vm::kernel::ensure_tools();
     let mut batches = VecDeque::new();
-    let mut programs_of_guests = None;
     for name in kernels(options) {
         let mut jobs = Vec::new();
         for case in &cases {
@@ -138,10 +140,11 @@ fn run(options: &Options) -> Result<Summary> {
             }
         }
     }
+    let fathom = fathom(options)?;
+    let work = work.canonicalize()?;
+    host::run_all(&fathom, &work, &options.filters, &mut summary);
     if !batches.is_empty() {
-        programs_of_guests = Some(programs(options, &work)?);
-    }
-    if let Some(programs) = programs_of_guests {
+        let programs = Programs::gather(&fathom, &work)?;
         run_batches(batches, &programs, &work, &mut summary);
     }
     println!("\nvirtual machines: {:.1} s", started.elapsed().as_secs_f64());
@@ -198,30 +201,58 @@ pub(crate) fn note(summary: &mut Summary, name: String, outcome: Outcome) {
     }
 }
 
-/// What guests get: the program to test, this program, the peers that are installed, and the workloads in C.
-fn programs(options: &Options, work: &Path) -> Result<Programs> {
-    let fathom = match &options.fathom {
-        Some(path) => std::fs::canonicalize(path).with_context(|| format!("no {}", path.display()))?,
-        None => paths::build_fathom()?,
-    };
-    let small = work.join("programs");
-    let mut list = vec![
-        (vm::stripped(&fathom, &small)?, "/usr/bin/fathom".to_owned()),
-        (vm::stripped(&std::env::current_exe()?, &small)?, "/usr/bin/xtask".to_owned()),
-    ];
-    list.extend(PEERS.iter().filter_map(|name| Some((which(name)?, format!("/usr/bin/{name}")))));
-    // In place of busybox's, which is static.
-    list.extend(which("cat").map(|path| (path, "/bin/cat".to_owned())));
-    list.extend(peer_libraries());
-    let sources = paths::root().join("tests/vm");
-    for (name, flags) in [("work", &["-O2", "-pg"][..]), ("calls", &["-O0", "-pg"][..])] {
-        let program = small.join(name);
-        let mut gcc = Command::new("gcc");
-        gcc.args(["-g", "-pthread", "-o"]).arg(&program).args(flags).arg(sources.join(format!("{name}.c")));
-        crate::run::run_ok(&mut gcc, &small, Duration::from_secs(60))?;
-        list.push((program, format!("/usr/bin/{name}")));
+/// The program to test.
+fn fathom(options: &Options) -> Result<PathBuf> {
+    match &options.fathom {
+        Some(path) => std::fs::canonicalize(path).with_context(|| format!("no {}", path.display())),
+        None => paths::build_fathom(),
     }
-    Ok(Programs { fathom, list })
+}
+
+impl Programs {
+    /// What guests get: the program to test, this program, the peers that are installed, and the workloads in C.
+    pub(crate) fn gather(fathom: &Path, work: &Path) -> Result<Self> {
+        let small = work.join("programs");
+        let mut list = vec![
+            (vm::stripped(fathom, &small)?, "/usr/bin/fathom".to_owned()),
+            (vm::stripped(&std::env::current_exe()?, &small)?, "/usr/bin/xtask".to_owned()),
+        ];
+        list.extend(PEERS.iter().filter_map(|name| Some((which(name)?, format!("/usr/bin/{name}")))));
+        // In place of busybox's, which is static.
+        list.extend(which("cat").map(|path| (path, "/bin/cat".to_owned())));
+        list.extend(peer_libraries());
+        for (name, flags) in [("work", &["-O2", "-pg"][..]), ("calls", &["-O0", "-pg"][..])] {
+            list.push((compile(&small, name, flags)?, format!("/usr/bin/{name}")));
+        }
+        Ok(Self { fathom: fathom.to_owned(), list })
+    }
+}
+
+/// Compiles a workload of `tests/vm` into `dir`.
+fn compile(dir: &Path, name: &str, flags: &[&str]) -> Result<PathBuf> {
+    std::fs::create_dir_all(dir)?;
+    let (program, source) = (dir.join(name), paths::root().join("tests/vm").join(format!("{name}.c")));
+    let mut gcc = Command::new("gcc");
+    gcc.args(["-g", "-pthread", "-o"]).arg(&program).args(flags).arg(source);
+    crate::run::run_ok(&mut gcc, dir, Duration::from_secs(60))?;
+    Ok(program)
+}
+
+/// Runs a script in a boot of its own. Returns where it left its files, and all it printed.
+pub(crate) fn run_for_bench(
+    kernel: &vm::Kernel,
+    script: &str,
+    programs: &Programs,
+    dir: &Path,
+    limit: Duration,
+) -> Result<(PathBuf, String)> {
+    let mut job = case::script(script);
+    job.timeout = u32::try_from(limit.as_secs())?;
+    let said = batch::run_alone(kernel, &job, programs, dir)?;
+    if !said.ends_with("status 0\n") {
+        bail!("in the virtual machine: {}", crate::run::tail(&said, 2000));
+    }
+    Ok((dir.join("out").join(batch::folder(&job.name)), said))
 }
 
 /// What uftrace loads into programs.

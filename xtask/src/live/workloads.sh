@@ -63,3 +63,36 @@ no_other_user() {
     echo >$T/set_event_pid
     echo 0 >$T/options/sym-offset
 }
+# All that is needed to decode this kernel's buffers elsewhere.
+tables() {
+    cat $T/events/header_page >header_page
+    cat $T/printk_formats >printk_formats
+    cat $T/dynamic_events >dynamic_events
+    cat /proc/kallsyms >kallsyms
+    uname -r >release
+    (cd $T/events && grep -H '' */*/format) >formats
+}
+# The buffer as the kernel prints it, and as it is: `capture DIRECTORY`.
+capture() {
+    echo 0 >$T/tracing_on
+    mkdir -p $1
+    for f in trace saved_cmdlines current_tracer trace_clock; do cat $T/$f >$1/$f; done
+    xtask guest drain $T $1
+}
+# All events of every Nth system of events, while much is going on: `record_systems N FIRST`.
+record_systems() {
+    echo 0 >$T/tracing_on
+    echo >$T/trace
+    n=0
+    for s in $T/events/*/; do
+        case $s in */ftrace/) continue ;; esac
+        [ $((n % $1)) = $2 ] && echo 1 >$s/enable
+        n=$((n + 1))
+    done
+    echo 1 >$T/tracing_on
+    work futexes 5 && work faults 3 && work children 5 && work signals 3
+    cat /proc/self/maps /proc/meminfo >/dev/null
+    echo marked >$T/trace_marker
+    sleep 0.3
+    echo 0 >$T/tracing_on
+}
