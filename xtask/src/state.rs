@@ -39,7 +39,7 @@ const SYSCTLS: &[&str] = &[
     "perf_event_paranoid",
 ];
 /// No control file says more than this, bytes.
-const LONGEST: u64 = 4 << 20;
+const LONGEST: usize = 4 << 20;
 
 /// Path under the root, and what is there.
 pub(crate) type State = BTreeMap<String, String>;
@@ -77,11 +77,10 @@ fn walk(dir: &Path, under: &str, state: &mut State) -> std::io::Result<()> {
 }
 
 fn content(path: &Path, name: &str) -> String {
-    let mut bytes = Vec::new();
-    let opened = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path);
-    if let Err(error) = opened.and_then(|file| file.take(LONGEST).read_to_end(&mut bytes)) {
-        return format!("cannot be read: {error}");
-    }
+    let bytes = match whole(path) {
+        Ok(bytes) => bytes,
+        Err(error) => return format!("cannot be read: {error}"),
+    };
     let text = String::from_utf8_lossy(&bytes);
     match name {
         // Whether it is allocated is a setting, what is in it is not.
@@ -92,6 +91,27 @@ fn content(path: &Path, name: &str) -> String {
         "enabled_functions" => lines(&text, |line| line.split("tramp:").next().map(str::trim_end)),
         _ => text.into_owned(),
     }
+}
+
+/// A file of tracefs. Some of them answer the first read alone, with as much as it has room for, so nothing may first read
+/// a little, as `std::fs::read` does.
+pub(crate) fn whole(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    let (mut bytes, mut filled) = (vec![0; 64 << 10], 0);
+    loop {
+        match file.read(&mut bytes[filled..])? {
+            0 => break,
+            read => filled += read,
+        }
+        if filled >= LONGEST {
+            break;
+        }
+        if bytes.len() - filled < 16 << 10 {
+            bytes.resize(bytes.len() * 2, 0);
+        }
+    }
+    bytes.truncate(filled);
+    Ok(bytes)
 }
 
 fn lines<'a>(text: &'a str, part: impl Fn(&'a str) -> Option<&'a str>) -> String {

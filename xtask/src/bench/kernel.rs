@@ -79,11 +79,17 @@ fn events_in(setup: &Setup, file: &Path) -> Result<u64> {
 
 fn text(setup: &Setup, file: &Path, copies: u64) -> Result<bool> {
     let events = events_in(setup, file)?;
-    println!("\ntext: {:.2} M events of sched, irq, raw_syscalls; M events/s by CPU time (by elapsed time)", events as f64 / 1e6);
+    println!(
+        "\ntext: {:.2} M events of sched, irq, raw_syscalls; M events/s by CPU time (by elapsed time)",
+        events as f64 / 1e6
+    );
     let perf = perf_recording(setup, copies)?;
     let (mut ours, mut theirs, mut perfs) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..setup.runs.unwrap_or(RUNS) {
-        ours.push(measure(Command::new(&setup.fathom).args(["kernel", "report", "--no-pager"]).arg(file), &setup.dir)?);
+        ours.push(measure(
+            Command::new(&setup.fathom).args(["kernel", "report", "--no-pager"]).arg(file),
+            &setup.dir,
+        )?);
         if let Some(peer) = which("trace-cmd") {
             theirs.push(measure(Command::new(peer).arg("report").arg(file), &setup.dir)?);
         }
@@ -95,14 +101,19 @@ fn text(setup: &Setup, file: &Path, copies: u64) -> Result<bool> {
     println!("{:<18} {:>14}  {:>7.1} MiB", "fathom", shown(events, &ours), peak(&ours));
     let mut fine = true;
     let perf_events = perf.map_or(0, |(_, events)| events);
-    for (name, usages, events) in [("trace-cmd report", &theirs, events), ("perf script", &perfs, perf_events)] {
+    for (name, usages, events) in
+        [("trace-cmd report", &theirs, events), ("perf script", &perfs, perf_events)]
+    {
         if usages.is_empty() {
             continue;
         }
         let ratio = our_rate / rate(events, usages, |usage| usage.cpu);
         fine &= ratio >= TEXT_GOAL;
         let peak = peak(usages);
-        println!("{name:<18} {:>14}  {peak:>7.1} MiB  ratio {ratio:.1}, goal {TEXT_GOAL}", shown(events, usages));
+        println!(
+            "{name:<18} {:>14}  {peak:>7.1} MiB  ratio {ratio:.1}, goal {TEXT_GOAL}",
+            shown(events, usages)
+        );
     }
     Ok(fine)
 }
@@ -123,7 +134,8 @@ fn perf_recording(setup: &Setup, copies: u64) -> Result<Option<(PathBuf, u64)>> 
         println!("perf cannot record here: {}", crate::run::tail(&done.stderr, 200));
         return Ok(None);
     }
-    let listed = run_ok(Command::new("perf").args(["script", "-F", "time", "-i"]).arg(&file), &setup.dir, LIMIT)?;
+    let listed =
+        run_ok(Command::new("perf").args(["script", "-F", "time", "-i"]).arg(&file), &setup.dir, LIMIT)?;
     Ok(Some((file, listed.stdout.lines().count() as u64)))
 }
 
@@ -133,7 +145,11 @@ fn rate(events: u64, usages: &[Usage], of: fn(&Usage) -> f64) -> f64 {
 }
 
 fn shown(events: u64, usages: &[Usage]) -> String {
-    format!("{:.2} ({:.2})", rate(events, usages, |usage| usage.cpu), rate(events, usages, |usage| usage.wall))
+    format!(
+        "{:.2} ({:.2})",
+        rate(events, usages, |usage| usage.cpu),
+        rate(events, usages, |usage| usage.wall)
+    )
 }
 
 fn peak(usages: &[Usage]) -> f64 {
@@ -144,7 +160,16 @@ fn peak(usages: &[Usage]) -> f64 {
 fn binary(setup: &Setup, file: &Path) -> Result<bool> {
     let recording = fathom_tracedat::open(file)?;
     let mut command = cargo();
-    command.args(["run", "--quiet", "--release", "--package", "fathom-ftrace", "--example", "decode_speed", "--"]);
+    command.args([
+        "run",
+        "--quiet",
+        "--release",
+        "--package",
+        "fathom-ftrace",
+        "--example",
+        "decode_speed",
+        "--",
+    ]);
     for buffer in &recording.buffers {
         for (number, cpu) in buffer.cpus.iter().enumerate() {
             let raw = setup.dir.join(format!("kernel-{number}.raw"));
@@ -258,7 +283,8 @@ mod tests {
 
     #[test]
     fn times_of_the_shell() {
-        let said = "alone\nreal\t0m 1.00s\nuser\t0m 0.25s\nsys\t0m 0.50s\nours\nuser\t1m 0.00s\nsys\t0m 0.00s\n";
+        let said =
+            "alone\nreal\t0m 1.00s\nuser\t0m 0.25s\nsys\t0m 0.50s\nours\nuser\t1m 0.00s\nsys\t0m 0.00s\n";
         assert_eq!((cpu_times(said, "alone"), cpu_times(said, "ours")), (0.75, 60.0));
         assert!(cpu_times(said, "theirs").is_nan());
     }

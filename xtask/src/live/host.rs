@@ -7,6 +7,7 @@ use crate::guest::drain;
 use crate::paths::which;
 use crate::run::{Finished, run, tail};
 use crate::setup::is_root;
+use crate::state::whole;
 use anyhow::{Context, Result};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -120,7 +121,10 @@ fn said(done: &Finished, wanted: &[&str]) -> Outcome {
 
 fn events(fathom: &Path, work: &Path) -> Result<Outcome> {
     let args = ["-e", "sched:sched_process_exit", "-e", "sched:sched_switch", "--", "sh", "-c", "sleep 0.1"];
-    Ok(said(&trace(fathom, work, &args)?, &["sched_process_exit: comm=sleep", "sched_switch: prev_comm=sleep"]))
+    Ok(said(
+        &trace(fathom, work, &args)?,
+        &["sched_process_exit: comm=sleep", "sched_switch: prev_comm=sleep"],
+    ))
 }
 
 fn uprobes(fathom: &Path, work: &Path) -> Result<Outcome> {
@@ -138,7 +142,8 @@ fn uprobes(fathom: &Path, work: &Path) -> Result<Outcome> {
 fn recorded(fathom: &Path, work: &Path) -> Result<Outcome> {
     let file = work.join("host.dat");
     let name = file.to_string_lossy().into_owned();
-    let done = trace(fathom, work, &["-o", &name, "-e", "raw_syscalls:", "-e", "sched:", "--", "sleep", "0.1"])?;
+    let done =
+        trace(fathom, work, &["-o", &name, "-e", "raw_syscalls:", "-e", "sched:", "--", "sleep", "0.1"])?;
     if !done.status.success() {
         return Ok(said(&done, &[]));
     }
@@ -175,7 +180,8 @@ fn decoded(_fathom: &Path, work: &Path) -> Result<Outcome> {
     let set = dir.join("set");
     std::fs::create_dir_all(&set)?;
     // Events without addresses, which the kernel prints as hashes.
-    let events = ["sched/sched_switch", "sched/sched_waking", "sched/sched_process_exit", "irq/softirq_entry"];
+    let events =
+        ["sched/sched_switch", "sched/sched_waking", "sched/sched_process_exit", "irq/softirq_entry"];
     for event in events {
         instance.write(&format!("events/{event}/enable"), "1")?;
     }
@@ -201,10 +207,12 @@ fn decoded(_fathom: &Path, work: &Path) -> Result<Outcome> {
         formats.extend(text.lines().map(|line| format!("{event}/format:{line}\n")));
     }
     std::fs::write(dir.join("formats"), formats)?;
-    for (file, place) in
-        [("header_page", "events/header_page"), ("printk_formats", "printk_formats"), ("dynamic_events", "none")]
-    {
-        std::fs::write(dir.join(file), std::fs::read(tracefs.join(place)).unwrap_or_default())?;
+    for (file, place) in [
+        ("header_page", "events/header_page"),
+        ("printk_formats", "printk_formats"),
+        ("dynamic_events", "none"),
+    ] {
+        std::fs::write(dir.join(file), whole(&tracefs.join(place)).unwrap_or_default())?;
     }
     copy("/proc/kallsyms".into(), dir.join("kallsyms"))?;
     copy("/proc/sys/kernel/osrelease".into(), dir.join("release"))?;

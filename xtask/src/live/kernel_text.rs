@@ -4,8 +4,8 @@
 
 use anyhow::{Context as _, Result};
 use fathom_ftrace::{
-    Clock, Comms, Context, Counts, CpuReader, Endian, Events, Format, Formatter, Kallsyms, Merge, Names, Options,
-    PageLayout, Pointers, Printer, TextOptions, Texts,
+    Clock, Comms, Context, Counts, CpuReader, Endian, Events, Format, Formatter, Kallsyms, Merge, Names,
+    Options, PageLayout, Pointers, Printer, TextOptions, Texts,
 };
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -90,14 +90,18 @@ impl Tables {
             lazy_resched: fathom_ftrace::text::lazy_resched(&self.release),
             ..TextOptions::default()
         };
-        let context = Context { machine: self.layout.machine, names: &self.names, pointers: Pointers::Padded };
+        let context =
+            Context { machine: self.layout.machine, names: &self.names, pointers: Pointers::Padded };
         let mut printer = Printer::new(&formatter, context, &comms, options);
         let mut ours = Vec::new();
         printer.header(&mut ours, Some(counts));
         let mut merge = merge(set, self.layout.as_kernel_text())?;
         while printer.print_next(&mut merge, &mut ours)? {}
-        let as_fields: Vec<&str> =
-            formatter.not_evaluable().iter().map(|event| event.event.rsplit(':').next().unwrap_or_default()).collect();
+        let as_fields: Vec<&str> = formatter
+            .not_evaluable()
+            .iter()
+            .map(|event| event.event.rsplit(':').next().unwrap_or_default())
+            .collect();
         Ok(differing_lines(kernel, &ours, &as_fields, kinds))
     }
 }
@@ -121,12 +125,12 @@ fn cpus(set: &Path) -> u32 {
 }
 
 fn merge(set: &Path, layout: PageLayout) -> Result<Merge<std::io::Cursor<Vec<u8>>>> {
-    let mut cpus = Vec::new();
+    let mut readers = Vec::new();
     for cpu in 0..cpus(set) {
         let pages = std::fs::read(set.join(format!("cpu{cpu}.raw")))?;
-        cpus.push((cpu, CpuReader::new(std::io::Cursor::new(pages), layout)));
+        readers.push((cpu, CpuReader::new(std::io::Cursor::new(pages), layout)));
     }
-    Ok(Merge::new(cpus))
+    Ok(Merge::new(readers))
 }
 
 fn counts(set: &Path) -> Result<Counts> {
@@ -144,7 +148,12 @@ fn counts(set: &Path) -> Result<Counts> {
 
 /// The lines that differ. Of events that only the kernel can print (`as_fields`: their formats call its functions), all
 /// before the text must be equal.
-fn differing_lines(kernel: &[u8], ours: &[u8], as_fields: &[&str], kinds: &mut BTreeMap<String, u64>) -> String {
+fn differing_lines(
+    kernel: &[u8],
+    ours: &[u8],
+    as_fields: &[&str],
+    kinds: &mut BTreeMap<String, u64>,
+) -> String {
     let split = |text: &[u8]| -> Vec<String> {
         text.split(|byte| *byte == b'\n').map(|line| String::from_utf8_lossy(line).into_owned()).collect()
     };
