@@ -100,6 +100,11 @@ impl Opened {
         }
     }
 
+    /// The events to show if these are wanted: those of the kernel alone are in no function of a program.
+    pub(crate) fn shown(&self, wanted: EventOptions) -> EventOptions {
+        EventOptions { outside: wanted.outside || self.directory().is_none(), ..wanted }
+    }
+
     /// It, if it is a data directory.
     pub(crate) fn directory(&self) -> Option<&Directory> {
         match self {

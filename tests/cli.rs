@@ -174,7 +174,7 @@ fn mistakes_are_explained() {
 fn nothing_to_read() {
     let dir = tempfile::tempdir().unwrap();
     insta::assert_snapshot!(refused(dir.path(), "report"), @r"
-    255: fathom: looking for a recording: no trace found: looked for fathom.data, uftrace.data, ./info, ftrace.dir; record one first or name its directory with -d
+    255: fathom: looking for a recording: no trace found: looked for fathom.data, uftrace.data, ./info, ftrace.dir, trace.dat; record one first or name its directory with -d
       make a recording with `fathom record PROGRAM`, or name one with -d DIR
     ");
 }
@@ -237,10 +237,10 @@ fn default_options_of_the_recording_apply() {
     let with = shown(dir.path(), "replay -t 1us");
     fs::write(dir.path().join("fathom.data/default.opts"), "-t 1us\n").unwrap();
     assert_eq!(shown(dir.path(), "replay"), with);
-    fs::write(dir.path().join("fathom.data/default.opts"), "--kernel-full\n").unwrap();
+    fs::write(dir.path().join("fathom.data/default.opts"), "--system\n").unwrap();
     let output = run(dir.path(), "replay");
     assert_eq!(output.status.code(), Some(0));
-    assert!(text(&output.stderr).contains("--kernel-full of default.opts is not there yet"));
+    assert!(text(&output.stderr).contains("--system of default.opts is not there yet"));
 }
 
 /// What each option leaves of the recording. Compared with uftrace 0.13, which shows the same of the tasks that it doesn't

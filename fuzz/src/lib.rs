@@ -12,6 +12,7 @@ use fathom_symbols::demangle::{Style, demangle};
 use fathom_symbols::lines::SourceMap;
 use fathom_symbols::symfile::{ModuleId, SymFile};
 use fathom_symbols::{Image, maps};
+use fathom_tracedat::report::{self, Filter, Input, Question, Settings};
 use fathom_types::debug_info::debug_file;
 use fathom_types::{Layout, Prototypes};
 use std::path::Path;
@@ -37,6 +38,7 @@ pub const TARGETS: &[Target] = &[
     ("sdt_args", sdt_args),
     ("sym_file", sym_file),
     ("task_file", task_file),
+    ("tracedat", tracedat),
 ];
 
 /// What clients say to the agent.
@@ -44,6 +46,33 @@ pub fn agent_message(mut data: &[u8]) {
     while let Ok(message) = fathom_agent::Message::read(&mut data) {
         let bytes = message.encode();
         assert_eq!(fathom_agent::Message::read(&mut bytes.as_slice()).ok(), Some(message));
+    }
+}
+
+/// `trace.dat` files: their tables, their pages, the text of their events, and what they say of themselves.
+pub fn tracedat(data: &[u8]) {
+    let source: std::sync::Arc<dyn fathom_tracedat::Source> = std::sync::Arc::new(data.to_vec());
+    let Ok(recording) = fathom_tracedat::open_source(&source, "fuzz") else { return };
+    let inputs = [Input::new(recording)];
+    let filter = Filter::new(".*: common_pid > 0 && COMM != \"x\" || a & 1", false).into_iter();
+    let all = Settings {
+        latency: true,
+        nanoseconds: true,
+        differences: true,
+        aligned: true,
+        wakeups: true,
+        check_times: true,
+        filters: filter.collect(),
+        ..Settings::default()
+    };
+    let raw = Settings { raw: true, raw_times: true, ..Settings::default() };
+    for settings in [Settings::default(), Settings { plugins: false, ..all }, raw] {
+        let _ = report::events(&inputs, &settings, &mut std::io::sink());
+    }
+    for question in [Question::CheckFormats, Question::Functions, Question::Statistics, Question::LastEvents]
+    {
+        let mut notes = Vec::new();
+        let _ = report::info(&inputs, &question, &Settings::default(), &mut notes, &mut std::io::sink());
     }
 }
 

@@ -44,7 +44,8 @@ fn write(
     seen: &Seen<'_>,
     context: &Context,
 ) -> Result<Summary, Failure> {
-    let events = filtering::events(data::events(&args.load), &args.filters, &args.selection);
+    let wanted = filtering::events(data::events(&args.load), &args.filters, &args.selection);
+    let events = trace.shown(wanted);
     let shown = seen.trace();
     let libcalls = !args.libcall.no_libcall;
     let version = context.version();

@@ -17,7 +17,8 @@ pub(crate) fn run(args: &Replay, context: &Context) -> Result<u8, Failure> {
     let trace = data::open(&dir, data::open_options(&args.load), &context.log)?;
     let mut out = context.output()?;
     let filtering = Filtering::new(&args.filters, &args.selection)?;
-    let events = filtering::events(data::events(&args.load), &args.filters, &args.selection);
+    let wanted = filtering::events(data::events(&args.load), &args.filters, &args.selection);
+    let events = trace.shown(wanted);
     let options = Shown { events, no_libcall: args.libcall.no_libcall, srcline: args.source.srcline };
     show(&trace, &args.text, options, &filtering, context, &mut out)?;
     out.finish().map_err(|error| Failure::new(exit::TROUBLE, "showing the replay", error))?;

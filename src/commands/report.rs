@@ -32,7 +32,8 @@ pub(crate) fn run(args: &Report, context: &Context) -> Result<u8, Failure> {
             data::show_warnings(&other, &context.log);
         }
         None => {
-            let options = options(args, context);
+            let mut options = options(args, context);
+            options.events = trace.shown(options.events);
             show(&trace, &options, &filtering, context, &mut out)?;
         }
     }

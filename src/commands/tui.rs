@@ -2,7 +2,7 @@
 
 use super::{Context, view_failure};
 use crate::args::Tui;
-use crate::data;
+use crate::data::{self, Opened};
 use crate::filtering::{self, Filtering};
 use crate::messages::{Failure, exit};
 use crate::without::Without;
@@ -26,8 +26,9 @@ pub(crate) fn run(args: &Tui, context: &Context) -> Result<u8, Failure> {
     let setup = Setup {
         trace: seen.trace(),
         replayed: if args.libcall.no_libcall { &without } else { seen.trace() },
-        events: filtering::events(data::events(&args.load), &args.filters, &args.selection),
-        seekable: seen.is_seekable() && !args.libcall.no_libcall,
+        events: trace.shown(filtering::events(data::events(&args.load), &args.filters, &args.selection)),
+        // How deep a task is in the kernel is counted from its last record in the program on.
+        seekable: seen.is_seekable() && !args.libcall.no_libcall && trace.kernel().is_none(),
         libcalls: !args.libcall.no_libcall,
         stop: &stop,
         start: match (args.report, args.replay) {
@@ -52,8 +53,8 @@ pub(crate) fn run(args: &Tui, context: &Context) -> Result<u8, Failure> {
 }
 
 /// The text of the info view.
-fn info(trace: &Directory, context: &Context) -> Result<String, Failure> {
-    let extra = Extra { note: trace.note(), ..Extra::default() };
+fn info(trace: &Opened, context: &Context) -> Result<String, Failure> {
+    let extra = Extra { note: trace.directory().and_then(Directory::note), ..Extra::default() };
     let mut text = Vec::new();
     fathom_view::info(trace, &InfoOptions { task: false }, &extra, &mut text)
         .map_err(|error| view_failure("info", error))?;

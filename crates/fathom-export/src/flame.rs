@@ -3,7 +3,7 @@
 use crate::buffer::Buffer;
 use crate::tree::{TreeOptions, tree, walk};
 use crate::{Error, Summary, escape};
-use fathom_store::{EventOptions, FunctionId, Info, Trace};
+use fathom_store::{EventOptions, Features, FunctionId, Info, Trace};
 use std::collections::HashMap;
 use std::io::Write;
 use std::time::Duration;
@@ -48,7 +48,7 @@ pub fn flame_graph<W: Write>(
     let chosen = options.sample_time.map(|time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).max(1));
     let sample = chosen.unwrap_or_else(|| sample_time(info));
     let tree = tree(trace, TreeOptions { events: options.events, libcalls: options.libcalls, sample })?;
-    let undated = info.record_date.is_none() && info.elapsed_ns.is_none();
+    let undated = info.record_date.is_none() && !info.features.has(Features::KERNEL);
     let by_calls = chosen.is_none() && (undated || tree.nodes.iter().all(|node| node.time == 0));
     let frames: Vec<String> = tree.nodes.iter().map(|node| escape::frame(&node.name)).collect();
     let mut out = Buffer::new(out);

@@ -1,8 +1,8 @@
 //! `kernel`: what the kernel itself can record, and recordings of it.
 
-mod report;
 mod doctor;
 mod ending;
+mod report;
 mod reset;
 mod settings;
 mod trace;

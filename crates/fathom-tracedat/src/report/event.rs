@@ -30,7 +30,7 @@ pub(crate) enum Kind {
     /// Field by field.
     Raw(RawFields),
     /// A plugin; the `print fmt` where it leaves that to it.
-    Plugin(Plugin, Text),
+    Plugin(Box<Plugin>, Text),
     Function(Function),
     Repeats(Repeats),
     /// A kernel stack that begins so many bytes into the record.
@@ -78,6 +78,6 @@ fn by_plugin(format: &Format) -> Option<Kind> {
         ("ftrace", "raw_data") => Kind::RawData { id: Place::of(format, "id")?, at: field("buf")? },
         ("ftrace", "funcgraph_entry") => Kind::Entry(Entry::of(format)?),
         ("ftrace", "funcgraph_exit") => Kind::Exit(Exit::of(format)?),
-        _ => Kind::Plugin(Plugin::of(format)?, Text::new(format)),
+        _ => Kind::Plugin(Box::new(Plugin::of(format)?), Text::new(format)),
     })
 }

@@ -227,7 +227,7 @@ fn write_statistics(out: &mut Vec<u8>, recording: &Recording) -> Result<(), Erro
         if let Some(cpu) = top.cpus.iter().find(|cpu| cpu.cpu == number) {
             size = recording.pages(top, cpu).unpacked_size()?;
             offset = if cpu.compressed { place } else { cpu.offset };
-            place += size;
+            place = place.saturating_add(size);
         }
         let line = format!("CPU{number} data recorded at offset={offset:#x}\n    {size} bytes in size\n");
         out.extend_from_slice(line.as_bytes());

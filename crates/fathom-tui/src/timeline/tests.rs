@@ -282,6 +282,38 @@ proptest! {
         }
     }
 
+    /// A damaged trace, in which time goes backwards, shows something or other.
+    #[test]
+    fn time_that_goes_backwards_breaks_nothing(
+        steps in proptest::collection::vec((1i32..4, 0u64..60, 0u16..5, 0u8..4), 0..60),
+        seekable: bool,
+        level in 0u32..4,
+    ) {
+        let mut trace = MemoryTrace::new();
+        trace.batch_size(3).task(1).task(2).task(3);
+        trace.external.push(External { time: 30, text: "x".to_owned() });
+        let addr = trace.address_of("f");
+        for (tid, time, depth, kind) in steps {
+            let kind = [Kind::Entry, Kind::Exit, Kind::Lost, Kind::Event][usize::from(kind)];
+            let addr = if kind == Kind::Event { event_id::SCHED_OUT + u64::from(depth % 2) } else { addr };
+            let event = Event { time, addr, data_start: 0, data_len: 0, depth, kind, inherited: depth == 4 };
+            trace.push(tid, event, b"");
+        }
+        let timeline = indexed(&trace, TIGHT, seekable);
+        let mut folds = Folds::default();
+        folds.fold_from(level);
+        let mut reader = Reader::new(&timeline);
+        let window = reader.window(Id::LAST, 50, 50, &folds).unwrap();
+        for line in &window.lines {
+            reader.stack(line.id).unwrap();
+            for step in [Step::Parent, Step::Next, Step::Previous, Step::Longest] {
+                reader.go(line.id, step, &|| false).unwrap();
+            }
+            reader.find(line.id, &Query::Longer(1), true, &|| false).unwrap();
+            reader.at(line.time, Some("f")).unwrap();
+        }
+    }
+
     /// Stepping forward and back from anywhere gives the same lines.
     #[test]
     fn windows_fit_together(steps in doing(), at in 0usize..100, before in 0usize..9, after in 1usize..9, level in 0u32..5) {
