@@ -81,6 +81,6 @@ warm_up() {
 }
 
 warm_up
-mkswap /dev/nvme2n1 >/dev/null 2>&1 && swapon /dev/nvme2n1
-mkdir -p /disk && mount -t ext4 /dev/nvme1n1 /disk
+mkswap /dev/bed/d2 >/dev/null 2>&1 && swapon /dev/bed/d2
+mkdir -p /disk && mount -t ext4 /dev/bed/d1 /disk
 xtask guest state /tmp/reference

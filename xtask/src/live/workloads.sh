@@ -4,7 +4,7 @@ T=/sys/kernel/tracing
 # Busy enough for the scheduler, timers and page faults.
 load_busy() { while :; do ls -lR /proc/self >/dev/null 2>&1; echo x | cat >/dev/null; sleep 0.05; done; }
 # Reads that reach the disk.
-load_disk() { while :; do dd if=/dev/nvme1n1 of=/dev/null bs=64k count=16 iflag=direct 2>/dev/null; sleep 0.02; done; }
+load_disk() { while :; do dd if=/dev/bed/d1 of=/dev/null bs=64k count=16 iflag=direct 2>/dev/null; sleep 0.02; done; }
 # Written back by a kernel worker.
 load_writeback() { i=0; while :; do i=$((i + 1)); dd if=/dev/zero of=/disk/load$((i % 4)) bs=64k count=16 2>/dev/null; sync; sleep 0.05; done; }
 # Packets to the card and back.

@@ -25,12 +25,15 @@ ifconfig lo 127.0.0.1 up 2>/dev/null
 hostname guest
 for m in $(cat /modlist); do insmod /mod/$m || echo "insmod $m failed" >/dev/console; done
 [ -e /netup ] && ifconfig eth0 10.0.2.15 netmask 255.255.255.0 up
+# Disks are found by their serial numbers: which is nvme0 depends on which answered first.
+mkdir -p /dev/bed
+for d in /sys/block/nvme*; do ln -s /dev/${d##*/} /dev/bed/$(tr -d ' \n' <$d/device/serial); done
 echo "VM-UP $(cut -d' ' -f1 /proc/uptime)" >/dev/console
 cd /root
 setsid sh /job </dev/null >/tmp/.job.log 2>&1
 rc=$?
 cat /tmp/.job.log >/out/job.log
-D=/dev/nvme0n1
+D=/dev/bed/d0
 (cd /out && tar cf - .) | dd of=$D bs=1M seek=1 2>/dev/null
 echo "VMBED rc=$rc " | dd of=$D conv=notrunc,fsync 2>/dev/null
 sync

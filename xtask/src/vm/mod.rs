@@ -36,7 +36,7 @@ pub(crate) struct Vm {
     pub(crate) limit: Duration,
     /// A virtio network card on qemu's own network, which reaches nothing but 10.0.2.2.
     pub(crate) network: bool,
-    /// Raw disks: `/dev/nvme1n1` and on.
+    /// Raw disks: `/dev/bed/d1` and on.
     pub(crate) disks: Vec<PathBuf>,
     /// Programs, each with its path in the guest; their libraries come along.
     pub(crate) programs: Vec<(PathBuf, String)>,
