@@ -42,7 +42,7 @@ impl Knowledge {
             doing: "reading events/header_page".into(),
             source: std::io::Error::other(error.to_string()),
         })?;
-        let symbols = tables::symbols(tracefs, tables, session.plan().prints_symbols);
+        let symbols = tables::symbols(tracefs);
         let names = Names {
             symbols: Kallsyms::parse(&String::from_utf8_lossy(&symbols)),
             texts: Texts::parse(&tables.printk_formats),
