@@ -10,7 +10,7 @@ use fathom_ftrace::{
 };
 use fathom_store::args::parse_items;
 use fathom_store::directory::{Directory, OpenOptions, PerfReader};
-use fathom_store::kernel::{CpuPages, Kernel, KernelHeader, KernelStack, Names, PageSource};
+use fathom_store::kernel::{CpuPages, Kernel, KernelHeader, KernelStack, Names as KernelNames, PageSource};
 use fathom_store::{Batch, Class, Endian, EventOptions, Info, Kind, TaskMessage, Trace};
 use fathom_symbols::dbgfile::DbgFile;
 use fathom_symbols::demangle::{Style, demangle};
@@ -242,7 +242,7 @@ pub fn kernel_files(data: &[u8]) {
     let header = KernelHeader::parse(header);
     let layout = header.layout();
     let formats = header.formats(&mut Vec::new());
-    let kernel = Kernel::new(Box::new(OneCpu::new(pages)), layout, formats, Names::default);
+    let kernel = Kernel::new(Box::new(OneCpu::new(pages)), layout, formats, KernelNames::default);
     let tids: Vec<i32> = kernel.tasks().map(|(tid, _)| tid).take(8).collect();
     let mut data = Vec::new();
     for tid in tids {
