@@ -8,7 +8,6 @@ use crate::messages::{Failure, exit};
 use crate::without::Without;
 use fathom_analysis::statistics::{Key, parse_keys};
 use fathom_store::Trace;
-use fathom_store::directory::Directory;
 use fathom_tui::{Setup, Start, Stop, Stoppable, Theme, Words};
 use fathom_view::{Extra, InfoOptions};
 
@@ -26,8 +25,9 @@ pub(crate) fn run(args: &Tui, context: &Context) -> Result<u8, Failure> {
     let setup = Setup {
         trace: seen.trace(),
         replayed: if args.libcall.no_libcall { &without } else { seen.trace() },
-        events: filtering::events(data::events(&args.load), &args.filters, &args.selection),
-        seekable: seen.is_seekable() && !args.libcall.no_libcall,
+        events: trace.shown(filtering::events(data::events(&args.load), &args.filters, &args.selection)),
+        // How deep a task is in the kernel is counted from its last record in the program on.
+        seekable: seen.is_seekable() && !args.libcall.no_libcall && trace.kernel().is_none(),
         libcalls: !args.libcall.no_libcall,
         stop: &stop,
         start: match (args.report, args.replay) {
