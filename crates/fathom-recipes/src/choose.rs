@@ -2,7 +2,9 @@
 
 use crate::recipe::{Item, Kind, Need, OptionName, Recipe, Scope};
 use fathom_btf::{Arch, Btf, ProbeSpec};
-use fathom_tracefs::{Error as TracefsError, Event, Names, Probe, ProbeKind, Settings, Stacks, Task, Tracefs, pids};
+use fathom_tracefs::{
+    Error as TracefsError, Event, Names, Probe, ProbeKind, Settings, Stacks, Task, Tracefs, pids,
+};
 use std::path::Path;
 
 /// What the user wants of a recipe.
@@ -32,7 +34,7 @@ pub struct Options {
 #[derive(Debug, thiserror::Error)]
 pub enum ChooseError {
     /// The kernel lacks something that it is about.
-    #[error("the recipe {recipe} needs {role}, and this kernel has none of {names}{why}")]
+    #[error("the recipe {recipe} cannot be done here: for '{role}' this kernel has none of {names}{why}")]
     Missing {
         /// The recipe.
         recipe: &'static str,
@@ -191,7 +193,7 @@ impl Chooser<'_> {
         let choice = |name: Option<String>, note: String| Choice { item: *item, name, note };
         let lacking = || match item.need {
             Need::Lacks(lacks) => lacks.to_owned(),
-            Need::Must => String::new(),
+            Need::Must | Need::Extra => String::new(),
         };
         match item.kind {
             Kind::Event | Kind::EventWithStack => {
@@ -200,7 +202,11 @@ impl Chooser<'_> {
                 };
                 // An event that two items name is enabled once.
                 let event = Event::parse(name)?;
-                if !settings.events.iter().any(|known| known.system == event.system && known.name == event.name) {
+                if !settings
+                    .events
+                    .iter()
+                    .any(|known| known.system == event.system && known.name == event.name)
+                {
                     settings.events.push(self.with_stack(event, item.kind));
                 }
                 Ok(choice(Some((*name).to_owned()), self.why(item, name)))
@@ -240,7 +246,7 @@ impl Chooser<'_> {
         let Some(name) = found else {
             let note = match item.need {
                 Need::Lacks(lacks) => lacks.to_owned(),
-                Need::Must => String::new(),
+                Need::Must | Need::Extra => String::new(),
             };
             return Ok(Choice { item: *item, name: None, note });
         };
@@ -251,7 +257,13 @@ impl Chooser<'_> {
             }
             _ => (ProbeKind::Kretprobe, format!("{name}_return"), String::new(), String::new()),
         };
-        settings.probes.push(Probe { kind, name: Some(event), place: (*name).to_owned(), args, filter: None });
+        settings.probes.push(Probe {
+            kind,
+            name: Some(event),
+            place: (*name).to_owned(),
+            args,
+            filter: None,
+        });
         if note.is_empty() {
             note = self.why(item, name);
         }
@@ -261,9 +273,13 @@ impl Chooser<'_> {
     /// The arguments of a probe by name, and why there are none.
     fn probe_args(&self, function: &str, args: &str) -> (String, String) {
         let (Some(btf), Some(arch)) = (self.btf, Arch::native()) else {
-            return (String::new(), "without its arguments: the kernel's type information cannot be read".to_owned());
+            return (
+                String::new(),
+                "without its arguments: the kernel's type information cannot be read".to_owned(),
+            );
         };
-        let made = ProbeSpec::parse(&format!("{function}({args})")).and_then(|spec| spec.fetch_args(btf, arch));
+        let made =
+            ProbeSpec::parse(&format!("{function}({args})")).and_then(|spec| spec.fetch_args(btf, arch));
         match made {
             Ok(args) => (args.join(" "), String::new()),
             Err(error) => (String::new(), format!("without its arguments: {error}")),
@@ -293,12 +309,7 @@ impl Chooser<'_> {
         if let (Kind::Graph, Err(error)) = (item.kind, self.names.functions()) {
             why = format!(": the list of functions cannot be read ({error})");
         }
-        ChooseError::Missing {
-            recipe: self.recipe.name,
-            role: item.role,
-            names: item.names.join(", "),
-            why,
-        }
+        ChooseError::Missing { recipe: self.recipe.name, role: item.role, names: item.names.join(", "), why }
     }
 
     /// Sets the tasks and says in words who is traced.
@@ -310,7 +321,8 @@ impl Chooser<'_> {
             Scope::Target { event, field } if !given.is_empty() => {
                 for known in &mut settings.events {
                     let about = format!("{}:{}", known.system, known.name) == event;
-                    let mut terms: Vec<String> = given.iter().map(|id| format!("common_pid == {id}")).collect();
+                    let mut terms: Vec<String> =
+                        given.iter().map(|id| format!("common_pid == {id}")).collect();
                     if about {
                         terms.extend(given.iter().map(|id| format!("{field} == {id}")));
                     }
@@ -345,7 +357,9 @@ impl Chooser<'_> {
         let dir = Path::new(class).join(name);
         if name.contains('/') || name.is_empty() || !dir.exists() {
             let mut known: Vec<String> = std::fs::read_dir(class)
-                .map(|entries| entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect())
+                .map(|entries| {
+                    entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+                })
                 .unwrap_or_default();
             known.sort();
             return Err(ChooseError::Device { kind, name: name.clone(), known: known.join(", ") });

@@ -15,6 +15,8 @@ pub struct Event<'a> {
     pub pid: i32,
     /// `common_flags`: see [`Event::in_interrupt`].
     pub flags: u8,
+    /// Depth of disabled preemption in the low four bits, of disabled migration in the high ones.
+    pub preempt: u8,
     format: &'a Format,
     record: &'a [u8],
 }
@@ -23,7 +25,15 @@ impl<'a> Event<'a> {
     /// An event from a record with its format. Nothing if the record is shorter than what all events begin with.
     pub fn new(time: u64, cpu: u32, format: &'a Format, record: &'a [u8]) -> Option<Event<'a>> {
         let common = Common::read(record, format.machine)?;
-        Some(Event { time, cpu, pid: common.pid, flags: common.flags, format, record })
+        Some(Event {
+            time,
+            cpu,
+            pid: common.pid,
+            flags: common.flags,
+            preempt: common.preempt_count,
+            format,
+            record,
+        })
     }
 
     /// Its name without the system: `sched_switch`.

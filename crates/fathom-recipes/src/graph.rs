@@ -134,7 +134,8 @@ impl Following {
         task.open.truncate(position + 1);
         let Some(open) = task.open.pop() else { return };
         // Newer kernels have no calltime in the exit: then the records' own times count.
-        let ns = times.map_or(end.saturating_sub(open.entered), |(call, ret)| (ret as u64).saturating_sub(call as u64));
+        let ns = times
+            .map_or(end.saturating_sub(open.entered), |(call, ret)| (ret as u64).saturating_sub(call as u64));
         if let Some(parent) = task.open.last_mut() {
             parent.children = parent.children.saturating_add(ns);
         }
@@ -214,7 +215,8 @@ impl Tree {
             }
             if shown == limit {
                 let rest = self.lines.len() - index;
-                let _ = writeln!(text, "{:18} |{:indent$}… {rest} more lines", "", "", indent = depth * 2 + 2);
+                let _ =
+                    writeln!(text, "{:18} |{:indent$}… {rest} more lines", "", "", indent = depth * 2 + 2);
                 break;
             }
             shown += 1;
@@ -225,7 +227,8 @@ impl Tree {
                 Line::Call { depth, address, ns } => {
                     let leaf = self.lines.get(index + 1).is_none_or(|next| depth_of(next) <= *depth);
                     let name = names.symbol(*address);
-                    let (time, end) = if leaf { (duration(*ns), "();") } else { (format!("{:18}", ""), "() {") };
+                    let (time, end) =
+                        if leaf { (duration(*ns), "();") } else { (format!("{:18}", ""), "() {") };
                     let _ = writeln!(text, "{time} |{:indent$}{name}{end}", "", indent = depth * 2 + 2);
                     if !leaf {
                         closing.push((*depth, *ns));
@@ -244,7 +247,7 @@ impl Tree {
 }
 
 /// ns as the kernel shows a duration, with its marks: `+` above 10 us, `!` 100 us, `#` 1 ms, `*` 10 ms, `@` 100 ms, `$` 1 s.
-fn duration(ns: u64) -> String {
+pub(crate) fn duration(ns: u64) -> String {
     let mark = match ns {
         ..=10_000 => ' ',
         ..=100_000 => '+',

@@ -72,6 +72,8 @@ pub enum Need {
     Must,
     /// It works, and lacks this.
     Lacks(&'static str),
+    /// The same: what it is about is seen elsewhere where it is not there.
+    Extra,
 }
 
 /// Which tasks are traced.

@@ -3,6 +3,7 @@
 use crate::event::Event;
 use crate::label::{Bounded, Label};
 use crate::measure::{Latencies, Stacks};
+use crate::summary::Watched;
 
 const TASKS: usize = 1 << 16;
 
@@ -19,10 +20,10 @@ impl RunQueue {
         RunQueue { ready: Bounded::new(TASKS), found: Latencies::default(), preempted: Latencies::default() }
     }
 
-    pub(crate) fn event(&mut self, event: &Event<'_>) {
+    pub(crate) fn event(&mut self, event: &Event<'_>, watched: &Watched) {
         match event.name() {
             "sched_waking" | "sched_wakeup" | "sched_wakeup_new" => {
-                if let Some(pid) = event.num("pid")
+                if let Some(pid) = event.num("pid").filter(|pid| watched.has(*pid))
                     && self.ready.get(&pid).is_none()
                 {
                     self.ready.put(pid, (event.time, false));
@@ -39,7 +40,7 @@ impl RunQueue {
                     }
                     self.found.add(label, event.time, waited);
                 }
-                if let Some(pid) = event.num("prev_pid").filter(|pid| *pid != 0)
+                if let Some(pid) = event.num("prev_pid").filter(|pid| *pid != 0 && watched.has(*pid))
                     && can_run(event)
                 {
                     self.ready.put(pid, (event.time, true));
@@ -77,7 +78,7 @@ impl OffCpu {
         }
     }
 
-    pub(crate) fn event(&mut self, event: &Event<'_>) {
+    pub(crate) fn event(&mut self, event: &Event<'_>, watched: &Watched) {
         self.last.take(&event.cpu);
         if event.name() != "sched_switch" {
             return;
@@ -91,7 +92,7 @@ impl OffCpu {
                 self.stacks.add(Label::Task(i32::try_from(pid).unwrap_or(-1)), &frames, slept);
             }
         }
-        if let Some(pid) = event.num("prev_pid").filter(|pid| *pid != 0)
+        if let Some(pid) = event.num("prev_pid").filter(|pid| *pid != 0 && watched.has(*pid))
             && !can_run(event)
         {
             let label = Label::Task(i32::try_from(pid).unwrap_or(-1)).and(Label::fixed(state_name(event)));

@@ -5,6 +5,7 @@ use crate::graph::{Following, Graph};
 use crate::label::{Bounded, Label, Names};
 use crate::measure::{Count, Counts, Latencies, Measure, Pairing, Stacks, What};
 use crate::sched::{OffCpu, RunQueue};
+use rustc_hash::FxHashSet;
 use std::collections::BTreeMap;
 
 /// What was measured.
@@ -105,6 +106,27 @@ impl Summary {
     }
 }
 
+/// The tasks of interest; nothing stands for all.
+#[derive(Debug, Default)]
+pub(crate) struct Watched {
+    tasks: Option<FxHashSet<i64>>,
+}
+
+impl Watched {
+    pub(crate) fn has(&self, pid: i64) -> bool {
+        self.tasks.as_ref().is_none_or(|tasks| tasks.contains(&pid))
+    }
+
+    fn forked(&mut self, event: &Event<'_>) {
+        if let (Some(tasks), Some(parent), Some(child)) =
+            (&mut self.tasks, event.num("parent_pid"), event.num("child_pid"))
+            && tasks.contains(&parent)
+        {
+            tasks.insert(child);
+        }
+    }
+}
+
 enum Machine {
     Pair(Pairing),
     Count(Count, Counts),
@@ -119,6 +141,7 @@ enum Machine {
 pub struct Analysis {
     machines: Vec<(Measure, Machine)>,
     summary: Summary,
+    watched: Watched,
 }
 
 impl std::fmt::Debug for Analysis {
@@ -142,10 +165,16 @@ impl Analysis {
             };
             (*measure, machine)
         });
-        Analysis { machines: machines.collect(), summary: Summary::default() }
+        Analysis { machines: machines.collect(), summary: Summary::default(), watched: Watched::default() }
     }
 
-    /// Takes an event; `text` is what the kernel would print of it without its name, made only if it is needed.
+    /// Only these tasks, and those that they start, count as sleeping or waiting: the kernel's filter of tasks also lets
+    /// through what comes before and after them on their CPUs.
+    pub fn watching(self, tasks: impl IntoIterator<Item = i64>) -> Analysis {
+        Analysis { watched: Watched { tasks: Some(tasks.into_iter().collect()) }, ..self }
+    }
+
+    /// Takes an event; `text` is what the kernel would print of it (`name: fields`), made only if it is needed.
     pub fn event(&mut self, event: &Event<'_>, text: &dyn Fn() -> String) {
         let name = event.name();
         if name == "kernel_stack" {
@@ -161,8 +190,11 @@ impl Analysis {
         let first = self.summary.span.map_or(event.time, |(first, _)| first.min(event.time));
         let last = self.summary.span.map_or(event.time, |(_, last)| last.max(event.time));
         self.summary.span = Some((first, last));
+        if name == "sched_process_fork" {
+            self.watched.forked(event);
+        }
         for (_, machine) in &mut self.machines {
-            machine.event(event, text);
+            machine.event(event, text, &self.watched);
         }
     }
 
@@ -212,7 +244,7 @@ impl Analysis {
 }
 
 impl Machine {
-    fn event(&mut self, event: &Event<'_>, text: &dyn Fn() -> String) {
+    fn event(&mut self, event: &Event<'_>, text: &dyn Fn() -> String, watched: &Watched) {
         match self {
             Machine::Pair(pairing) => pairing.event(event),
             Machine::Count(count, counts) => {
@@ -228,11 +260,11 @@ impl Machine {
                     last.put(event.cpu, Label::text(event.name()));
                 }
             }
-            Machine::RunQueue(queue) => queue.event(event),
-            Machine::OffCpu(off) => off.event(event),
+            Machine::RunQueue(queue) => queue.event(event, watched),
+            Machine::OffCpu(off) => off.event(event, watched),
             Machine::Graph(graph) => match event.system() {
                 "ftrace" => graph.event(event),
-                _ => graph.note(event, || format!("{}: {}", event.name(), text())),
+                _ => graph.note(event, text),
             },
             Machine::Leaks(leaks) => leaks.event(event),
         }

@@ -15,10 +15,37 @@ pub(crate) fn softirq(vec: i64) -> Cow<'static, str> {
 /// A signal's name, as on x86 and arm.
 pub(crate) fn signal(sig: i64) -> Cow<'static, str> {
     const NAMES: [&str; 31] = [
-        "SIGHUP", "SIGINT", "SIGQUIT", "SIGILL", "SIGTRAP", "SIGABRT", "SIGBUS", "SIGFPE", "SIGKILL", "SIGUSR1",
-        "SIGSEGV", "SIGUSR2", "SIGPIPE", "SIGALRM", "SIGTERM", "SIGSTKFLT", "SIGCHLD", "SIGCONT", "SIGSTOP",
-        "SIGTSTP", "SIGTTIN", "SIGTTOU", "SIGURG", "SIGXCPU", "SIGXFSZ", "SIGVTALRM", "SIGPROF", "SIGWINCH",
-        "SIGIO", "SIGPWR", "SIGSYS",
+        "SIGHUP",
+        "SIGINT",
+        "SIGQUIT",
+        "SIGILL",
+        "SIGTRAP",
+        "SIGABRT",
+        "SIGBUS",
+        "SIGFPE",
+        "SIGKILL",
+        "SIGUSR1",
+        "SIGSEGV",
+        "SIGUSR2",
+        "SIGPIPE",
+        "SIGALRM",
+        "SIGTERM",
+        "SIGSTKFLT",
+        "SIGCHLD",
+        "SIGCONT",
+        "SIGSTOP",
+        "SIGTSTP",
+        "SIGTTIN",
+        "SIGTTOU",
+        "SIGURG",
+        "SIGXCPU",
+        "SIGXFSZ",
+        "SIGVTALRM",
+        "SIGPROF",
+        "SIGWINCH",
+        "SIGIO",
+        "SIGPWR",
+        "SIGSYS",
     ];
     match sig {
         1..=31 => Cow::Borrowed(NAMES[sig as usize - 1]),
@@ -140,7 +167,10 @@ mod tests {
 
     #[test]
     fn numbers_have_their_names() {
-        assert_eq!([signal(9), signal(10), signal(17), signal(34), signal(99)].join(" "), "SIGKILL SIGUSR1 SIGCHLD SIGRTMIN+2 signal 99");
+        assert_eq!(
+            [signal(9), signal(10), signal(17), signal(34), signal(99)].join(" "),
+            "SIGKILL SIGUSR1 SIGCHLD SIGRTMIN+2 signal 99"
+        );
         assert_eq!([softirq(3), softirq(9), softirq(12)].join(" "), "NET_RX RCU vector 12");
         assert_eq!(signal_code(17, 1), "CLD_EXITED");
         assert_eq!(signal_code(11, 1), "SEGV_MAPERR");

@@ -167,7 +167,14 @@ fn picture(out: &mut String, times: &Histogram) {
     for (low, high, count) in powers {
         // Half a mark is rounded up: what is there is seen.
         let marks = (count * WIDTH).div_ceil(most) as usize;
-        let _ = writeln!(out, "  {:>9} .. {:>8} |{:<40}| {}", time(low), time(high), "@".repeat(marks), number(count));
+        let _ = writeln!(
+            out,
+            "  {:>9} .. {:>8} |{:<40}| {}",
+            time(low),
+            time(high),
+            "@".repeat(marks),
+            number(count)
+        );
     }
 }
 
@@ -217,7 +224,8 @@ fn stacks(stacks: &Stacks, names: &dyn Names, limits: Limits, timed: bool) -> St
 
 /// Stacks by the names of their functions: addresses within a function differ by the place of the call.
 fn by_names(stacks: &Stacks, all_names: &dyn Names) -> Vec<(String, Vec<String>, u64, u64)> {
-    let mut merged: std::collections::BTreeMap<(String, Vec<String>), (u64, u64)> = std::collections::BTreeMap::new();
+    let mut merged: std::collections::BTreeMap<(String, Vec<String>), (u64, u64)> =
+        std::collections::BTreeMap::new();
     for (label, frames, count, ns) in stacks.sorted() {
         let names: Vec<String> = shown_frames(frames, all_names);
         let row = merged.entry((label.show(all_names), names)).or_default();
@@ -239,9 +247,25 @@ pub(crate) fn shown_frames(frames: &[u64], names: &dyn Names) -> Vec<String> {
 
 fn of_the_tracer(name: &str) -> bool {
     const STARTS: &[&str] = &[
-        "trace_event_raw_event", "__traceiter_", "__bpf_trace", "perf_trace_", "event_triggers_", "trace_event_buffer",
-        "stacktrace_", "kprobe_", "__kprobe", "kretprobe_", "ftrace_", "__ftrace_", "[FTRACE", "0xffffffffc0", "aggr_pre",
-        "rethook_", "trace_clock", "do_perf_trace", "__do_trace_",
+        "trace_event_raw_event",
+        "__traceiter_",
+        "__bpf_trace",
+        "perf_trace_",
+        "event_triggers_",
+        "trace_event_buffer",
+        "stacktrace_",
+        "kprobe_",
+        "__kprobe",
+        "kretprobe_",
+        "ftrace_",
+        "__ftrace_",
+        "[FTRACE",
+        "0xffffffffc0",
+        "aggr_pre",
+        "rethook_",
+        "trace_clock",
+        "do_perf_trace",
+        "__do_trace_",
     ];
     STARTS.iter().any(|start| name.starts_with(start))
 }
@@ -289,8 +313,11 @@ fn calls(graph: &crate::graph::Graph, names: &dyn Names, limits: Limits) -> Stri
         }
     }
     if roots.len() > 1 {
-        let others: Vec<String> =
-            roots[1..].iter().take(5).map(|(root, times, _)| format!("{} ({})", names.symbol(*root), number(times.count()))).collect();
+        let others: Vec<String> = roots[1..]
+            .iter()
+            .take(5)
+            .map(|(root, times, _)| format!("{} ({})", names.symbol(*root), number(times.count())))
+            .collect();
         let _ = writeln!(out, "  Also at the root of the graph: {}", others.join(", "));
     }
     out

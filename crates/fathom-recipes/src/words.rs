@@ -36,6 +36,10 @@ impl<'a> Words<'a> {
     /// "`what`: N times, half of them within X, 99 % within Y, the longest Z (label) at time T."
     pub fn times(&mut self, what: &str, times: &Latencies) {
         let all = &times.all;
+        if let (1, Some((label, end, length))) = (all.count(), &times.worst) {
+            let (label, end) = (self.show(label), *end as f64 / 1e9);
+            return self.say(format!("{what}: once, {} ({label}, ending at {end:.6}).", time(*length)));
+        }
         let mut text = format!(
             "{what}: {}, half of them within {}, 99 % within {}",
             counted(all.count(), "time"),

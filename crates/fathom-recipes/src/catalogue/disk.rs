@@ -22,18 +22,35 @@ pub(super) const WRITEBACK: Recipe = Recipe {
     items: &[
         must(Kind::Graph, "the flusher's work", &["wb_workfn", "bdi_writeback_workfn", "wb_writeback"]),
         event_may("a round of writing begins", &["writeback:writeback_start"], "reasons are not known"),
-        event_may("some has been written", &["writeback:writeback_written"], "the number of pages is not known"),
+        event_may(
+            "some has been written",
+            &["writeback:writeback_written"],
+            "the number of pages is not known",
+        ),
         event_may("one inode is done", &["writeback:writeback_single_inode"], "files are not told apart"),
         NO_TIMER,
-        super::may(Kind::NotGraph, "the way out of an interrupt, left out of the graph", &["irq_exit_rcu", "irq_exit"], "interrupts show up inside of the functions that they interrupt"),
-        super::may(Kind::NotGraph, "the way into an interrupt, left out of the graph", &["irq_enter_rcu", "irq_enter"], "interrupts show up inside of the functions that they interrupt"),
+        super::may(
+            Kind::NotGraph,
+            "the way out of an interrupt, left out of the graph",
+            &["irq_exit_rcu", "irq_exit"],
+            "interrupts show up inside of the functions that they interrupt",
+        ),
+        super::may(
+            Kind::NotGraph,
+            "the way into an interrupt, left out of the graph",
+            &["irq_enter_rcu", "irq_enter"],
+            "interrupts show up inside of the functions that they interrupt",
+        ),
     ],
     scope: Scope::Machine,
     depth: 4,
     buffer_kb: 8192,
     stacks: false,
     options: &[OptionName::Depth],
-    workload: Some((Workload::Writeback, "writes a file (in the current directory, or wherever there is a disk) and has it written out by sync")),
+    workload: Some((
+        Workload::Writeback,
+        "writes a file (in the current directory, or wherever there is a disk) and has it written out by sync",
+    )),
     measures: &[
         Measure { id: "graph", title: "The flusher from inside", what: What::Graph },
         Measure {
@@ -42,8 +59,14 @@ pub(super) const WRITEBACK: Recipe = Recipe {
             what: What::Count(Count {
                 events: &["writeback_start"],
                 label: |event| {
-                    let reason = event.word("reason").map_or_else(|| format!("reason {}", event.num("reason").unwrap_or(-1)), str::to_owned);
-                    Some(Label::text(format!("{reason} on device {}", event.text("name").unwrap_or_default())))
+                    let reason = event.word("reason").map_or_else(
+                        || format!("reason {}", event.num("reason").unwrap_or(-1)),
+                        str::to_owned,
+                    );
+                    Some(Label::text(format!(
+                        "{reason} on device {}",
+                        event.text("name").unwrap_or_default()
+                    )))
                 },
                 sum: None,
             }),
@@ -53,7 +76,13 @@ pub(super) const WRITEBACK: Recipe = Recipe {
             title: "Inodes written",
             what: What::Count(Count {
                 events: &["writeback_single_inode"],
-                label: |event| Some(Label::text(format!("inode {} on device {}", event.num("ino")?, event.text("name")?))),
+                label: |event| {
+                    Some(Label::text(format!(
+                        "inode {} on device {}",
+                        event.num("ino")?,
+                        event.text("name")?
+                    )))
+                },
                 sum: Some(("pages", |event| event.num("wrote"))),
             }),
         },
@@ -61,14 +90,27 @@ pub(super) const WRITEBACK: Recipe = Recipe {
     words: |summary, words| {
         graph_words(summary, words, "The flusher");
         if let Some(reasons) = summary.counts("reasons") {
-            let list: Vec<String> = reasons.sorted().iter().take(4).map(|(label, count, _)| format!("{} ({})", words.show(label), counted(*count, "time"))).collect();
+            let list: Vec<String> = reasons
+                .sorted()
+                .iter()
+                .take(4)
+                .map(|(label, count, _)| format!("{} ({})", words.show(label), counted(*count, "time")))
+                .collect();
             words.say(format!("It wrote because of: {}.", list.join(", ")));
         }
         if let Some(inodes) = summary.counts("inodes") {
-            words.say(format!("{} of inodes wrote {}.", counted(inodes.all, "round"), bytes(inodes.sum.saturating_mul(4096))));
+            words.say(format!(
+                "{} of inodes wrote {}.",
+                counted(inodes.all, "round"),
+                bytes(inodes.sum.saturating_mul(4096))
+            ));
         }
     },
-    next: &["block-io: the requests that come of it", "/proc/vmstat: nr_dirty, nr_writeback", "vm.dirty_background_ratio, vm.dirty_expire_centisecs: when it starts"],
+    next: &[
+        "block-io: the requests that come of it",
+        "/proc/vmstat: nr_dirty, nr_writeback",
+        "vm.dirty_background_ratio, vm.dirty_expire_centisecs: when it starts",
+    ],
 };
 
 fn request(event: &Event<'_>) -> Option<Key> {
@@ -119,17 +161,30 @@ pub(super) const BLOCK_IO: Recipe = Recipe {
     buffer_kb: 4096,
     stacks: false,
     options: &[OptionName::BlockDevice],
-    workload: Some((Workload::Disk, "reads the first disk past the page cache in blocks of 4 KiB to 128 KiB; writes and syncs a file")),
+    workload: Some((
+        Workload::Disk,
+        "reads the first disk past the page cache in blocks of 4 KiB to 128 KiB; writes and syncs a file",
+    )),
     measures: &[
         Measure {
             id: "queue",
             title: "In the queue (insert to issue)",
-            what: What::Pair(Pair { begin: &[("block_rq_insert", request)], end: &[("block_rq_issue", request)], keep_first: true, label: By::End(request_label) }),
+            what: What::Pair(Pair {
+                begin: &[("block_rq_insert", request)],
+                end: &[("block_rq_issue", request)],
+                keep_first: true,
+                label: By::End(request_label),
+            }),
         },
         Measure {
             id: "device",
             title: "In the device (issue to completion)",
-            what: What::Pair(Pair { begin: &[("block_rq_issue", request)], end: &[("block_rq_complete", request)], keep_first: false, label: By::Begin(request_label) }),
+            what: What::Pair(Pair {
+                begin: &[("block_rq_issue", request)],
+                end: &[("block_rq_complete", request)],
+                keep_first: false,
+                label: By::Begin(request_label),
+            }),
         },
         Measure {
             id: "tasks",
@@ -148,7 +203,11 @@ pub(super) const BLOCK_IO: Recipe = Recipe {
                 label: |event| {
                     let size = u64::try_from(event.num("bytes")?).ok()?;
                     let kib = size.div_ceil(1024);
-                    Some(Label::text(if size == 0 { "no data".to_owned() } else { format!("up to {:4} KiB", kib.next_power_of_two()) }))
+                    Some(Label::text(if size == 0 {
+                        "no data".to_owned()
+                    } else {
+                        format!("up to {:4} KiB", kib.next_power_of_two())
+                    }))
                 },
                 sum: Some(("bytes", |event| event.num("bytes"))),
             }),
@@ -173,7 +232,9 @@ pub(super) const BLOCK_IO: Recipe = Recipe {
         if let Some(tasks) = summary.counts("tasks") {
             words.say(format!(
                 "{} ({}), {}.",
-                counted(tasks.all, "request"), rate(tasks.all, summary.seconds()), bytes(tasks.sum)
+                counted(tasks.all, "request"),
+                rate(tasks.all, summary.seconds()),
+                bytes(tasks.sum)
             ));
         }
         words.times("The device took", device);
@@ -193,8 +254,17 @@ pub(super) const BLOCK_IO: Recipe = Recipe {
             words.say(format!("{} still with the device at the end.", counted(device.open, "request")));
         }
         if let Some((label, row)) = device.sorted().first() {
-            words.say(format!("Most of the time: {}, {} in {}.", words.show(label), time(row.sum()), counted(row.count(), "request")));
+            words.say(format!(
+                "Most of the time: {}, {} in {}.",
+                words.show(label),
+                time(row.sum()),
+                counted(row.count(), "request")
+            ));
         }
     },
-    next: &["writeback: who made the writes", "irq: the interrupts of the device", "off-cpu: tasks that wait for the disk (io_schedule)"],
+    next: &[
+        "writeback: who made the writes",
+        "irq: the interrupts of the device",
+        "off-cpu: tasks that wait for the disk (io_schedule)",
+    ],
 };

@@ -93,7 +93,10 @@ pub(super) const IRQ: Recipe = Recipe {
     buffer_kb: 4096,
     stacks: false,
     options: &[],
-    workload: Some((Workload::Interrupts, "reads a disk past the page cache, sends packets over lo, lets timers expire")),
+    workload: Some((
+        Workload::Interrupts,
+        "reads a disk past the page cache, sends packets over lo, lets timers expire",
+    )),
     measures: &[HANDLERS, TICK_TIME, TICKS, INTERRUPTED],
     words: |summary, words| {
         if let Some(found) = summary.times("handlers") {
@@ -125,7 +128,11 @@ pub(super) const IRQ: Recipe = Recipe {
         }
         timer_words(summary, words);
     },
-    next: &["softirq: what the handlers leave for later", "interrupt: the local timer interrupt from inside", "/proc/interrupts: the same counts since boot"],
+    next: &[
+        "softirq: what the handlers leave for later",
+        "interrupt: the local timer interrupt from inside",
+        "/proc/interrupts: the same counts since boot",
+    ],
 };
 
 fn timer_words(summary: &Summary, words: &mut Words<'_>) {
@@ -200,7 +207,14 @@ pub(super) const SOFTIRQ: Recipe = Recipe {
         may(
             Kind::Graph,
             "the device interrupt, as a call graph",
-            &["__common_interrupt", "common_interrupt", "do_IRQ", "generic_handle_domain_irq", "gic_handle_irq", "handle_irq_event"],
+            &[
+                "__common_interrupt",
+                "common_interrupt",
+                "do_IRQ",
+                "generic_handle_domain_irq",
+                "gic_handle_irq",
+                "handle_irq_event",
+            ],
             "there is no call graph of the interrupts",
         ),
         NO_TIMER,
@@ -210,7 +224,10 @@ pub(super) const SOFTIRQ: Recipe = Recipe {
     buffer_kb: 8192,
     stacks: false,
     options: &[OptionName::NoGraph, OptionName::Depth],
-    workload: Some((Workload::Interrupts, "reads a disk past the page cache, sends packets over lo, lets timers expire")),
+    workload: Some((
+        Workload::Interrupts,
+        "reads a disk past the page cache, sends packets over lo, lets timers expire",
+    )),
     measures: &[
         RAISED,
         RUN,
@@ -228,7 +245,11 @@ pub(super) const SOFTIRQ: Recipe = Recipe {
             ));
         }
     },
-    next: &["ksoftirqd: when there is more than can be done on the spot", "net-rx: what NET_RX does", "/proc/softirqs: the same counts since boot"],
+    next: &[
+        "ksoftirqd: when there is more than can be done on the spot",
+        "net-rx: what NET_RX does",
+        "/proc/softirqs: the same counts since boot",
+    ],
 };
 
 fn softirq_words(summary: &Summary, words: &mut Words<'_>) {
@@ -315,14 +336,25 @@ pub(super) const KSOFTIRQD: Recipe = Recipe {
             ));
         }
         if let Some(stacks) = summary.stacks("stacks") {
-            let threads = stacks.sorted().iter().filter(|row| row.1.iter().any(|frame| words.names.symbol(*frame) == "run_ksoftirqd")).map(|row| row.2).sum::<u64>();
-            words.say(format!(
-                "{} of {} were called by run_ksoftirqd; the others interrupted the thread.",
-                number(threads), number(stacks.all)
-            ));
+            let threads = stacks
+                .sorted()
+                .iter()
+                .filter(|row| row.1.iter().any(|frame| words.names.symbol(*frame) == "run_ksoftirqd"))
+                .map(|row| row.2)
+                .sum::<u64>();
+            words.say(match stacks.all - threads.min(stacks.all) {
+                0 => "All of them were called by run_ksoftirqd, the thread's own loop.".to_owned(),
+                others => format!(
+                    "{} of {} were called by run_ksoftirqd, the thread's own loop; the other {} ran on top of the thread, at the end of an interrupt.",
+                    number(threads), number(stacks.all), number(others)
+                ),
+            });
         }
     },
-    next: &["softirq: all soft interrupts, with how long they waited", "sched-latency: how long ksoftirqd waits for its CPU"],
+    next: &[
+        "softirq: all soft interrupts, with how long they waited",
+        "sched-latency: how long ksoftirqd waits for its CPU",
+    ],
 };
 
 /// The local timer interrupt from inside.
@@ -361,10 +393,7 @@ pub(super) const INTERRUPT: Recipe = Recipe {
     stacks: false,
     options: &[OptionName::Depth],
     workload: Some((Workload::Timers, "sets timers that expire every millisecond")),
-    measures: &[
-        Measure { id: "graph", title: "The interrupt from inside", what: What::Graph },
-        INTERRUPTED,
-    ],
+    measures: &[Measure { id: "graph", title: "The interrupt from inside", what: What::Graph }, INTERRUPTED],
     words: |summary, words| {
         graph_words(summary, words, "The local timer interrupt");
         timer_words(summary, words);
@@ -438,8 +467,12 @@ pub(super) const WORKQUEUE: Recipe = Recipe {
             id: "run",
             title: "Time the work took, by function",
             what: What::Pair(Pair {
-                begin: &[("workqueue_execute_start", |event| Some((event.num("work")? as u64, event.pid as u64)))],
-                end: &[("workqueue_execute_end", |event| Some((event.num("work")? as u64, event.pid as u64)))],
+                begin: &[("workqueue_execute_start", |event| {
+                    Some((event.num("work")? as u64, event.pid as u64))
+                })],
+                end: &[("workqueue_execute_end", |event| {
+                    Some((event.num("work")? as u64, event.pid as u64))
+                })],
                 keep_first: false,
                 label: By::Begin(|event| Label::Code(event.num("function").unwrap_or(0) as u64)),
             }),
@@ -462,7 +495,10 @@ pub(super) const WORKQUEUE: Recipe = Recipe {
         if let Some((label, row)) = run.sorted().first() {
             words.say(format!(
                 "{} were executed; most time went to {}: {} in {}.",
-                counted(run.all.count(), "work item"), words.show(label), time(row.sum()), counted(row.count(), "run")
+                counted(run.all.count(), "work item"),
+                words.show(label),
+                time(row.sum()),
+                counted(row.count(), "run")
             ));
         }
         if let Some(wait) = summary.times("wait") {
@@ -471,5 +507,8 @@ pub(super) const WORKQUEUE: Recipe = Recipe {
         }
         words.times("An item ran", run);
     },
-    next: &["sched-latency: how long kworkers wait for a CPU", "off-cpu: what a worker waits for while it runs an item"],
+    next: &[
+        "sched-latency: how long kworkers wait for a CPU",
+        "off-cpu: what a worker waits for while it runs an item",
+    ],
 };

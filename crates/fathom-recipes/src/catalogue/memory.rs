@@ -3,7 +3,7 @@
 use super::{by_field, by_task, event, event_may, may, running};
 use crate::label::Label;
 use crate::measure::{By, Count, Measure, Pair, What};
-use crate::recipe::{Kind, Recipe, Scope, Workload};
+use crate::recipe::{Item, Kind, Need, Recipe, Scope, Workload};
 use crate::words::{bytes, counted, number, percent, rate, time};
 
 const RECLAIM: Measure = Measure {
@@ -47,7 +47,10 @@ pub(super) const MEMORY: Recipe = Recipe {
     buffer_kb: 16384,
     stacks: false,
     options: &[],
-    workload: Some((Workload::Memory, "fills all free memory and some swap in a child that is the first to be killed")),
+    workload: Some((
+        Workload::Memory,
+        "fills all free memory and some swap in a child that is the first to be killed",
+    )),
     measures: &[
         RECLAIM,
         Measure {
@@ -72,7 +75,11 @@ pub(super) const MEMORY: Recipe = Recipe {
         Measure {
             id: "wakers",
             title: "Who woke kswapd",
-            what: What::Count(Count { events: &["mm_vmscan_wakeup_kswapd"], label: |event| Some(running(event)), sum: None }),
+            what: What::Count(Count {
+                events: &["mm_vmscan_wakeup_kswapd"],
+                label: |event| Some(running(event)),
+                sum: None,
+            }),
         },
         Measure {
             id: "pages",
@@ -90,7 +97,10 @@ pub(super) const MEMORY: Recipe = Recipe {
                 events: &["mm_page_alloc"],
                 label: |event| {
                     let order = event.num("order")?;
-                    Some(Label::text(format!("order {order} ({} KiB)", 4u64.checked_shl(order.clamp(0, 40) as u32)?)))
+                    Some(Label::text(format!(
+                        "order {order} ({} KiB)",
+                        4u64.checked_shl(order.clamp(0, 40) as u32)?
+                    )))
                 },
                 sum: None,
             }),
@@ -111,19 +121,27 @@ pub(super) const MEMORY: Recipe = Recipe {
         {
             words.say(format!(
                 "{} of pages ({}, {} pages); most by {}: {} for {}.",
-                counted(pages.all, "allocation"), rate(pages.all, summary.seconds()), number(pages.sum.max(0) as u64),
-                words.show(label), number(*count), bytes(sum.saturating_mul(4096))
+                counted(pages.all, "allocation"),
+                rate(pages.all, summary.seconds()),
+                number(pages.sum.max(0) as u64),
+                words.show(label),
+                number(*count),
+                bytes(sum.saturating_mul(4096))
             ));
         }
         let (wakeups, wakes, sleeps) = (
-            summary.count("mm_vmscan_wakeup_kswapd"), summary.count("mm_vmscan_kswapd_wake"), summary.count("mm_vmscan_kswapd_sleep"),
+            summary.count("mm_vmscan_wakeup_kswapd"),
+            summary.count("mm_vmscan_kswapd_wake"),
+            summary.count("mm_vmscan_kswapd_sleep"),
         );
         if wakeups + wakes + sleeps == 0 {
             words.say("kswapd was not asked for: there was enough free memory all the time.");
         } else {
             words.say(format!(
                 "kswapd was asked to work {}, woke {} and went back to sleep {}{}",
-                counted(wakeups, "time"), counted(wakes, "time"), counted(sleeps, "time"),
+                counted(wakeups, "time"),
+                counted(wakes, "time"),
+                counted(sleeps, "time"),
                 if wakes > sleeps { ": it still worked when the trace ended." } else { ": it caught up." }
             ));
         }
@@ -142,10 +160,18 @@ pub(super) const MEMORY: Recipe = Recipe {
             None => {}
         }
         if let Some(written) = summary.counts("written") {
-            words.say(format!("{} were written out to be freed, {}.", counted(written.all, "page"), bytes(written.all.min(1 << 40) as i64 * 4096)));
+            words.say(format!(
+                "{} were written out to be freed, {}.",
+                counted(written.all, "page"),
+                bytes(written.all.min(1 << 40) as i64 * 4096)
+            ));
         }
     },
-    next: &["oom: when freeing is not enough", "block-io: the writes to swap", "/proc/pressure/memory: the share of time that tasks stall"],
+    next: &[
+        "oom: when freeing is not enough",
+        "block-io: the writes to swap",
+        "/proc/pressure/memory: the share of time that tasks stall",
+    ],
 };
 
 fn fault_kind(code: i64) -> String {
@@ -174,16 +200,33 @@ pub(super) const PAGE_FAULTS: Recipe = Recipe {
          0x10 instruction fetch.",
     ],
     items: &[
-        event_may("a program's page fault", &["exceptions:page_fault_user"], "addresses and kinds of faults are not known (only x86 has the event)"),
-        may(Kind::Probe("address"), "the kernel begins to handle it", &["handle_mm_fault"], "it is not known how long faults take"),
-        may(Kind::ReturnProbe, "it has been handled", &["handle_mm_fault"], "it is not known how long faults take"),
+        event_may(
+            "a program's page fault",
+            &["exceptions:page_fault_user"],
+            "addresses and kinds of faults are not known (only x86 has the event)",
+        ),
+        may(
+            Kind::Probe("address:x64"),
+            "the kernel begins to handle it",
+            &["handle_mm_fault"],
+            "it is not known how long faults take",
+        ),
+        may(
+            Kind::ReturnProbe,
+            "it has been handled",
+            &["handle_mm_fault"],
+            "it is not known how long faults take",
+        ),
     ],
     scope: Scope::Tasks,
     depth: 0,
     buffer_kb: 8192,
     stacks: false,
     options: &[],
-    workload: Some((Workload::Faults, "touches 32 MiB of fresh memory and starts programs, whose files are mapped")),
+    workload: Some((
+        Workload::Faults,
+        "touches 32 MiB of fresh memory and starts programs, whose files are mapped",
+    )),
     measures: &[
         Measure {
             id: "time",
@@ -207,7 +250,11 @@ pub(super) const PAGE_FAULTS: Recipe = Recipe {
         Measure {
             id: "tasks",
             title: "Tasks",
-            what: What::Count(Count { events: &["page_fault_user"], label: |event| Some(running(event)), sum: None }),
+            what: What::Count(Count {
+                events: &["page_fault_user"],
+                label: |event| Some(running(event)),
+                sum: None,
+            }),
         },
     ],
     words: |summary, words| {
@@ -219,14 +266,24 @@ pub(super) const PAGE_FAULTS: Recipe = Recipe {
         if let Some(kinds) = summary.counts("kinds")
             && let Some((label, count, _)) = kinds.sorted().first()
         {
-            words.say(format!("Most were of the kind \"{}\": {}.", words.show(label), percent(*count, kinds.all)));
+            words.say(format!(
+                "Most were of the kind \"{}\": {}.",
+                words.show(label),
+                percent(*count, kinds.all)
+            ));
         }
         if let Some(found) = summary.times("time") {
             words.times("Handling one took", found);
-            let slow = found.all.powers().iter().filter(|(low, ..)| *low >= 1 << 18).map(|(.., count)| *count).sum::<u64>();
+            let slow = found
+                .all
+                .powers()
+                .iter()
+                .filter(|(low, ..)| *low >= 1 << 18)
+                .map(|(.., count)| *count)
+                .sum::<u64>();
             words.say(match slow {
                 0 => "None took longer than a quarter of a millisecond: no fault had to wait for a disk.".to_owned(),
-                slow => format!("{} took longer than a quarter of a millisecond: these waited for something, a disk or a lock or memory to be freed.", number(slow)),
+                slow => format!("{} took longer than a quarter of a millisecond: these waited for something: a disk, a lock, memory to be freed, or (on a busy or virtual machine) the CPU itself.", number(slow)),
             });
         }
     },
@@ -254,9 +311,21 @@ pub(super) const OOM: Recipe = Recipe {
         event_may("it has given up", &["oom:skip_task_reaping"], "the reaper is not seen"),
         event("a task begins to free memory itself", &["vmscan:mm_vmscan_direct_reclaim_begin"]),
         event("it has freed some", &["vmscan:mm_vmscan_direct_reclaim_end"]),
-        event_may("a cgroup begins to free memory", &["vmscan:mm_vmscan_memcg_reclaim_begin"], "reclaim inside of cgroups is not seen"),
-        event_may("it has freed some", &["vmscan:mm_vmscan_memcg_reclaim_end"], "reclaim inside of cgroups is not seen"),
-        event_may("a signal is sent", &["signal:signal_generate if sig == 9"], "the fatal signal is not seen"),
+        event_may(
+            "a cgroup begins to free memory",
+            &["vmscan:mm_vmscan_memcg_reclaim_begin"],
+            "reclaim inside of cgroups is not seen",
+        ),
+        event_may(
+            "it has freed some",
+            &["vmscan:mm_vmscan_memcg_reclaim_end"],
+            "reclaim inside of cgroups is not seen",
+        ),
+        event_may(
+            "a signal is sent",
+            &["signal:signal_generate if sig == 9"],
+            "the fatal signal is not seen",
+        ),
         event_may("a task ends", &["sched:sched_process_exit"], "the end of the victim is not seen"),
     ],
     scope: Scope::Machine,
@@ -264,7 +333,10 @@ pub(super) const OOM: Recipe = Recipe {
     buffer_kb: 4096,
     stacks: false,
     options: &[],
-    workload: Some((Workload::Oom, "a child with the highest score uses up the memory of a small cgroup (or, on a small machine without cgroups, of the machine)")),
+    workload: Some((
+        Workload::Oom,
+        "a child with the highest score uses up the memory of a small cgroup (or, on a small machine without cgroups, of the machine)",
+    )),
     measures: &[
         Measure {
             id: "victims",
@@ -308,8 +380,13 @@ pub(super) const OOM: Recipe = Recipe {
             what: What::Count(Count {
                 events: &["reclaim_retry_zone"],
                 label: |event| {
-                    let zone = event.word("zone_idx").map_or_else(|| format!("{}", event.num("zone_idx").unwrap_or(-1)), str::to_owned);
-                    Some(Label::text(format!("zone {zone}, {} without progress", event.num("no_progress_loops")?)))
+                    let zone = event
+                        .word("zone_idx")
+                        .map_or_else(|| format!("{}", event.num("zone_idx").unwrap_or(-1)), str::to_owned);
+                    Some(Label::text(format!(
+                        "zone {zone}, {} without progress",
+                        event.num("no_progress_loops")?
+                    )))
                 },
                 sum: None,
             }),
@@ -361,7 +438,12 @@ pub(super) const KMALLOC: Recipe = Recipe {
     items: &[
         event("memory is given out", &["kmem:kmalloc"]),
         event("memory is given back", &["kmem:kfree"]),
-        event_may("memory of a certain node is given out (before 6.1)", &["kmem:kmalloc_node", "kmem:kmalloc"], "allocations for certain nodes are not seen"),
+        Item {
+            role: "memory of a certain node is given out (before 6.1)",
+            kind: Kind::Event,
+            names: &["kmem:kmalloc_node"],
+            need: Need::Extra,
+        },
     ],
     scope: Scope::Tasks,
     depth: 0,
@@ -384,7 +466,10 @@ pub(super) const KMALLOC: Recipe = Recipe {
             id: "life",
             title: "From allocation to release",
             what: What::Pair(Pair {
-                begin: &[("kmalloc", |event| by_field(event, "ptr")), ("kmalloc_node", |event| by_field(event, "ptr"))],
+                begin: &[
+                    ("kmalloc", |event| by_field(event, "ptr")),
+                    ("kmalloc_node", |event| by_field(event, "ptr")),
+                ],
                 end: &[("kfree", |event| by_field(event, "ptr"))],
                 keep_first: false,
                 label: By::Begin(|event| Label::Code(event.num("call_site").unwrap_or(0) as u64)),
@@ -408,11 +493,18 @@ pub(super) const KMALLOC: Recipe = Recipe {
         if let Some((label, count, sum)) = most {
             words.say(format!(
                 "{}, {}; most bytes by {}: {} in {}.",
-                counted(callers.all, "allocation"), bytes(callers.sum), words.show(label), bytes(sum), counted(count, "call")
+                counted(callers.all, "allocation"),
+                bytes(callers.sum),
+                words.show(label),
+                bytes(sum),
+                counted(count, "call")
             ));
         }
         if let Some(asked) = summary.counts("asked") {
-            words.say(format!("{} of what was given was not asked for: sizes are rounded up.", percent((callers.sum - asked.sum).max(0) as u64, callers.sum.max(1) as u64)));
+            words.say(format!(
+                "{} of what was given was not asked for: sizes are rounded up.",
+                percent((callers.sum - asked.sum).max(0) as u64, callers.sum.max(1) as u64)
+            ));
         }
         if let Some(held) = summary.counts("held")
             && let Some((label, count, sum)) = held.sorted().first()
@@ -426,5 +518,8 @@ pub(super) const KMALLOC: Recipe = Recipe {
             words.say(format!("Half of what was freed lived for up to {}.", time(life.all.percentile(50.0))));
         }
     },
-    next: &["a longer --duration: what grows with it is a leak", "/proc/slabinfo: what is held in all, by size"],
+    next: &[
+        "a longer --duration: what grows with it is a leak",
+        "/proc/slabinfo: what is held in all, by size",
+    ],
 };

@@ -69,14 +69,23 @@ pub(super) const NETWORK: Recipe = Recipe {
                 sum: Some(("bytes", |event| event.num("len"))),
             }),
         },
-        Measure { id: "stacks", title: "The ways to the driver", what: What::Stacks(&["net_dev_start_xmit"]) },
+        Measure {
+            id: "stacks",
+            title: "The ways to the driver",
+            what: What::Stacks(&["net_dev_start_xmit"]),
+        },
         Measure { id: "graph", title: "dev_hard_start_xmit from inside", what: What::Graph },
     ],
     words: |summary, words| {
         let Some(senders) = summary.counts("senders") else {
             return words.say("Nothing was sent in this time by the tasks that were traced.");
         };
-        words.say(format!("{} ({}), {}.", counted(senders.all, "packet"), rate(senders.all, summary.seconds()), bytes(senders.sum)));
+        words.say(format!(
+            "{} ({}), {}.",
+            counted(senders.all, "packet"),
+            rate(senders.all, summary.seconds()),
+            bytes(senders.sum)
+        ));
         if let Some(queue) = summary.times("queue") {
             words.times("From the queue to the driver it took", queue);
         }
@@ -90,7 +99,11 @@ pub(super) const NETWORK: Recipe = Recipe {
             graph_words(summary, words, "The call of the driver");
         }
     },
-    next: &["net-rx: the way in", "softirq: NET_RX and NET_TX, and how long they waited", "a program's own calls beside it: fathom record -k"],
+    next: &[
+        "net-rx: the way in",
+        "softirq: NET_RX and NET_TX, and how long they waited",
+        "a program's own calls beside it: fathom record -k",
+    ],
 };
 
 /// Where packets came from, told by the stacks.
@@ -156,7 +169,10 @@ pub(super) const NET_RX: Recipe = Recipe {
             title: "From being passed up to the end of the packet",
             what: What::Pair(Pair {
                 begin: &[("netif_receive_skb", |event| by_field(event, "skbaddr"))],
-                end: &[("consume_skb", |event| by_field(event, "skbaddr")), ("kfree_skb", |event| by_field(event, "skbaddr"))],
+                end: &[
+                    ("consume_skb", |event| by_field(event, "skbaddr")),
+                    ("kfree_skb", |event| by_field(event, "skbaddr")),
+                ],
                 keep_first: false,
                 label: By::Begin(device),
             }),
@@ -186,7 +202,9 @@ pub(super) const NET_RX: Recipe = Recipe {
             what: What::Count(Count {
                 events: &["kfree_skb"],
                 label: |event| {
-                    let reason = event.word("reason").map_or_else(|| "(reasons are known since 5.17)".to_owned(), str::to_owned);
+                    let reason = event
+                        .word("reason")
+                        .map_or_else(|| "(reasons are known since 5.17)".to_owned(), str::to_owned);
                     Some(Label::text(format!("{reason} in")).and(Label::Code(event.num("location")? as u64)))
                 },
                 sum: None,
@@ -198,7 +216,8 @@ pub(super) const NET_RX: Recipe = Recipe {
             what: What::Count(Count {
                 events: &["inet_sock_set_state"],
                 label: |event| {
-                    let state = |field| event.word(field).map(|name| name.trim_start_matches("TCP_").to_owned());
+                    let state =
+                        |field| event.word(field).map(|name| name.trim_start_matches("TCP_").to_owned());
                     Some(Label::text(format!("{} -> {}", state("oldstate")?, state("newstate")?)))
                 },
                 sum: None,
@@ -225,7 +244,10 @@ pub(super) const NET_RX: Recipe = Recipe {
                 if let Some((label, count, _)) = drops.sorted().first() {
                     words.say(format!(
                         "{} were dropped ({} of those that came in), most of them {}: {}.",
-                        counted(drops.all, "packet"), percent(drops.all, packets), words.show(label), number(*count)
+                        counted(drops.all, "packet"),
+                        percent(drops.all, packets),
+                        words.show(label),
+                        number(*count)
                     ));
                 }
             }
@@ -236,7 +258,11 @@ pub(super) const NET_RX: Recipe = Recipe {
             words.say(format!("TCP had to send {} again.", counted(again, "segment")));
         }
         if let Some(run) = summary.times("softirq") {
-            words.say(format!("The soft interrupts ran {}, {} in all.", counted(run.all.count(), "time"), time(run.all.sum())));
+            words.say(format!(
+                "The soft interrupts ran {}, {} in all.",
+                counted(run.all.count(), "time"),
+                time(run.all.sum())
+            ));
         }
     },
     next: &["network: the way out", "softirq: how long NET_RX waited", "ss -ti, nstat: the counters of TCP"],

@@ -3,12 +3,21 @@
 use super::{event, event_may, must};
 use crate::label::Label;
 use crate::measure::{Count, Measure, What};
-use crate::recipe::{Kind, Recipe, Scope, Workload};
+use crate::recipe::{Item, Kind, Need, Recipe, Scope, Workload};
+use crate::text::shown_frames;
 use crate::words::{counted, percent, rate, time};
 
 const SWITCH: &str = "sched:sched_switch";
 const WAKING: &str = "sched:sched_waking";
 const WAKEUP_NEW: &str = "sched:sched_wakeup_new";
+
+/// So that the children of the tasks of interest are known to be of interest too.
+const FORK: Item = Item {
+    role: "a task is made",
+    kind: Kind::Event,
+    names: &["sched:sched_process_fork"],
+    need: Need::Extra,
+};
 
 fn task_field(event: &crate::event::Event<'_>, field: &str) -> Option<Label> {
     Some(Label::Task(i32::try_from(event.num(field)?).ok()?))
@@ -52,7 +61,8 @@ pub(super) const RUNQUEUE: Recipe = Recipe {
                 events: &["enqueue_task_fair", "enqueue_task_scx", "enqueue_task"],
                 label: |event| match event.text("task") {
                     Some(task) => Some(
-                        Label::text(format!("{task}-{} by", event.num("pid").unwrap_or(-1))).and(Label::Task(event.pid)),
+                        Label::text(format!("{task}-{} by", event.num("pid").unwrap_or(-1)))
+                            .and(Label::Task(event.pid)),
                     ),
                     None => Some(Label::fixed("(task not known) by").and(Label::Task(event.pid))),
                 },
@@ -82,32 +92,66 @@ pub(super) const RUNQUEUE: Recipe = Recipe {
             "Tasks were put on a queue {} ({}) and taken off {}. The two are about equal when the load is steady.",
             counted(on, "time"), rate(on, summary.seconds()), counted(off, "time")
         ));
-        for (id, what) in [("enqueue", "The most frequent way onto the queue"), ("dequeue", "The most frequent way off it")] {
+        for (id, what) in
+            [("enqueue", "The most frequent way onto the queue"), ("dequeue", "The most frequent way off it")]
+        {
             if let Some(stacks) = summary.stacks(id)
                 && let Some((_, frames, count, _)) = stacks.sorted().first()
             {
-                let way: Vec<String> = frames.iter().map(|frame| words.names.symbol(*frame)).collect();
-                let tell = way.iter().find(|name| !PLUMBING.contains(&name.as_str())).cloned();
+                let tell = shown_frames(frames, words.names)
+                    .into_iter()
+                    .find(|name| !PLUMBING.contains(&name.as_str()));
                 words.say(format!(
                     "{what} ({} of {}) goes through {}.",
-                    percent(*count, stacks.all), counted(stacks.all, "stack"), tell.unwrap_or_else(|| "the scheduler itself".to_owned())
+                    percent(*count, stacks.all),
+                    counted(stacks.all, "stack"),
+                    tell.unwrap_or_else(|| "the scheduler itself".to_owned())
                 ));
             }
         }
-        if summary.counts("queued").is_some_and(|counts| counts.sorted().iter().any(|(label, ..)| words.show(label).starts_with("(task not"))) {
+        if summary.counts("queued").is_some_and(|counts| {
+            counts.sorted().iter().any(|(label, ..)| words.show(label).starts_with("(task not"))
+        }) {
             words.say("Which task was queued is not known: this kernel's type information (/sys/kernel/btf/vmlinux) could not be read.");
         }
     },
-    next: &["sched-latency: how long tasks stay on the queue before they run", "wakeup: who wakes whom, cheaper than probes"],
+    next: &[
+        "sched-latency: how long tasks stay on the queue before they run",
+        "wakeup: who wakes whom, cheaper than probes",
+    ],
 };
 
 /// Functions that every way onto or off a queue goes through and that tell nothing of why.
 const PLUMBING: &[&str] = &[
-    "enqueue_task_fair", "dequeue_task_fair", "enqueue_task_scx", "dequeue_task_scx", "enqueue_task", "dequeue_task",
-    "activate_task", "deactivate_task", "ttwu_do_activate", "try_to_wake_up", "__schedule", "schedule", "wake_up_process",
-    "ftrace_trampoline", "ftrace_regs_call", "ftrace_call", "kprobe_ftrace_handler", "wake_up_q", "default_wake_function",
-    "autoremove_wake_function", "__wake_up_common", "__wake_up_common_lock", "__wake_up", "__wake_up_sync_key",
-    "sched_ttwu_pending", "block_task", "try_to_block_task", "schedule_timeout", "schedule_hrtimeout_range_clock",
+    "enqueue_task_fair",
+    "dequeue_task_fair",
+    "enqueue_task_scx",
+    "dequeue_task_scx",
+    "enqueue_task",
+    "dequeue_task",
+    "activate_task",
+    "deactivate_task",
+    "ttwu_do_activate",
+    "try_to_wake_up",
+    "__schedule",
+    "schedule",
+    "wake_up_process",
+    "ftrace_trampoline",
+    "ftrace_regs_call",
+    "ftrace_call",
+    "kprobe_ftrace_handler",
+    "wake_up_q",
+    "default_wake_function",
+    "autoremove_wake_function",
+    "__wake_up_common",
+    "__wake_up_common_lock",
+    "__wake_up",
+    "__wake_up_sync_key",
+    "sched_ttwu_pending",
+    "block_task",
+    "try_to_block_task",
+    "schedule_timeout",
+    "schedule_hrtimeout_range_clock",
     "[FTRACE TRAMPOLINE]",
 ];
 
@@ -121,7 +165,12 @@ pub(super) const SCHED_LATENCY: Recipe = Recipe {
         "The wait is short on an idle machine (the CPU has only to leave its sleep) and grows with the number of tasks that \
          want to run, and with code that cannot be preempted.",
     ],
-    items: &[event("a task is woken", &[WAKING]), event("a new task is woken", &[WAKEUP_NEW]), event("a CPU changes its task", &[SWITCH])],
+    items: &[
+        event("a task is woken", &[WAKING]),
+        event("a new task is woken", &[WAKEUP_NEW]),
+        event("a CPU changes its task", &[SWITCH]),
+        FORK,
+    ],
     scope: Scope::Tasks,
     depth: 0,
     buffer_kb: 8192,
@@ -136,7 +185,10 @@ pub(super) const SCHED_LATENCY: Recipe = Recipe {
         words.times("A task that could run waited", wait);
         if let Some((label, row)) = wait.sorted().first() {
             words.say(format!(
-                "{} waited most: {} in {}.", words.show(label), time(row.sum()), counted(row.count(), "wait")
+                "{} waited most: {} in {}.",
+                words.show(label),
+                time(row.sum()),
+                counted(row.count(), "wait")
             ));
         }
         if let Some(crate::summary::Found::RunQueue(all, preempted)) = summary.get("wait") {
@@ -152,7 +204,11 @@ pub(super) const SCHED_LATENCY: Recipe = Recipe {
             _ => "Waits above a few milliseconds: more tasks want to run than there are CPUs, or something keeps a CPU from switching.",
         });
     },
-    next: &["wakeup: who wakes the tasks that wait", "runqueue: the way onto the queue, with stacks", "/proc/PID/schedstat: the second number is the same wait since the task began"],
+    next: &[
+        "wakeup: who wakes the tasks that wait",
+        "runqueue: the way onto the queue, with stacks",
+        "/proc/PID/schedstat: the second number is the same wait since the task began",
+    ],
 };
 
 /// Who wakes whom.
@@ -169,6 +225,7 @@ pub(super) const WAKEUP: Recipe = Recipe {
         must(Kind::EventWithStack, "a task is woken", &[WAKING]),
         event("a new task is woken", &[WAKEUP_NEW]),
         event("a CPU changes its task", &[SWITCH]),
+        FORK,
     ],
     scope: Scope::Tasks,
     depth: 0,
@@ -199,11 +256,17 @@ pub(super) const WAKEUP: Recipe = Recipe {
         let Some(pairs) = summary.counts("pairs") else {
             return words.say("No task was woken in this time.");
         };
-        let by_interrupt: u64 =
-            pairs.sorted().iter().filter(|(label, ..)| words.show(label).starts_with("(an interrupt")).map(|(_, count, _)| *count).sum();
+        let by_interrupt: u64 = pairs
+            .sorted()
+            .iter()
+            .filter(|(label, ..)| words.show(label).starts_with("(an interrupt"))
+            .map(|(_, count, _)| *count)
+            .sum();
         words.say(format!(
             "{} ({}); {} of them by interrupts (timers, devices), the others by tasks.",
-            counted(pairs.all, "wake-up"), rate(pairs.all, summary.seconds()), percent(by_interrupt, pairs.all)
+            counted(pairs.all, "wake-up"),
+            rate(pairs.all, summary.seconds()),
+            percent(by_interrupt, pairs.all)
         ));
         if let Some((label, count, _)) = pairs.sorted().first() {
             words.say(format!("The most frequent: {} ({}).", words.show(label), counted(*count, "time")));
@@ -228,6 +291,7 @@ pub(super) const OFF_CPU: Recipe = Recipe {
     items: &[
         must(Kind::EventWithStack, "a CPU changes its task", &[SWITCH]),
         event_may("a task is woken", &[WAKING], "sleeping and waiting for the CPU are not told apart"),
+        FORK,
     ],
     scope: Scope::Tasks,
     depth: 0,
@@ -243,21 +307,37 @@ pub(super) const OFF_CPU: Recipe = Recipe {
         let Some(sleep) = summary.times("sleep") else {
             return words.say("No task went to sleep and came back in this time.");
         };
-        words.say(format!("Tasks slept {}, {} in all (of several tasks at once the times add up).", counted(sleep.all.count(), "time"), time(sleep.all.sum())));
+        words.say(format!(
+            "Tasks slept {}, {} in all (of several tasks at once the times add up).",
+            counted(sleep.all.count(), "time"),
+            time(sleep.all.sum())
+        ));
         if let Some((label, row)) = sleep.sorted().first() {
-            words.say(format!("{} has the most: {}, the longest {}.", words.show(label), time(row.sum()), time(row.max())));
+            words.say(format!(
+                "{} has the most: {}, the longest {}.",
+                words.show(label),
+                time(row.sum()),
+                time(row.max())
+            ));
         }
         if let Some(stacks) = summary.stacks("sleep")
             && let Some((label, frames, _, ns)) = stacks.sorted().first()
         {
-            let why = frames.iter().map(|frame| words.names.symbol(*frame)).find(|name| !PLUMBING.contains(&name.as_str()) && !name.starts_with("trace_"));
+            let why =
+                shown_frames(frames, words.names).into_iter().find(|name| !PLUMBING.contains(&name.as_str()));
             words.say(format!(
                 "The stack with the most time ({} of {}) is {}'s, in {}.",
-                time(*ns), time(sleep.all.sum()), words.show(label), why.unwrap_or_else(|| "the scheduler".to_owned())
+                time(*ns),
+                time(sleep.all.sum()),
+                words.show(label),
+                why.unwrap_or_else(|| "the scheduler".to_owned())
             ));
         }
         if sleep.open > 0 {
-            words.say(format!("{} still slept when the trace ended: their time is not in it.", counted(sleep.open, "task")));
+            words.say(format!(
+                "{} still slept when the trace ended: their time is not in it.",
+                counted(sleep.open, "task")
+            ));
         }
         if let Some(wait) = summary.times("wait") {
             words.say(format!(

@@ -49,7 +49,12 @@ pub(super) const SIGNAL: Recipe = Recipe {
                 events: &["signal_generate"],
                 label: |event| {
                     let sig = event.num("sig")?;
-                    let how = format!("{} [{}] {} ->", signal(sig), signal_code(sig, event.num("code")?), result(event));
+                    let how = format!(
+                        "{} [{}] {} ->",
+                        signal(sig),
+                        signal_code(sig, event.num("code")?),
+                        result(event)
+                    );
                     let to = Label::text(format!("{}-{}", event.text("comm")?, event.num("pid")?));
                     Some(running(event).and(Label::text(how)).and(to))
                 },
@@ -65,7 +70,7 @@ pub(super) const SIGNAL: Recipe = Recipe {
                     let end = match event.num("sa_handler")? {
                         0 => "default action".to_owned(),
                         1 => "ignored".to_owned(),
-                        address => handler(event.pid, address as u64),
+                        address => crate::handlers::name(event.pid, address as u64),
                     };
                     Some(running(event).and(Label::text(format!("{}: {end}", signal(event.num("sig")?)))))
                 },
@@ -76,13 +81,20 @@ pub(super) const SIGNAL: Recipe = Recipe {
             id: "delay",
             title: "From being sent to reaching the task",
             what: What::Pair(Pair {
-                begin: &[("signal_generate", |event| (event.first(&["result", "res"])? == 0).then_some((event.num("pid")? as u64, event.num("sig")? as u64)))],
+                begin: &[("signal_generate", |event| {
+                    (event.first(&["result", "res"])? == 0)
+                        .then_some((event.num("pid")? as u64, event.num("sig")? as u64))
+                })],
                 end: &[("signal_deliver", |event| Some((event.pid as u64, event.num("sig")? as u64)))],
                 keep_first: true,
                 label: By::End(|event| Label::Text(signal(event.num("sig").unwrap_or(0)))),
             }),
         },
-        Measure { id: "stacks", title: "The ways", what: What::Stacks(&["signal_generate", "signal_deliver"]) },
+        Measure {
+            id: "stacks",
+            title: "The ways",
+            what: What::Stacks(&["signal_generate", "signal_deliver"]),
+        },
     ],
     words: |summary, words| {
         let (sent, delivered) = (summary.count("signal_generate"), summary.count("signal_deliver"));
@@ -93,11 +105,18 @@ pub(super) const SIGNAL: Recipe = Recipe {
         if let Some(counts) = summary.counts("sent") {
             for (what, meaning) in [
                 ("ignored", "ignored: the target ignores them, so they never reached it"),
-                ("already pending", "merged with one that was already pending: of the ordinary signals only one of each kind waits"),
+                (
+                    "already pending",
+                    "merged with one that was already pending: of the ordinary signals only one of each kind waits",
+                ),
                 ("queue full", "not queued for want of room (ulimit -i)"),
             ] {
                 let rows = counts.sorted();
-                let count: u64 = rows.iter().filter(|(label, ..)| words.show(label).contains(what)).map(|(_, count, _)| *count).sum();
+                let count: u64 = rows
+                    .iter()
+                    .filter(|(label, ..)| words.show(label).contains(what))
+                    .map(|(_, count, _)| *count)
+                    .sum();
                 if count > 0 {
                     words.say(format!("{} {meaning}.", number(count)));
                 }
@@ -113,28 +132,6 @@ pub(super) const SIGNAL: Recipe = Recipe {
     },
     next: &["wakeup: a signal that wakes its task", "exec: the ends of processes (SIGCHLD to the parent)"],
 };
-
-/// The function of a program that handles a signal: its file and the offset in it, if the task is still there.
-fn handler(pid: i32, address: u64) -> String {
-    place_in_maps(pid, address).map_or_else(|| format!("handler {address:#x}"), |place| format!("handler {address:#x} ({place})"))
-}
-
-/// The mapped file that an address of a task belongs to, with the offset in the file.
-fn place_in_maps(pid: i32, address: u64) -> Option<String> {
-    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).ok()?;
-    maps.lines().find_map(|line| {
-        // 7f1c2000-7f1c3000 r-xp 00001000 fe:01 1234   /usr/bin/top
-        let mut words = line.split_whitespace();
-        let (from, to) = words.next()?.split_once('-')?;
-        let (from, to) = (u64::from_str_radix(from, 16).ok()?, u64::from_str_radix(to, 16).ok()?);
-        if !(from..to).contains(&address) {
-            return None;
-        }
-        let offset = u64::from_str_radix(words.nth(1)?, 16).ok()?;
-        let file = words.nth(2).unwrap_or("anonymous memory");
-        Some(format!("{}+{:#x}", file.rsplit('/').next().unwrap_or(file), offset + (address - from)))
-    })
-}
 
 const ENTER: &str = "raw_syscalls:sys_enter";
 const EXIT: &str = "raw_syscalls:sys_exit";
@@ -160,7 +157,10 @@ pub(super) const SYSCALLS: Recipe = Recipe {
     buffer_kb: 8192,
     stacks: false,
     options: &[],
-    workload: Some((Workload::Syscalls, "opens, reads, writes and looks for files, some of which do not exist")),
+    workload: Some((
+        Workload::Syscalls,
+        "opens, reads, writes and looks for files, some of which do not exist",
+    )),
     measures: &[
         Measure {
             id: "calls",
@@ -187,14 +187,23 @@ pub(super) const SYSCALLS: Recipe = Recipe {
         Measure {
             id: "tasks",
             title: "Tasks",
-            what: What::Count(Count { events: &["sys_enter"], label: |event| Some(running(event)), sum: None }),
+            what: What::Count(Count {
+                events: &["sys_enter"],
+                label: |event| Some(running(event)),
+                sum: None,
+            }),
         },
     ],
     words: |summary, words| {
         let Some(calls) = summary.times("calls") else {
             return words.say("No system call was made in this time by the tasks that were traced.");
         };
-        words.say(format!("{} ({}), {} in all.", counted(calls.all.count(), "system call"), rate(calls.all.count(), summary.seconds()), time(calls.all.sum())));
+        words.say(format!(
+            "{} ({}), {} in all.",
+            counted(calls.all.count(), "system call"),
+            rate(calls.all.count(), summary.seconds()),
+            time(calls.all.sum())
+        ));
         let rows = calls.sorted();
         if let Some((label, row)) = rows.first() {
             words.say(format!(
@@ -203,20 +212,42 @@ pub(super) const SYSCALLS: Recipe = Recipe {
             ));
         }
         if let Some((label, row)) = rows.iter().max_by_key(|(_, row)| row.count()) {
-            words.say(format!("The most frequent is {} ({}), {} each on average.", words.show(label), percent(row.count(), calls.all.count()), time(row.mean())));
+            words.say(format!(
+                "The most frequent is {} ({}), {} each on average.",
+                words.show(label),
+                percent(row.count(), calls.all.count()),
+                time(row.mean())
+            ));
         }
         match summary.counts("errors") {
             Some(errors) => {
-                let list: Vec<String> = errors.sorted().iter().take(3).map(|(label, count, _)| format!("{} ({})", words.show(label), number(*count))).collect();
-                words.say(format!("{} failed ({}), most often {}.", counted(errors.all, "call"), percent(errors.all, calls.all.count()), list.join(", ")));
+                let list: Vec<String> = errors
+                    .sorted()
+                    .iter()
+                    .take(3)
+                    .map(|(label, count, _)| format!("{} ({})", words.show(label), number(*count)))
+                    .collect();
+                words.say(format!(
+                    "{} failed ({}), most often {}.",
+                    counted(errors.all, "call"),
+                    percent(errors.all, calls.all.count()),
+                    list.join(", ")
+                ));
             }
             None => words.say("None failed."),
         }
         if calls.open > 0 {
-            words.say(format!("{} had not returned at the end (or never does: exit).", counted(calls.open, "call")));
+            words.say(format!(
+                "{} had not returned at the end (or never does: exit).",
+                counted(calls.open, "call")
+            ));
         }
     },
-    next: &["off-cpu: what calls that take long wait for", "futex: locks", "fathom record -k: the calls under the program's own functions"],
+    next: &[
+        "off-cpu: what calls that take long wait for",
+        "futex: locks",
+        "fathom record -k: the calls under the program's own functions",
+    ],
 };
 
 fn futex_op(event: &Event<'_>) -> Option<Label> {
@@ -253,7 +284,11 @@ pub(super) const FUTEX: Recipe = Recipe {
     items: &[
         event("a futex call begins", &["syscalls:sys_enter_futex"]),
         event("it is done", &["syscalls:sys_exit_futex"]),
-        event_may("a lock of the kernel is waited for", &["lock:contention_begin"], "locks of the kernel are not seen (since 5.19)"),
+        event_may(
+            "a lock of the kernel is waited for",
+            &["lock:contention_begin"],
+            "locks of the kernel are not seen (since 5.19)",
+        ),
         event_may("it was got", &["lock:contention_end"], "locks of the kernel are not seen (since 5.19)"),
     ],
     scope: Scope::Tasks,
@@ -266,7 +301,12 @@ pub(super) const FUTEX: Recipe = Recipe {
         Measure {
             id: "calls",
             title: "Futex calls by what they do",
-            what: What::Pair(Pair { begin: &[("sys_enter_futex", by_task)], end: &[("sys_exit_futex", by_task)], keep_first: false, label: By::Begin(|event| futex_op(event).unwrap_or(Label::fixed("?"))) }),
+            what: What::Pair(Pair {
+                begin: &[("sys_enter_futex", by_task)],
+                end: &[("sys_exit_futex", by_task)],
+                keep_first: false,
+                label: By::Begin(|event| futex_op(event).unwrap_or(Label::fixed("?"))),
+            }),
         },
         Measure {
             id: "addresses",
@@ -281,13 +321,20 @@ pub(super) const FUTEX: Recipe = Recipe {
         Measure {
             id: "tasks",
             title: "Waiting, by task",
-            what: What::Pair(Pair { begin: &[("sys_enter_futex", waiting)], end: &[("sys_exit_futex", by_task)], keep_first: false, label: By::Begin(running) }),
+            what: What::Pair(Pair {
+                begin: &[("sys_enter_futex", waiting)],
+                end: &[("sys_exit_futex", by_task)],
+                keep_first: false,
+                label: By::Begin(running),
+            }),
         },
         Measure {
             id: "kernel",
             title: "Waiting for locks of the kernel",
             what: What::Pair(Pair {
-                begin: &[("contention_begin", |event| Some((event.pid as u64, event.num("lock_addr")? as u64)))],
+                begin: &[("contention_begin", |event| {
+                    Some((event.pid as u64, event.num("lock_addr")? as u64))
+                })],
                 end: &[("contention_end", |event| Some((event.pid as u64, event.num("lock_addr")? as u64)))],
                 keep_first: false,
                 label: By::Begin(|event| Label::fixed(lock_kind(event.num("flags").unwrap_or(0)))),
@@ -299,14 +346,21 @@ pub(super) const FUTEX: Recipe = Recipe {
             words.say("No futex call was made in this time by the tasks that were traced: no lock of theirs was contended.");
             return;
         };
-        words.say(format!("{} ({}).", counted(calls.all.count(), "futex call"), rate(calls.all.count(), summary.seconds())));
+        words.say(format!(
+            "{} ({}).",
+            counted(calls.all.count(), "futex call"),
+            rate(calls.all.count(), summary.seconds())
+        ));
         // An end without a beginning is a wake here: those begin no wait.
         if let Some(waits) = summary.times("addresses") {
             words.times("Threads waited", waits);
             if let Some((label, row)) = waits.sorted().first() {
                 words.say(format!(
                     "The lock at {} was waited for most: {} in {}, {} of all waiting.",
-                    words.show(label), time(row.sum()), counted(row.count(), "wait"), percent(row.sum(), waits.all.sum())
+                    words.show(label),
+                    time(row.sum()),
+                    counted(row.count(), "wait"),
+                    percent(row.sum(), waits.all.sum())
                 ));
             }
             words.say("Waits about as long as the lock is held are contention; waits of seconds are usually threads without work.");
@@ -317,7 +371,10 @@ pub(super) const FUTEX: Recipe = Recipe {
             words.times("Locks of the kernel were waited for", kernel);
         }
     },
-    next: &["off-cpu: the waits with their stacks", "fathom record: which function of the program holds the lock"],
+    next: &[
+        "off-cpu: the waits with their stacks",
+        "fathom record: which function of the program holds the lock",
+    ],
 };
 
 fn waiting(event: &Event<'_>) -> Option<Key> {
@@ -353,7 +410,11 @@ pub(super) const EXEC: Recipe = Recipe {
         event("a task is made", &["sched:sched_process_fork"]),
         event("a program is loaded", &["sched:sched_process_exec"]),
         event("a task ends", &["sched:sched_process_exit"]),
-        event_may("a call of execve begins", &["syscalls:sys_enter_execve"], "failed calls of execve are not seen"),
+        event_may(
+            "a call of execve begins",
+            &["syscalls:sys_enter_execve"],
+            "failed calls of execve are not seen",
+        ),
         event_may("it is done", &["syscalls:sys_exit_execve"], "failed calls of execve are not seen"),
     ],
     scope: Scope::Machine,
@@ -366,14 +427,20 @@ pub(super) const EXEC: Recipe = Recipe {
         Measure {
             id: "programs",
             title: "Programs loaded",
-            what: What::Count(Count { events: &["sched_process_exec"], label: |event| Some(super::field_text(event, "filename")), sum: None }),
+            what: What::Count(Count {
+                events: &["sched_process_exec"],
+                label: |event| Some(super::field_text(event, "filename")),
+                sum: None,
+            }),
         },
         Measure {
             id: "parents",
             title: "Who makes tasks",
             what: What::Count(Count {
                 events: &["sched_process_fork"],
-                label: |event| Some(Label::text(format!("{}-{}", event.text("parent_comm")?, event.num("parent_pid")?))),
+                label: |event| {
+                    Some(Label::text(format!("{}-{}", event.text("parent_comm")?, event.num("parent_pid")?)))
+                },
                 sum: None,
             }),
         },
@@ -411,7 +478,11 @@ pub(super) const EXEC: Recipe = Recipe {
         },
     ],
     words: |summary, words| {
-        let (forks, execs, exits) = (summary.count("sched_process_fork"), summary.count("sched_process_exec"), summary.count("sched_process_exit"));
+        let (forks, execs, exits) = (
+            summary.count("sched_process_fork"),
+            summary.count("sched_process_exec"),
+            summary.count("sched_process_exit"),
+        );
         if forks + execs + exits == 0 {
             return words.say("No task was made, loaded a program or ended in this time.");
         }
@@ -419,7 +490,9 @@ pub(super) const EXEC: Recipe = Recipe {
             "{} made ({}), {} loaded, {} ended. Tasks that never load a program are threads, or copies such as a shell's ( … ).",
             counted(forks, "task"), rate(forks, summary.seconds()), counted(execs, "program"), counted(exits, "task")
         ));
-        if let Some((label, count, _)) = summary.counts("programs").and_then(|counts| counts.sorted().into_iter().next()) {
+        if let Some((label, count, _)) =
+            summary.counts("programs").and_then(|counts| counts.sorted().into_iter().next())
+        {
             words.say(format!("Loaded most often: {} ({}).", words.show(label), counted(count, "time")));
         }
         if let Some(life) = summary.times("life") {
@@ -429,8 +502,14 @@ pub(super) const EXEC: Recipe = Recipe {
             words.times("From being made to its program being loaded it took", load);
         }
         if let Some(failed) = summary.counts("failed") {
-            words.say(format!("{} of execve failed: programs that are looked for along PATH, or that are not there.", counted(failed.all, "call")));
+            words.say(format!(
+                "{} of execve failed: programs that are looked for along PATH, or that are not there.",
+                counted(failed.all, "call")
+            ));
         }
     },
-    next: &["syscalls -- COMMAND: what a program does after it is loaded", "signal: SIGCHLD to the parent at the end"],
+    next: &[
+        "syscalls -- COMMAND: what a program does after it is loaded",
+        "signal: SIGCHLD to the parent at the end",
+    ],
 };

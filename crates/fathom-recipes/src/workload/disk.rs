@@ -20,12 +20,15 @@ impl Temporary {
         let name = format!(".fathom-workload-{}", std::process::id());
         for dir in disk_dirs() {
             let path = dir.join(&name);
-            if let Ok(file) = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path) {
+            if let Ok(file) =
+                OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)
+            {
                 return Ok((Temporary { path }, file));
             }
         }
         Err(WorkloadError::Lacks(
-            "no directory on a disk can be written to: go to one, or give a command of your own after --".to_owned(),
+            "no directory on a disk can be written to: go to one, or give a command of your own after --"
+                .to_owned(),
         ))
     }
 }
@@ -40,7 +43,9 @@ impl Drop for Temporary {
 /// The disks that can be read, without those that are only memory.
 fn disks() -> Vec<PathBuf> {
     let mut names: Vec<String> = std::fs::read_dir("/sys/block")
-        .map(|entries| entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect())
+        .map(|entries| {
+            entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+        })
         .unwrap_or_default();
     names.retain(|name| {
         let size = std::fs::read_to_string(format!("/sys/block/{name}/size")).unwrap_or_default();

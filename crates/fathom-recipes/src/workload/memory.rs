@@ -139,7 +139,9 @@ impl Drop for Group {
 /// Where the second version of cgroups is mounted.
 fn cgroup_root() -> Option<PathBuf> {
     let text = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
-    let line = text.lines().find(|line| line.split_once(" - ").is_some_and(|(_, tail)| tail.starts_with("cgroup2 ")))?;
+    let line = text
+        .lines()
+        .find(|line| line.split_once(" - ").is_some_and(|(_, tail)| tail.starts_with("cgroup2 ")))?;
     let place = PathBuf::from(line.split(' ').nth(4)?);
     Path::new(&place).join("cgroup.controllers").exists().then_some(place)
 }
@@ -171,7 +173,8 @@ pub(super) fn fill() -> Result<(), WorkloadError> {
         let procs = Path::new(group).join("cgroup.procs");
         std::fs::write(&procs, "0").map_err(failed("joining a cgroup"))?;
     }
-    let limit_mib = if group.is_some() { 256 } else { (meminfo("MemTotal") + meminfo("SwapTotal")) / 1024 + 64 };
+    let limit_mib =
+        if group.is_some() { 256 } else { (meminfo("MemTotal") + meminfo("SwapTotal")) / 1024 + 64 };
     let mut held = Vec::new();
     for _ in 0..limit_mib {
         held.push(touched(1 << 20));

@@ -153,8 +153,12 @@ fn disk_dirs() -> Vec<std::path::PathBuf> {
     }
     let here = std::env::current_dir().unwrap_or_default();
     // The mount that a directory is in is the longest one that it begins with.
-    let holder = dirs.iter().filter(|(place, _)| here.starts_with(place)).max_by_key(|(place, _)| place.as_os_str().len());
-    let mut found: Vec<std::path::PathBuf> = holder.filter(|(_, good)| *good).map(|_| here.clone()).into_iter().collect();
+    let holder = dirs
+        .iter()
+        .filter(|(place, _)| here.starts_with(place))
+        .max_by_key(|(place, _)| place.as_os_str().len());
+    let mut found: Vec<std::path::PathBuf> =
+        holder.filter(|(_, good)| *good).map(|_| here.clone()).into_iter().collect();
     found.extend(dirs.into_iter().filter(|(place, good)| *good && place.is_dir()).map(|(place, _)| place));
     found
 }

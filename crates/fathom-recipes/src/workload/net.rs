@@ -47,9 +47,9 @@ fn blast(run: &Run<'_>, begun: Instant) {
 pub(super) fn ping(run: &Run<'_>) -> Result<(), WorkloadError> {
     let kind = |kind| rustix::net::socket(AddressFamily::INET, kind, Some(ipproto::ICMP));
     // The kind for all users is often not allowed, the raw one needs a privilege.
-    let socket = kind(SocketType::RAW)
-        .or_else(|_| kind(SocketType::DGRAM))
-        .map_err(|errno| WorkloadError::Io { doing: "opening a socket for ICMP".to_owned(), source: errno.into() })?;
+    let socket = kind(SocketType::RAW).or_else(|_| kind(SocketType::DGRAM)).map_err(|errno| {
+        WorkloadError::Io { doing: "opening a socket for ICMP".to_owned(), source: errno.into() }
+    })?;
     let timeout = rustix::net::sockopt::set_socket_timeout(
         &socket,
         rustix::net::sockopt::Timeout::Recv,

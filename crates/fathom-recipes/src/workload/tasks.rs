@@ -46,7 +46,8 @@ pub(super) fn timers(run: &Run<'_>) -> Result<(), WorkloadError> {
 
 /// Signals to a child: to a handler, to one that ignores it, twice while it is stopped, and one that ends it.
 pub(super) fn signals(run: &Run<'_>) -> Result<(), WorkloadError> {
-    let mut child = (run.child)("signals").stdout(Stdio::piped()).spawn().map_err(failed("starting a child"))?;
+    let mut child =
+        (run.child)("signals").stdout(Stdio::piped()).spawn().map_err(failed("starting a child"))?;
     let pid = Pid::from_child(&child);
     let mut ready = String::new();
     if let Some(output) = child.stdout.take() {
@@ -78,7 +79,8 @@ pub(super) fn signals(run: &Run<'_>) -> Result<(), WorkloadError> {
 /// The child: handles USR1 and says when it is ready.
 pub(super) fn signal_target() -> Result<(), WorkloadError> {
     let flag = Arc::new(AtomicBool::new(false));
-    signal_hook::flag::register(signal_hook::consts::SIGUSR1, flag.clone()).map_err(failed("setting a handler"))?;
+    signal_hook::flag::register(signal_hook::consts::SIGUSR1, flag.clone())
+        .map_err(failed("setting a handler"))?;
     println!("ready");
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(60) {
@@ -164,7 +166,9 @@ fn add(pair: &(Mutex<u64>, Condvar), amount: u64) {
 pub(super) fn syscalls(run: &Run<'_>) -> Result<(), WorkloadError> {
     let begun = Instant::now();
     loop {
-        for name in ["/etc/hostname", "/proc/self/stat", "/proc/version", "/no/such/file", "/no/such/library.so"] {
+        for name in
+            ["/etc/hostname", "/proc/self/stat", "/proc/version", "/no/such/file", "/no/such/library.so"]
+        {
             let _ = fs::read(name);
             let _ = fs::metadata(name);
         }
