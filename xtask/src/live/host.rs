@@ -123,7 +123,7 @@ fn events(fathom: &Path, work: &Path) -> Result<Outcome> {
     let args = ["-e", "sched:sched_process_exit", "-e", "sched:sched_switch", "--", "sh", "-c", "sleep 0.1"];
     Ok(said(
         &trace(fathom, work, &args)?,
-        &["sched_process_exit: comm=sleep", "sched_switch: prev_comm=sleep"],
+        &["sched_process_exit: comm=sh", "sched_switch: prev_comm=sleep"],
     ))
 }
 
