@@ -9,6 +9,7 @@ pub(crate) mod filters;
 pub(crate) mod kernel;
 pub(crate) mod later;
 pub(crate) mod recorded;
+pub(crate) mod script;
 pub(crate) mod source;
 pub(crate) mod tuning;
 pub(crate) mod values;
@@ -27,9 +28,9 @@ Exit codes:
     0  the program ended with 0
     1  the program ended with another code, or could not be traced
     2  the program was killed by a signal
-  replay, report, graph, info, dump
+  replay, report, graph, info, dump, script
     0    success; also when the reader of a pipe went away
-    1    the command line is wrong, or the answer could not be written
+    1    the command line is wrong, the answer could not be written, or a script failed
     255  the data could not be read";
 
 fn overview() -> String {
@@ -80,6 +81,12 @@ pub(crate) enum Command {
     /// Show who called whom as a tree, of all or of one function
     #[command(override_usage = "fathom graph [OPTION...] [FUNCTION]", after_help = EXIT_CODES)]
     Graph(Graph),
+    /// Call the functions of a script, in Python or Lua, for every call of a recording
+    #[command(
+        override_usage = "fathom script [OPTION...] -S FILE\n       fathom script --record [OPTION...] -S FILE PROGRAM [ARG...]",
+        after_help = script::after_help()
+    )]
+    Script(Box<script::Script>),
     /// Trace the kernel: functions, events, probes; recipes that explain; reports
     #[command(
         override_usage = "fathom kernel COMMAND [OPTION...]",
@@ -96,7 +103,11 @@ pub(crate) enum Command {
 impl Command {
     /// Whether it reads a recording that is there already.
     pub(crate) fn reads_data(&self) -> bool {
-        !matches!(self, Command::Record(_) | Command::Live(_) | Command::Kernel(_) | Command::Generate(_))
+        match self {
+            Command::Record(_) | Command::Live(_) | Command::Kernel(_) | Command::Generate(_) => false,
+            Command::Script(args) => args.reads_data(),
+            _ => true,
+        }
     }
 
     /// The options that every command has.
@@ -109,6 +120,7 @@ impl Command {
             Command::Info(a) => &a.common,
             Command::Dump(a) => &a.common,
             Command::Graph(a) => &a.common,
+            Command::Script(a) => &a.common,
             Command::Kernel(_) | Command::Generate(_) => return None,
         })
     }
@@ -331,6 +343,8 @@ pub(crate) struct Record {
     #[command(flatten)]
     pub(crate) source: source::Source,
     #[command(flatten)]
+    pub(crate) script: script::Along,
+    #[command(flatten)]
     pub(crate) common: Common,
     #[command(flatten)]
     pub(crate) program: Program,
@@ -381,6 +395,8 @@ pub(crate) struct Live {
     pub(crate) load: Load,
     #[command(flatten)]
     pub(crate) source: source::Source,
+    #[command(flatten)]
+    pub(crate) script: script::Along,
     #[command(flatten)]
     pub(crate) common: Common,
     #[command(flatten)]

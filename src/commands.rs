@@ -11,6 +11,7 @@ pub(crate) mod live;
 pub(crate) mod record;
 pub(crate) mod replay;
 pub(crate) mod report;
+pub(crate) mod script;
 
 use crate::args::kernel::KernelCommon;
 use crate::args::{Color, Common};

@@ -49,6 +49,9 @@ pub(crate) fn understand(words: Vec<OsString>, defaults: &[OsString]) -> Result<
     let mut notes = Vec::new();
     option_files(&vocabulary, &mut sorted, &mut notes)?;
     let name = sorted.command.clone().unwrap_or_else(|| "live".to_owned());
+    if matches!(name.as_str(), "record" | "live") || name == "script" && sorted.has("record") {
+        script_options(&vocabulary, &mut sorted)?;
+    }
     if let Some((command, part)) = later::COMMANDS.iter().find(|(command, _)| *command == name) {
         let cause = format!("the command '{command}' is not there yet: {part} later");
         return Err(Failure::because(exit::TROUBLE, DOING, cause).next("`fathom --help` lists the commands"));
@@ -139,6 +142,34 @@ fn option_files(
         }
     }
     Ok(())
+}
+
+/// Adds what the head of a script asks a recording for. What is typed goes before.
+fn script_options(vocabulary: &Vocabulary, sorted: &mut Sorted) -> Result<(), Failure> {
+    let named = sorted.options.iter().rev().find(|option| option.long == "script");
+    let Some(file) = named.and_then(|option| option.value.clone()) else { return Ok(()) };
+    let source = fathom_script::Source::find(file.as_ref());
+    // What cannot be read is the command's business.
+    let Ok((language, text)) = source.read() else { return Ok(()) };
+    let name = source.name();
+    let bad = |cause: String| {
+        let next = "correct the comment with uftrace-option in it, or remove it";
+        Failure::because(exit::TROUBLE, format!("{DOING}: the head of script '{name}'"), cause).next(next)
+    };
+    let more = vocabulary.sort(words::split(fathom_script::header_options(language, &text)));
+    let more = more.map_err(|error| bad(error.to_string()))?;
+    if let Some(unknown) = &more.unknown {
+        return bad_option(unknown, bad);
+    }
+    if let Some(later) = more.later.first() {
+        return Err(bad(format!("--{} is not there yet: {} later", later.long, later.part)));
+    }
+    sorted.options.splice(0..0, more.options);
+    Ok(())
+}
+
+fn bad_option(unknown: &std::ffi::OsStr, bad: impl Fn(String) -> Failure) -> Result<(), Failure> {
+    Err(bad(format!("there is no option '{}'", unknown.to_string_lossy())))
 }
 
 /// The command line as clap takes it.

@@ -24,7 +24,6 @@ const fn flag(long: &'static str, short: Option<char>, part: &'static str) -> La
 
 const KERNEL: &str = "kernel functions and events come";
 const NETWORK: &str = "sending recordings over the network comes";
-const SCRIPTS: &str = "scripts come";
 
 /// Options of the peer that later work brings.
 pub(crate) const OPTIONS: &[Later] = &[
@@ -37,10 +36,8 @@ pub(crate) const OPTIONS: &[Later] = &[
     with("host", None, NETWORK),
     with("port", None, NETWORK),
     with("run-cmd", None, NETWORK),
-    with("script", Some('S'), SCRIPTS),
     flag("system", None, "the state of the current machine comes"),
 ];
 
 /// Commands that later work brings, with what they belong to.
-pub(crate) const COMMANDS: &[(&str, &str)] =
-    &[("recv", NETWORK), ("script", SCRIPTS), ("tui", "the text user interface comes")];
+pub(crate) const COMMANDS: &[(&str, &str)] = &[("recv", NETWORK), ("tui", "the text user interface comes")];

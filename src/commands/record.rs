@@ -1,5 +1,6 @@
 //! `record`: runs a program and saves its calls.
 
+use super::script::Companion;
 use super::{Context, list_event};
 use crate::args::events::Events;
 use crate::args::filters::Filters;
@@ -31,11 +32,27 @@ pub(crate) fn run(args: &Record, context: &Context) -> Result<u8, Failure> {
         source: args.source,
         program: &args.program.program,
     };
+    let companion = Companion::load(&args.script, args.filters.pattern(), &asked, context)?;
     let outcome = record(asked, &dir, context)?;
     if args.recording.time {
         print_times(&outcome)?;
     }
-    Ok(code(outcome.status))
+    let code = code(outcome.status);
+    if let Some(companion) = companion.filter(|_| !args.recording.tuning.nop) {
+        after(companion.run(&dir, data::shown_events(&args.events, &args.filters), context), code, context)?;
+    }
+    Ok(code)
+}
+
+/// What comes of a script when its recording is done: how the program ended is the more important thing to pass on.
+pub(crate) fn after(script: Result<(), Failure>, code: u8, context: &Context) -> Result<(), Failure> {
+    match script {
+        Err(failure) if code != exit::SUCCESS && !failure.is_broken_pipe() => {
+            context.log.error(&failure);
+            Ok(())
+        }
+        other => other,
+    }
 }
 
 /// What a recording is asked for, by either command that makes one.

@@ -34,4 +34,4 @@ pub use options::{
 pub use places::place_text;
 pub use replay::{Colors, replay, replay_colored};
 pub use report::{report, report_diff};
-pub use values::Values;
+pub use values::{Values, extended, signed};
