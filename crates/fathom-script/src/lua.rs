@@ -49,12 +49,14 @@ impl Script {
         let failed = |error: mlua::Error| failure(&error, &options.interrupted);
         let flag = Arc::clone(&interrupted);
         let triggers = HookTriggers::new().every_nth_instruction(CHECK);
-        lua.set_global_hook(triggers, move |_, _| {
-            if flag.load(Ordering::Relaxed) {
-                Err(mlua::Error::runtime(INTERRUPTED))
-            } else {
-                Ok(VmState::Continue)
+        lua.set_global_hook(triggers, move |lua, _| {
+            if !flag.load(Ordering::Relaxed) {
+                return Ok(VmState::Continue);
             }
+            // A script that catches this must not get any further.
+            let always = HookTriggers::new().every_nth_instruction(1);
+            lua.set_global_hook(always, |_, _| Err(mlua::Error::runtime(INTERRUPTED)))?;
+            Err(mlua::Error::runtime(INTERRUPTED))
         })
         .map_err(failed)?;
         lua.load(include_str!("prelude.lua")).set_name("=fathom prelude").exec().map_err(failed)?;

@@ -1,8 +1,9 @@
-//! `cargo xtask bench record` and `bench read`: promises about speed, each with its ratio to the peer in the same run.
+//! `cargo xtask bench record`, `bench read` and `bench script`: promises about speed, each with its ratio to the peer in the same run.
 
 mod options;
 mod read;
 mod record;
+mod script;
 mod usage;
 
 use crate::paths;
@@ -21,13 +22,14 @@ pub(crate) fn main(args: &[String]) -> Result<bool> {
     match words[..] {
         ["record", ref rest @ ..] => record::main(&Setup::new(rest)?),
         ["read", ref rest @ ..] => read::main(&Setup::new(rest)?),
+        ["script", ref rest @ ..] => script::main(&Setup::new(rest)?),
         _ => bail!(
-            "usage: cargo xtask bench record|read [--quick] [--runs N] [--only NAME] [--records 1M,10M] [--fathom PATH]"
+            "usage: cargo xtask bench record|read|script [--quick] [--runs N] [--only NAME] [--records 1M,10M] [--fathom PATH]"
         ),
     }
 }
 
-/// What both benches need.
+/// What the benches need.
 struct Setup {
     fathom: PathBuf,
     peer: Option<PathBuf>,

@@ -63,7 +63,7 @@ pub(super) fn main(setup: &Setup) -> Result<bool> {
 }
 
 /// Records a recursion that makes about as many records as wanted.
-fn trace(setup: &Setup, millions: u64, threads: u32) -> Result<PathBuf> {
+pub(super) fn trace(setup: &Setup, millions: u64, threads: u32) -> Result<PathBuf> {
     let program = setup.calls("fentry", &["-pg", "-mfentry"])?;
     let wanted = millions * 1_000_000 / 2 / u64::from(threads);
     // fib(n) makes a + b + 1 calls, where fib(n-1) and fib(n-2) make a and b.
@@ -85,7 +85,7 @@ fn trace(setup: &Setup, millions: u64, threads: u32) -> Result<PathBuf> {
 }
 
 /// 16 bytes make a record in the data directory's format.
-fn records_in(data: &Path) -> Result<u64> {
+pub(super) fn records_in(data: &Path) -> Result<u64> {
     let mut bytes = 0;
     for entry in std::fs::read_dir(data).with_context(|| format!("cannot read {}", data.display()))? {
         let path = entry?.path();

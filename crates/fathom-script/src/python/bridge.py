@@ -14,8 +14,12 @@ def _main():
 
     def answer(kind, payload=b""):
         message = struct.pack("=cI", kind, len(payload)) + payload
-        while message:
-            message = message[os.write(answers_fd, message):]
+        try:
+            while message:
+                message = message[os.write(answers_fd, message):]
+        except OSError:
+            # The script has closed the pipe. The number says so.
+            os._exit(79)
 
     def text(value):
         return str(value).encode("utf-8", "replace")
@@ -29,16 +33,16 @@ def _main():
         place = ""
         while last is not None:
             if last.tb_frame.f_code.co_filename == path:
-                place = " in %s, line %d" % (name, last.tb_lineno)
+                place = "%s, line %d" % (name, last.tb_lineno)
             last = last.tb_next
         if isinstance(error, SyntaxError) and error.filename == path:
-            place = " in %s, line %s" % (name, error.lineno)
+            place = "%s, line %s" % (name, error.lineno)
         if isinstance(error, BrokenPipeError):
             # Nobody reads what is printed.
             answer(b"P")
             os._exit(1)
         if isinstance(error, SystemExit):
-            answer(b"X", text("%s: the script exited (%s)%s" % (what, error.code, place)))
+            answer(b"X", text("the script exited (%s) in %s" % (error.code, place or what)))
         else:
             stopped = isinstance(error, KeyboardInterrupt)
             try:
@@ -46,8 +50,12 @@ def _main():
                 sys.stderr.flush()
             except Exception:
                 pass
-            said = ": ".join(part for part in (type(error).__name__, str(error)) if part)
-            answer(b"I" if stopped else b"X", text("%s%s" % (said, place) if not stopped else place))
+            said = error.msg if isinstance(error, SyntaxError) else str(error)
+            said = ": ".join(part for part in (type(error).__name__, said) if part)
+            if place:
+                said = "%s: %s" % (place, said)
+                place = " in " + place
+            answer(b"I" if stopped else b"X", text(place if stopped else said))
         try:
             sys.stdout.flush()
         except Exception:
@@ -55,7 +63,10 @@ def _main():
         os._exit(1)
 
     def read(length):
-        data = calls.read(length)
+        try:
+            data = calls.read(length)
+        except (OSError, ValueError):
+            os._exit(79)
         if len(data) != length:
             # Whoever calls is gone; it knows why.
             os._exit(1)

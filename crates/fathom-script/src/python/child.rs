@@ -34,6 +34,8 @@ pub(super) struct Child {
     /// What has come of the next answer.
     received: Vec<u8>,
     interrupted: Arc<AtomicBool>,
+    /// Nobody can answer any more.
+    closed: bool,
     waited: bool,
 }
 
@@ -67,7 +69,7 @@ impl Child {
         let pid = Pid::from_child(&process);
         let ended = pidfd_open(pid, PidfdFlags::empty()).map_err(pipe_error)?;
         let interrupted = Arc::clone(&options.interrupted);
-        Ok(Child { process, ended, calls, answers, received: Vec::new(), interrupted, waited: false })
+        Ok(Child { process, ended, calls, answers, received: Vec::new(), interrupted, closed: false, waited: false })
     }
 
     /// Sends a message, however long the script takes to make room for it.
@@ -154,7 +156,7 @@ impl Child {
         if let Some(answer) = self.receive()? {
             return Ok(Some(answer));
         }
-        if self.has_ended()?.is_some() {
+        if self.closed || self.has_ended()?.is_some() {
             return Err(self.gone());
         }
         Ok(None)
@@ -193,7 +195,11 @@ impl Child {
                 }
             }
             match read(&self.answers, &mut piece) {
-                Ok(0) | Err(Errno::AGAIN) => return Ok(None),
+                Ok(0) => {
+                    self.closed = true;
+                    return Ok(None);
+                }
+                Err(Errno::AGAIN) => return Ok(None),
                 Ok(count) => self.received.extend(piece.iter().take(count)),
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(pipe_error(error)),
@@ -237,7 +243,7 @@ impl Child {
                 Ok(None) if begun.elapsed() > PATIENCE[1] => {
                     self.kill();
                     return Error::Script(
-                        "the script has closed the pipe that its calls come through".to_owned(),
+                        "the script has closed the pipes to its interpreter, which was killed".to_owned(),
                     );
                 }
                 Ok(None) => {}
@@ -275,7 +281,8 @@ impl Child {
                 // It may have ended meanwhile.
                 let _ = kill_process(Pid::from_child(&self.process), Signal::INT);
             }
-            if self.sleep(&[(&self.ended, PollFlags::IN), (&self.answers, PollFlags::IN)]).is_err() {
+            let answers = if self.closed { PollFlags::empty() } else { PollFlags::IN };
+            if self.sleep(&[(&self.ended, PollFlags::IN), (&self.answers, answers)]).is_err() {
                 return Error::Interrupted(String::new());
             }
         }
@@ -297,8 +304,14 @@ impl Drop for Child {
     }
 }
 
+/// The bridge's exit status when it finds its pipes closed.
+const PIPES_CLOSED: i32 = 79;
+
 /// How an interpreter ended that should not have yet.
 fn ending(status: ExitStatus, when: &str) -> String {
+    if status.code() == Some(PIPES_CLOSED) {
+        return "the script has closed the pipes to its interpreter".to_owned();
+    }
     let mut text = "the script has ended its interpreter ".to_owned();
     // Formatting into a String does not fail.
     let _ = match (status.code(), status.signal()) {
