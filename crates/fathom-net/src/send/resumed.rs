@@ -27,7 +27,7 @@ pub(super) struct Resumed {
 pub(super) fn session(dir: &Path) -> Result<SessionId> {
     let path = session_file(dir);
     match std::fs::read(&path) {
-        Ok(()) if bytes.len() == 16 => return Ok(bytes.try_into().unwrap_or_default()),
+        Ok(bytes) if bytes.len() == 16 => return Ok(bytes.try_into().unwrap_or_default()),
         Ok(_) => {}
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => return Err(NetError::file("read", &path, error)),
