@@ -8,6 +8,7 @@ pub(crate) mod events;
 pub(crate) mod filters;
 pub(crate) mod kernel;
 pub(crate) mod later;
+pub(crate) mod network;
 pub(crate) mod recorded;
 pub(crate) mod script;
 pub(crate) mod source;
@@ -31,6 +32,13 @@ Exit codes:
   replay, report, graph, info, dump, script
     0    success; also when the reader of a pipe went away
     1    the command line is wrong, the answer could not be written, or a script failed
+    255  the data could not be read
+  recv
+    0    a signal has ended it
+    1    the command line is wrong, or the port could not be listened on
+  send
+    0    the receiver has all
+    1    it could not be sent
     255  the data could not be read";
 
 fn overview() -> String {
@@ -87,6 +95,12 @@ pub(crate) enum Command {
         after_help = script::after_help()
     )]
     Script(Box<script::Script>),
+    /// Receive recordings over the network, each into a directory of its own
+    #[command(override_usage = "fathom recv [OPTION...]", after_help = EXIT_CODES)]
+    Recv(network::Recv),
+    /// Send a recording to where `recv` listens
+    #[command(override_usage = "fathom send [OPTION...] --host HOST", after_help = EXIT_CODES)]
+    Send(network::Send),
     /// Trace the kernel: functions, events, probes; recipes that explain; reports
     #[command(
         override_usage = "fathom kernel COMMAND [OPTION...]",
@@ -105,6 +119,7 @@ impl Command {
     pub(crate) fn reads_data(&self) -> bool {
         match self {
             Command::Record(_) | Command::Live(_) | Command::Kernel(_) | Command::Generate(_) => false,
+            Command::Recv(_) | Command::Send(_) => false,
             Command::Script(args) => args.reads_data(),
             _ => true,
         }
@@ -121,6 +136,8 @@ impl Command {
             Command::Dump(a) => &a.common,
             Command::Graph(a) => &a.common,
             Command::Script(a) => &a.common,
+            Command::Recv(a) => &a.common,
+            Command::Send(a) => &a.common,
             Command::Kernel(_) | Command::Generate(_) => return None,
         })
     }
@@ -344,6 +361,8 @@ pub(crate) struct Record {
     pub(crate) source: source::Source,
     #[command(flatten)]
     pub(crate) script: script::Along,
+    #[command(flatten)]
+    pub(crate) sending: network::Sending,
     #[command(flatten)]
     pub(crate) common: Common,
     #[command(flatten)]

@@ -8,6 +8,7 @@ pub(crate) mod info;
 pub(crate) mod kernel;
 pub(crate) mod list_event;
 pub(crate) mod live;
+pub(crate) mod network;
 pub(crate) mod record;
 pub(crate) mod replay;
 pub(crate) mod report;

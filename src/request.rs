@@ -11,6 +11,11 @@ use std::path::PathBuf;
 /// Options of record and live with which they run no program.
 const WITHOUT_PROGRAM: [&str; 2] = ["list-event", "pid"];
 
+/// Options that the data directory, which may come from somewhere else, must not give: they run programs, write files or
+/// send data.
+const NOT_BY_DEFAULT: [&str; 7] =
+    ["script", "python", "logfile", "record", "run-cmd", "host", "token"];
+
 const DOING: &str = "reading the command line";
 
 /// What is to be done.
@@ -190,7 +195,11 @@ fn clap_line(
     notes.extend(from_file.unknown.iter().map(|word| {
         format!("default.opts: there is no option '{}', the rest is left out", word.to_string_lossy())
     }));
-    let given = from_file.options.iter().map(|option| (option, false));
+    let (left_out, from_file): (Vec<_>, Vec<_>) =
+        from_file.options.iter().partition(|option| NOT_BY_DEFAULT.contains(&option.long.as_str()));
+    let refused = |option: &&Given| format!("--{} of default.opts is left out: it has to be typed", option.long);
+    notes.extend(left_out.iter().map(refused));
+    let given = from_file.into_iter().map(|option| (option, false));
     let all: Vec<_> = given.chain(sorted.options.iter().map(|option| (option, true))).collect();
     let dropped = exclusive(&all, notes);
     for (option, typed) in all {

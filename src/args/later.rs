@@ -23,7 +23,6 @@ const fn flag(long: &'static str, short: Option<char>, part: &'static str) -> La
 }
 
 const KERNEL: &str = "kernel functions and events come";
-const NETWORK: &str = "sending recordings over the network comes";
 
 /// Options of the peer that later work brings.
 pub(crate) const OPTIONS: &[Later] = &[
@@ -33,11 +32,8 @@ pub(crate) const OPTIONS: &[Later] = &[
     flag("kernel-full", None, KERNEL),
     flag("kernel-only", None, KERNEL),
     flag("kernel-skip-out", None, KERNEL),
-    with("host", None, NETWORK),
-    with("port", None, NETWORK),
-    with("run-cmd", None, NETWORK),
     flag("system", None, "the state of the current machine comes"),
 ];
 
 /// Commands that later work brings, with what they belong to.
-pub(crate) const COMMANDS: &[(&str, &str)] = &[("recv", NETWORK), ("tui", "the text user interface comes")];
+pub(crate) const COMMANDS: &[(&str, &str)] = &[("tui", "the text user interface comes")];

@@ -193,6 +193,7 @@ fn follow(
                 Some(link) => link,
                 None => {
                     let link = Transport::connect(dir, target, &mut sent)?;
+                    pause = PAUSE.0;
                     outcome.reconnected += u64::from(std::mem::replace(&mut connected, true));
                     transport.insert(link)
                 }
