@@ -295,9 +295,9 @@ mod tests {
 
     #[test]
     fn later_options_are_refused_by_name() {
-        insta::assert_snapshot!(refusal("record --host x ./a"), @r"
-        reading the command line: --host is not there yet: sending recordings over the network comes later
-          leave it out; `fathom record --help` lists the options of record
+        insta::assert_snapshot!(refusal("info --system"), @r"
+        reading the command line: --system is not there yet: the state of the current machine comes later
+          leave it out; `fathom info --help` lists the options of info
         ");
         insta::assert_snapshot!(refusal("-k ./a"), @r"
         reading the command line: --kernel is not there yet: kernel functions and events come later
@@ -307,6 +307,34 @@ mod tests {
         reading the command line: the command 'tui' is not there yet: the text user interface comes later
           `fathom --help` lists the commands
         ");
+    }
+
+    #[test]
+    fn the_head_of_a_script_has_options() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("x.lua");
+        std::fs::write(&file, "-- uftrace-option: -D 3 -F 'a b'\n").unwrap();
+        let line = |rest: &str| format!("record -S {} {rest}", file.display());
+        let Ok(Request::Run { command, .. }) = ask(&line("./a")) else { panic!() };
+        let Command::Record(record) = *command else { panic!() };
+        assert_eq!((record.filters.depth(), record.filters.specs().unwrap().iter().count()), (Some(3), 1));
+        let Ok(Request::Run { command, .. }) = ask(&line("-D 5 ./a")) else { panic!() };
+        let Command::Record(record) = *command else { panic!() };
+        assert_eq!(record.filters.depth(), Some(5));
+        // Recordings that are there are shown as the user says.
+        let Ok(Request::Run { command, .. }) = ask(&line("").replace("record", "script")) else { panic!() };
+        let Command::Script(script) = *command else { panic!() };
+        assert_eq!(script.filters.depth(), None);
+    }
+
+    #[test]
+    fn data_directories_cannot_run_programs() {
+        let defaults = ["-S", "evil.py", "--python", "evil", "--logfile=x", "-D", "2"].map(OsString::from);
+        let words = ["script", "-S", "mine.py"].map(OsString::from).to_vec();
+        let Ok(Request::Run { command, notes }) = understand(words, &defaults) else { panic!() };
+        let Command::Script(script) = *command else { panic!() };
+        assert_eq!(script.script.script.as_deref(), Some("mine.py".as_ref()));
+        assert_eq!((script.script.python, script.common.logfile, notes.len()), ("python3".into(), None, 3));
     }
 
     #[test]

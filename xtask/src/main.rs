@@ -28,7 +28,8 @@ usage: cargo xtask COMMAND
   bench record [--quick] [--only NAME]  cost of a traced call against uftrace and two clock reads,
                                  and of options
   bench read [--records 1M,10M]  reading speed and memory against uftrace
-  fuzz [SECONDS]                 each fuzz target for that long (60)
+  bench script                   calls of a counting script a second, against uftrace
+  fuzz [SECONDS [live]]          each fuzz target and a live receiver for that long (60), or only the receiver
   licences                       check the licences of all dependencies
 ";
 
