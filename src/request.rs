@@ -13,8 +13,7 @@ const WITHOUT_PROGRAM: [&str; 2] = ["list-event", "pid"];
 
 /// Options that the data directory, which may come from somewhere else, must not give: they run programs, write files or
 /// send data.
-const NOT_BY_DEFAULT: [&str; 7] =
-    ["script", "python", "logfile", "record", "run-cmd", "host", "token"];
+const NOT_BY_DEFAULT: [&str; 7] = ["script", "python", "logfile", "record", "run-cmd", "host", "token"];
 
 const DOING: &str = "reading the command line";
 
@@ -197,7 +196,8 @@ fn clap_line(
     }));
     let (left_out, from_file): (Vec<_>, Vec<_>) =
         from_file.options.iter().partition(|option| NOT_BY_DEFAULT.contains(&option.long.as_str()));
-    let refused = |option: &&Given| format!("--{} of default.opts is left out: it has to be typed", option.long);
+    let refused =
+        |option: &&Given| format!("--{} of default.opts is left out: it has to be typed", option.long);
     notes.extend(left_out.iter().map(refused));
     let given = from_file.into_iter().map(|option| (option, false));
     let all: Vec<_> = given.chain(sorted.options.iter().map(|option| (option, true))).collect();

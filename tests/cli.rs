@@ -389,8 +389,9 @@ fn generated_texts_list_what_works_and_nothing_else() {
     files.retain(|file| !kernel(file));
     let pages =
         ["_fathom", "fathom-dump.1", "fathom-graph.1", "fathom-info.1", "fathom-live.1", "fathom-record.1"];
-    let others = ["fathom-replay.1", "fathom-report.1", "fathom.1", "fathom.bash", "fathom.fish"];
-    assert_eq!(files, [&pages[..], &others[..]].concat());
+    let more = ["fathom-recv.1", "fathom-replay.1", "fathom-report.1", "fathom-script.1", "fathom-send.1"];
+    let others = ["fathom.1", "fathom.bash", "fathom.fish"];
+    assert_eq!(files, [&pages[..], &more[..], &others[..]].concat());
     assert!(all.contains("\\-\\-column\\-view") && all.contains("--column-view"));
     all.push_str(&shown(dir.path(), "--help"));
     for later in ["tui", "generate"] {

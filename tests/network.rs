@@ -71,7 +71,11 @@ const VIEWS: [&str; 6] = ["info", "report", "graph", "dump", "replay", "dump --c
 fn views(dir: &Path, data: &str) -> Vec<String> {
     let view = |command: &&str| {
         let output = run(dir, &format!("{command} --no-pager -d {data}"));
-        assert_eq!((text(&output.stderr), output.status.code()), (String::new(), Some(0)), "{command} {data}");
+        assert_eq!(
+            (text(&output.stderr), output.status.code()),
+            (String::new(), Some(0)),
+            "{command} {data}"
+        );
         text(&output.stdout)
     };
     VIEWS.iter().map(view).collect()
@@ -99,7 +103,10 @@ fn commands_run_on_what_was_received() {
     let dir = place();
     let command = format!("{FATHOM} report --no-pager -d sent.data");
     let receiver = Receiver::start(dir.path(), &["--run-cmd", &command]);
-    assert_eq!(run(dir.path(), &format!("send -d sent.data --host {}", receiver.address)).status.code(), Some(0));
+    assert_eq!(
+        run(dir.path(), &format!("send -d sent.data --host {}", receiver.address)).status.code(),
+        Some(0)
+    );
     let (_, printed) = receiver.stop();
     let wanted = text(&run(dir.path(), "report -d sent.data").stdout);
     assert_eq!(printed, wanted);
@@ -186,7 +193,8 @@ fn recordings_are_sent_instead_of_kept() {
     let dir = place();
     let source = "int leaf(int n) { return n + 1; }\nint main(void) { return leaf(1) == 2 ? 0 : 1; }\n";
     fs::write(dir.path().join("toy.c"), source).unwrap();
-    let made = Command::new("gcc").args(["-O0", "-pg", "toy.c", "-o", "toy"]).current_dir(dir.path()).status();
+    let made =
+        Command::new("gcc").args(["-O0", "-pg", "toy.c", "-o", "toy"]).current_dir(dir.path()).status();
     if !made.is_ok_and(|status| status.success()) {
         eprintln!("skipped: there is no gcc");
         return;

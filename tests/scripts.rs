@@ -70,9 +70,13 @@ fn the_same_output_as_uftrace() {
 
 #[test]
 fn failures_in_python_point_into_the_script() {
-    let said = trouble("a.py", "def deeper(x):\n    return 1 / x\n\ndef uftrace_entry(ctx):\n    deeper(0)\n");
+    let said =
+        trouble("a.py", "def deeper(x):\n    return 1 / x\n\ndef uftrace_entry(ctx):\n    deeper(0)\n");
     assert!(said.contains("a.py\", line 5, in uftrace_entry"), "{said}");
-    assert!(said.contains("running the script 'a.py': a.py, line 2: ZeroDivisionError: division by zero"), "{said}");
+    assert!(
+        said.contains("running the script 'a.py': a.py, line 2: ZeroDivisionError: division by zero"),
+        "{said}"
+    );
     assert!(!said.contains("bridge"), "{said}");
     let said = trouble("a.py", "def uftrace_entry(ctx:\n");
     assert!(said.contains("a.py, line 1: SyntaxError"), "{said}");
@@ -94,20 +98,29 @@ fn scripts_that_leave_are_noticed() {
     assert!(said.contains("has ended its interpreter (signal 9)"), "{said}");
     let said = trouble("a.py", "import os\ndef uftrace_entry(ctx):\n    os.closerange(3, 99)\n");
     assert!(said.contains("has closed the pipes"), "{said}");
-    let said = trouble("a.py", "import os\ndef uftrace_entry(ctx):\n    os.closerange(3, 99)\n    while True: pass\n");
+    let said = trouble(
+        "a.py",
+        "import os\ndef uftrace_entry(ctx):\n    os.closerange(3, 99)\n    while True: pass\n",
+    );
     assert!(said.contains("has closed the pipes"), "{said}");
     let said = trouble("a.py", "import sys\ndef uftrace_entry(ctx):\n    sys.stdout.close()\n    print(1)\n");
     assert!(said.contains("a.py, line 4: ValueError"), "{said}");
     let said = trouble("a.lua", "function uftrace_entry(ctx)\n  os.exit(0)\nend\n");
     assert!(said.contains("a.lua:2: the script exited (0)"), "{said}");
     // Children that go on are nobody's business.
-    let output = run("a.py", "import os, time\nif os.fork() == 0:\n    os.close(1)\n    os.close(2)\n    time.sleep(60)\n    os._exit(0)\ndef uftrace_end():\n    print('end')\n");
+    let output = run(
+        "a.py",
+        "import os, time\nif os.fork() == 0:\n    os.close(1)\n    os.close(2)\n    time.sleep(60)\n    os._exit(0)\ndef uftrace_end():\n    print('end')\n",
+    );
     assert_eq!((output.status.code(), text(&output.stdout)), (Some(0), "end\n".to_owned()));
 }
 
 #[test]
 fn failures_in_lua_point_into_the_script() {
-    let said = trouble("a.lua", "local function deeper(x) return x.y.z end\nfunction uftrace_entry(ctx)\n  deeper({})\nend\n");
+    let said = trouble(
+        "a.lua",
+        "local function deeper(x) return x.y.z end\nfunction uftrace_entry(ctx)\n  deeper({})\nend\n",
+    );
     assert!(said.contains("a.lua:1: attempt to index") && said.contains("a.lua:3: in "), "{said}");
     let said = trouble("a.lua", "function uftrace_entry(ctx");
     assert!(said.contains("a.lua:1: ')' expected"), "{said}");
@@ -144,7 +157,8 @@ fn scripts_that_do_not_end_can_be_interrupted() {
     let begin = "def uftrace_entry(ctx):\n    open('ready', 'w').close()\n";
     let (said, _) = interrupted("a.py", &format!("{begin}    while True:\n        pass\n"));
     assert!(said.contains("KeyboardInterrupt") && said.contains("interrupted in a.py, line "), "{said}");
-    let ignores = format!("import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n{begin}    while True: pass\n");
+    let ignores =
+        format!("import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n{begin}    while True: pass\n");
     let (said, took) = interrupted("a.py", &ignores);
     assert!(said.contains("interrupted and killed") && took < Duration::from_secs(20), "{said}");
     let lua = "function uftrace_entry(ctx)\n  io.open('ready', 'w'):close()\n  while true do pcall(function() while true do end end) end\nend\n";
@@ -160,7 +174,11 @@ fn a_reader_that_goes_away_is_no_trouble() {
             env!("CARGO_BIN_EXE_fathom")
         );
         let output = Command::new("bash").args(["-c", &command]).current_dir(scripts()).output().unwrap();
-        assert_eq!((text(&output.stdout), text(&output.stderr)), ("0\n".to_owned(), String::new()), "{script}");
+        assert_eq!(
+            (text(&output.stdout), text(&output.stderr)),
+            ("0\n".to_owned(), String::new()),
+            "{script}"
+        );
     }
 }
 
@@ -179,7 +197,9 @@ fn scripts_that_are_none() {
     assert!(refused(&format!("script -d {data} -S none.py")).contains("cannot open script file 'none.py'"));
     assert!(refused(&format!("script -d {data} -S count --python no-python")).contains("'no-python'"));
     fs::write(dir.path().join("x.py"), "# uftrace-option: --no-such\n").unwrap();
-    assert!(refused("record -S x.py ./a").contains("the head of script 'x.py': there is no option '--no-such'"));
+    assert!(
+        refused("record -S x.py ./a").contains("the head of script 'x.py': there is no option '--no-such'")
+    );
     fs::write(dir.path().join("x.py"), "UFTRACE_FUNCS = ['(']\n").unwrap();
     assert!(refused(&format!("script -d {data} -S x.py")).contains("UFTRACE_FUNCS"));
 }
@@ -217,7 +237,11 @@ fn scripts_go_with_a_recording_and_never_harm_it() {
     let run = |words: &str| fathom(dir.path()).args(words.split(' ')).output().unwrap();
     let counts = |data: &str| {
         let report = run(&format!("report -d {data} -F leaf"));
-        text(&report.stdout).lines().filter(|line| line.ends_with(" leaf")).map(str::to_owned).collect::<Vec<_>>()
+        text(&report.stdout)
+            .lines()
+            .filter(|line| line.ends_with(" leaf"))
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
     };
     let good = "# uftrace-option: -A leaf@arg1/i32 -R leaf@retval/i32 -F leaf\n\
         def uftrace_begin(ctx):\n    print(ctx['record'], ctx['cmds'])\n\
@@ -242,7 +266,11 @@ fn scripts_go_with_a_recording_and_never_harm_it() {
         fs::write(dir.path().join("bad.py"), format!("def uftrace_entry(ctx):\n    {bad}\n")).unwrap();
         let output = run("record -d b -S bad.py ./toy");
         assert_eq!(output.status.code(), Some(1), "{bad}");
-        assert!(text(&output.stderr).contains("the recording in 'b' is complete"), "{}", text(&output.stderr));
+        assert!(
+            text(&output.stderr).contains("the recording in 'b' is complete"),
+            "{}",
+            text(&output.stderr)
+        );
         let found = counts("b");
         assert!(found.len() == 1 && found[0].contains("  3  leaf"), "{bad}: {found:?}");
         fs::remove_dir_all(dir.path().join("b")).unwrap();

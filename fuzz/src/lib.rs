@@ -23,6 +23,7 @@ pub type Target = (&'static str, fn(&[u8]));
 pub const TARGETS: &[Target] = &[
     ("agent_message", agent_message),
     ("arg_spec", arg_spec),
+    ("btf", btf),
     ("dbg_file", dbg_file),
     ("demangling", demangling),
     ("directory", directory),
@@ -264,6 +265,23 @@ pub fn directory(data: &[u8]) {
         let _ = events.seek(u64::MAX / 2);
     }
     let _ = (trace.warnings(), trace.sessions().len(), trace.external().len(), trace.default_options());
+}
+
+/// Type information of a kernel, read alone and as that of a module of itself.
+pub fn btf(data: &[u8]) {
+    let Ok(alone) = fathom_btf::Btf::parse(data.to_vec()) else { return };
+    let alone = std::sync::Arc::new(alone);
+    let split = fathom_btf::Btf::parse_split(data.to_vec(), alone.clone());
+    for btf in [Some(&*alone), split.as_ref().ok()].into_iter().flatten() {
+        for id in btf.own().take(2000) {
+            let _ = (btf.type_text(id), btf.size_of(id), btf.value_text(id, u64::MAX), btf.member(id, "x"));
+            if let Some(prototype) = btf.prototype(btf.name_of(id)) {
+                let _ = (prototype.declaration(btf), prototype.call_text(btf, &[1, 2, 3]));
+                let spec = fathom_btf::ProbeSpec::parse(&format!("{}(*)", prototype.name));
+                let _ = spec.map(|spec| spec.command(btf, fathom_btf::Arch::X86_64, "group"));
+            }
+        }
+    }
 }
 
 /// Arguments of static probes.

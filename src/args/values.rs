@@ -73,6 +73,13 @@ pub(crate) fn sample_time(text: &str) -> Result<Duration, String> {
     Ok(time)
 }
 
+/// A time that a person waits for: seconds without a unit.
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
+    let bare = text.ends_with(|c: char| c.is_ascii_digit());
+    let time = if bare { values::time(&format!("{text}s"), 9) } else { values::time(text, 9) };
+    Ok(Duration::from_nanos(time?))
+}
+
 /// A time as it can be typed: with the largest unit that needs no more than three digits behind the decimal point, which
 /// is what the peer reads, too.
 pub(crate) fn time_text(ns: u64) -> String {

@@ -53,7 +53,8 @@ pub(crate) fn receive(args: &Recv, context: &Context) -> Result<u8, Failure> {
     context.log.note(&format!("listening on {place}, {whom}; recordings go to '{}'", dir.display()));
     let tell = |event: &Event<'_>| {
         say(event, context);
-        if let (Event::Complete { dir: received, .. }, Some((program, rest))) = (event, command.split_first()) {
+        if let (Event::Complete { dir: received, .. }, Some((program, rest))) = (event, command.split_first())
+        {
             run(program, rest, &dir, received, context);
         }
     };
@@ -94,7 +95,9 @@ fn say(event: &Event<'_>, context: &Context) {
         }
         Event::Ended { peer, dir: Some(dir), bytes, error } => {
             let dir = dir.display();
-            log.warn(&format!("{peer}: '{dir}' is not complete: {error}; the {bytes} bytes that came can be read"));
+            log.warn(&format!(
+                "{peer}: '{dir}' is not complete: {error}; the {bytes} bytes that came can be read"
+            ));
         }
         Event::Ended { peer, dir: None, error, .. } => log.warn(&format!("{peer}: {error}")),
     }
@@ -183,7 +186,8 @@ impl Away {
         let Some(sender) = self.sender.take() else { return Ok(()) };
         let outcome = sender.finish().map_err(|error| {
             let dir = self.dir.display();
-            let next = format!("it is kept there; `fathom send -d {dir} --host {}` sends it", self.target.address);
+            let next =
+                format!("it is kept there; `fathom send -d {dir} --host {}` sends it", self.target.address);
             Failure::new(exit::TROUBLE, sending(&self.dir, &self.target), error).next(next)
         })?;
         context.log.note(&sent(&outcome, &self.target));
@@ -227,7 +231,9 @@ fn target(sending: &Sending, name: &str) -> Result<Option<Target>, Failure> {
 fn address(host: &str, port: u16) -> String {
     match host.rsplit_once(':') {
         // A bare address of IPv6 has several colons.
-        Some((before, number)) if number.parse::<u16>().is_ok() && (!before.contains(':') || before.ends_with(']')) => {
+        Some((before, number))
+            if number.parse::<u16>().is_ok() && (!before.contains(':') || before.ends_with(']')) =>
+        {
             host.to_owned()
         }
         _ if host.contains(':') && !host.starts_with('[') => format!("[{host}]:{port}"),

@@ -246,7 +246,8 @@ impl<'r> Incoming<'r> {
         self.clock += 1;
         if !self.files.contains_key(name) {
             if self.files.len() >= OPEN {
-                let oldest = self.files.iter().min_by_key(|(_, open)| open.used).map(|(name, _)| name.clone());
+                let oldest =
+                    self.files.iter().min_by_key(|(_, open)| open.used).map(|(name, _)| name.clone());
                 if let Some(mut open) = oldest.and_then(|name| self.files.remove(&name)) {
                     sync(&mut open).map_err(|error| NetError::file("write", &self.dir, error))?;
                 }
@@ -367,10 +368,8 @@ fn make_readable(dir: &Path) -> io::Result<()> {
     }
     if let (false, Some((first, pid))) = (is_there("task.txt", 1), tasks.first().copied()) {
         let stamp = |time: u64| format!("{}.{:09}", time / 1_000_000_000, time % 1_000_000_000);
-        let mut text = format!(
-            "SESS timestamp={} pid={pid} sid=0000000000000000 exename=\"[unknown]\"\n",
-            stamp(first)
-        );
+        let mut text =
+            format!("SESS timestamp={} pid={pid} sid=0000000000000000 exename=\"[unknown]\"\n", stamp(first));
         for (time, tid) in &tasks {
             // Which process a task is of is not known; all are taken for threads of the first.
             text.push_str(&format!("TASK timestamp={} tid={tid} pid={pid}\n", stamp(*time)));
@@ -386,8 +385,10 @@ mod tests {
     use super::*;
 
     fn names(dir: &Path) -> Vec<String> {
-        let mut names: Vec<_> =
-            fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<_> = fs::read_dir(dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         names
     }

@@ -24,7 +24,9 @@ pub fn directory_name(name: &[u8]) -> String {
         }
         let fine = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
         let room = LONGEST_DIRECTORY.saturating_sub(safe.len());
-        safe.extend(component.iter().take(room).map(|byte| if fine(*byte) { char::from(*byte) } else { '_' }));
+        safe.extend(
+            component.iter().take(room).map(|byte| if fine(*byte) { char::from(*byte) } else { '_' }),
+        );
         if safe.len() >= LONGEST_DIRECTORY {
             break;
         }

@@ -262,7 +262,10 @@ mod tests {
         connection.feed(&conversation(), &mut files).unwrap();
         assert!(connection.is_complete());
         let text = |name: &str| String::from_utf8(files.files[name].clone()).unwrap();
-        assert_eq!((text("7.dat"), text("perf-cpu1.dat"), text("task.txt")), ("abcdef".into(), "pp".into(), "SESS".into()));
+        assert_eq!(
+            (text("7.dat"), text("perf-cpu1.dat"), text("task.txt")),
+            ("abcdef".into(), "pp".into(), "SESS".into())
+        );
         assert_eq!((text("info"), text("empty.sym")), ("short".into(), String::new()));
         assert_eq!((files.name.as_slice(), files.refused, files.files.len()), (&b"x.data"[..], 2, 5));
         assert!(connection.feed(b"x", &mut files).is_err());

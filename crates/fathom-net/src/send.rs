@@ -62,7 +62,13 @@ impl Transport {
             None => Transport::Plain(plain::Plain::begin(stream, &target.name)?),
             Some(token) => {
                 let session = resumed::session(dir)?;
-                Transport::Resumed(Box::new(resumed::Resumed::begin(stream, token, session, &target.name, sent)?))
+                Transport::Resumed(Box::new(resumed::Resumed::begin(
+                    stream,
+                    token,
+                    session,
+                    &target.name,
+                    sent,
+                )?))
             }
         })
     }

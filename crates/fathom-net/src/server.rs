@@ -147,7 +147,8 @@ impl Server {
     }
 
     fn serve(&self, stream: &TcpStream, peer: SocketAddr, stop: &AtomicBool, tell: Tell<'_>) {
-        let mut input = Input { stream, stop, limit: INTRODUCTION, since: Instant::now(), whole: true, current: None };
+        let mut input =
+            Input { stream, stop, limit: INTRODUCTION, since: Instant::now(), whole: true, current: None };
         let mut incoming = None;
         let served = prepare(stream).and_then(|()| match &self.options.token {
             None => self.plain(&mut input, &mut incoming, peer, tell),
@@ -164,9 +165,15 @@ impl Server {
                     && self.options.token.is_none()
                     && let Err(error) = incoming.make_readable()
                 {
-                    tell(&Event::Ended { peer, dir: Some(&incoming.dir), bytes: incoming.written, error: &error });
+                    tell(&Event::Ended {
+                        peer,
+                        dir: Some(&incoming.dir),
+                        bytes: incoming.written,
+                        error: &error,
+                    });
                 }
-                let (dir, bytes) = incoming.as_ref().map_or((None, 0), |i| (Some(i.dir.as_path()), i.written));
+                let (dir, bytes) =
+                    incoming.as_ref().map_or((None, 0), |i| (Some(i.dir.as_path()), i.written));
                 tell(&Event::Ended { peer, dir, bytes, error });
                 // The sender sees a connection that breaks, not one that ends.
                 let _ = rustix::net::sockopt::set_socket_linger(stream, Some(Duration::ZERO));
@@ -295,7 +302,9 @@ struct Named<'p, 's> {
 
 impl<'s> Named<'_, 's> {
     fn place(&mut self) -> Result<&mut Incoming<'s>> {
-        self.incoming.as_mut().ok_or(NetError::Protocol("the name of the recording has to come first, and once"))
+        self.incoming
+            .as_mut()
+            .ok_or(NetError::Protocol("the name of the recording has to come first, and once"))
     }
 }
 

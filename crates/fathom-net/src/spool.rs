@@ -111,7 +111,8 @@ mod tests {
         assert_eq!(number_of("12.dat"), Some((Kind::Data, 12)));
         assert_eq!(number_of("perf-cpu0.dat"), Some((Kind::Perf, 0)));
         assert_eq!(number_of("kernel-cpu17.dat"), Some((Kind::Kernel, 17)));
-        for name in ["extern.dat", "-1.dat", "+1.dat", ".dat", "99999999999.dat", "1.data", "kernel-cpu.dat"] {
+        for name in ["extern.dat", "-1.dat", "+1.dat", ".dat", "99999999999.dat", "1.data", "kernel-cpu.dat"]
+        {
             assert_eq!(number_of(name), None, "{name}");
         }
         assert!(only_grows("task.txt") && only_grows("7.probes") && !only_grows("info"));

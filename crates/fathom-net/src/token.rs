@@ -87,18 +87,24 @@ impl Token {
 
     /// What an end proves that it knows the token by.
     pub(crate) fn proof(&self, end: End, nonces: &Nonces) -> blake3::Hash {
-        self.keyed(match end {
-            End::Sender => b"sender's proof",
-            End::Receiver => b"receiver's proof",
-        }, nonces)
+        self.keyed(
+            match end {
+                End::Sender => b"sender's proof",
+                End::Receiver => b"receiver's proof",
+            },
+            nonces,
+        )
     }
 
     /// The codes of frames from an end.
     pub(crate) fn codes(&self, end: End, nonces: &Nonces) -> Codes {
-        let key = self.keyed(match end {
-            End::Sender => b"sender's frames",
-            End::Receiver => b"receiver's frames",
-        }, nonces);
+        let key = self.keyed(
+            match end {
+                End::Sender => b"sender's frames",
+                End::Receiver => b"receiver's frames",
+            },
+            nonces,
+        );
         Codes { key: *key.as_bytes(), number: 0 }
     }
 

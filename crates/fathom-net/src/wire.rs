@@ -42,16 +42,8 @@ pub enum Kind {
     End,
 }
 
-const KINDS: [Kind; 8] = [
-    Kind::Start,
-    Kind::DirName,
-    Kind::Data,
-    Kind::Kernel,
-    Kind::Perf,
-    Kind::Info,
-    Kind::Metadata,
-    Kind::End,
-];
+const KINDS: [Kind; 8] =
+    [Kind::Start, Kind::DirName, Kind::Data, Kind::Kernel, Kind::Perf, Kind::Info, Kind::Metadata, Kind::End];
 const FIRST_KIND: u16 = 100;
 
 /// The head of a message.
@@ -132,7 +124,10 @@ mod tests {
         assert_eq!(message(Kind::DirName, &[b"snd"]), b"\xfa\xce\x00\x65\x00\x00\x00\x03snd");
         assert_eq!(message(Kind::End, &[]), b"\xfa\xce\x00\x6b\x00\x00\x00\x00");
         let parts: [&[u8]; 3] = [&8u32.to_be_bytes(), b"task.txt", b"SESS"];
-        assert_eq!(message(Kind::Metadata, &parts), b"\xfa\xce\x00\x6a\x00\x00\x00\x10\x00\x00\x00\x08task.txtSESS");
+        assert_eq!(
+            message(Kind::Metadata, &parts),
+            b"\xfa\xce\x00\x6a\x00\x00\x00\x10\x00\x00\x00\x08task.txtSESS"
+        );
     }
 
     /// From a connection of two uftrace 0.13, and the file that the receiver made.

@@ -80,7 +80,10 @@ fn recording(dir: &Path, seed: u64) {
 fn files(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap());
     let named = entries.map(|entry| (entry.file_name().into_string().unwrap(), entry.path()));
-    named.filter(|(name, _)| !name.starts_with('.')).map(|(name, path)| (name, fs::read(path).unwrap())).collect()
+    named
+        .filter(|(name, _)| !name.starts_with('.'))
+        .map(|(name, path)| (name, fs::read(path).unwrap()))
+        .collect()
 }
 
 fn names(dir: &Path) -> Vec<String> {
@@ -107,7 +110,8 @@ fn fifty_senders_at_once() {
             });
         });
         assert_eq!(said.iter().filter(|event| event.starts_with("Complete")).count(), 50, "{said:?}");
-        let received: Vec<_> = names(there.path()).iter().map(|name| files(&there.path().join(name))).collect();
+        let received: Vec<_> =
+            names(there.path()).iter().map(|name| files(&there.path().join(name))).collect();
         assert_eq!(received.len(), 50);
         for number in 0..50 {
             let sent = files(&here.path().join(number.to_string()));
@@ -155,7 +159,8 @@ fn a_lost_connection_leaves_what_has_come() {
         assert!(stream.read(&mut rest).is_err());
     });
     assert!(said.iter().any(|event| event.starts_with("Ended")), "{said:?}");
-    let trace = fathom_store::directory::Directory::open(&there.path().join("x"), Default::default()).unwrap();
+    let trace =
+        fathom_store::directory::Directory::open(&there.path().join("x"), Default::default()).unwrap();
     assert_eq!(trace.tasks()[0].tid, 5);
 }
 
@@ -168,7 +173,10 @@ fn limits_hold() {
         receiving(there.path(), limits, token, |address| {
             let error = send(here.path(), &target(address, token, "x")).unwrap_err();
             if token {
-                assert!(matches!(&error, NetError::Refused(why) if why.contains("more than 1000")), "{error}");
+                assert!(
+                    matches!(&error, NetError::Refused(why) if why.contains("more than 1000")),
+                    "{error}"
+                );
             }
             // A slot that is taken.
             let silent = TcpStream::connect(address).unwrap();
@@ -176,7 +184,8 @@ fn limits_hold() {
             while started.elapsed() < Duration::from_secs(5) {
                 let mut other = TcpStream::connect(address).unwrap();
                 other.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
-                if !matches!(other.read(&mut [0; 1]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock) {
+                if !matches!(other.read(&mut [0; 1]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+                {
                     break;
                 }
             }

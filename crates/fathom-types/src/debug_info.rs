@@ -14,7 +14,9 @@ pub fn debug_file(module: ModuleId, symbols: &SymbolTable, prototypes: Option<&P
     let mut file = DbgFile { module, ..DbgFile::default() };
     let Some(prototypes) = prototypes else { return file };
     for symbol in symbols.iter() {
-        if !symbol.kind.is_function() || symbol.kind == SymbolKind::Plt {
+        // The line of a function without a name would be no line.
+        let nameless = symbol.name.trim().is_empty();
+        if !symbol.kind.is_function() || symbol.kind == SymbolKind::Plt || nameless {
             continue;
         }
         let Some(prototype) = prototypes.function(symbol.addr, symbol.name) else { continue };

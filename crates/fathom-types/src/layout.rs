@@ -271,8 +271,9 @@ struct Parser<'t> {
 }
 
 impl Parser<'_> {
+    /// What could not be written so is read as it would be written.
     fn name(&mut self) -> Option<String> {
-        self.words.next().map(|word| if word == "-" { String::new() } else { word.to_owned() })
+        self.words.next().map(|name| if name == "-" { String::new() } else { word(name) })
     }
 
     fn number<T: std::str::FromStr>(&mut self) -> Option<T> {

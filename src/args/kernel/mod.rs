@@ -1,7 +1,11 @@
 //! Options of `fathom kernel …`. They have nothing to do with those of the other commands, whose words mean something
 //! else, and are parsed by clap as they stand: [`super::words`] does not see them.
 
+pub(crate) mod report;
+pub(crate) mod trace;
+
 use clap::{Args, Subcommand};
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use super::Color;
@@ -44,6 +48,54 @@ pub(crate) struct Kernel {
     pub(crate) common: KernelCommon,
 }
 
+/// Where things are that are mostly in their places.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Places")]
+pub(crate) struct Place {
+    /// Where tracefs is [default: where it is mounted]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) tracefs: Option<PathBuf>,
+    /// Where to keep the journal of changes [default: /run/fathom]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) journal: Option<PathBuf>,
+}
+
+/// Options of `reset` and `doctor`.
+#[derive(Debug, Args)]
+pub(crate) struct Plain {
+    #[command(flatten)]
+    pub(crate) place: Place,
+}
+
+/// The words of a command.
+#[derive(Debug, Args)]
+pub(crate) struct Words {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+    pub(crate) words: Vec<OsString>,
+}
+
+const TRACE_CODES: &str = "\
+Exit codes:
+  with a command  its own; 128 and the signal's number if it was killed by one
+  without one     0 success, 1 something could not be done";
+
 /// What to do with the kernel.
 #[derive(Debug, Subcommand)]
-pub(crate) enum KernelCommand {}
+pub(crate) enum KernelCommand {
+    Report(report::Report),
+    /// Trace functions, events and probes, as they happen or into a file, and put everything back
+    #[command(
+        override_usage = "fathom kernel trace [OPTION...] [-- COMMAND [ARG...]]",
+        after_help = TRACE_CODES
+    )]
+    Trace(Box<trace::Trace>),
+    /// Put back what a trace that was killed has left in tracefs
+    #[command(override_usage = "fathom kernel reset [OPTION...]")]
+    Reset(Plain),
+    /// Say what this kernel can trace, and what would give the rest
+    #[command(override_usage = "fathom kernel doctor [OPTION...]")]
+    Doctor(Plain),
+    /// Stop, and become a command when continued
+    #[command(hide = true)]
+    RunStopped(Words),
+}

@@ -34,7 +34,10 @@ end
 /// Counts entries and exits by name.
 pub(super) fn main(setup: &Setup) -> Result<bool> {
     println!("M calls of a counting function a second, by elapsed time; programs in turn\n");
-    println!("{:<10} {:<8} {:>8} {:>9} {:>7} {:>6}", "records", "script", "fathom", "uftrace", "ratio", "goal");
+    println!(
+        "{:<10} {:<8} {:>8} {:>9} {:>7} {:>6}",
+        "records", "script", "fathom", "uftrace", "ratio", "goal"
+    );
     let mut missed = 0;
     for millions in setup.records.iter().copied().filter(|millions| *millions <= 10) {
         let data = trace(setup, millions, 1)?;

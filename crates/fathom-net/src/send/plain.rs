@@ -47,7 +47,9 @@ impl Plain {
         // Tasks first, the header last, as uftrace does.
         let mut files: Vec<_> = spool::list(dir)?;
         files.retain(|entry| !spool::is_appended(&entry.name) && entry.name != "info");
-        files.sort_by_key(|entry| (entry.name != "task.txt", !entry.name.ends_with(".map"), entry.name.clone()));
+        files.sort_by_key(|entry| {
+            (entry.name != "task.txt", !entry.name.ends_with(".map"), entry.name.clone())
+        });
         for Entry { name, size } in files {
             // The receiver makes an empty one by itself.
             if name == "default.opts" && size == 0 {

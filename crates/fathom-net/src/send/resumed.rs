@@ -36,7 +36,9 @@ pub(super) fn session(dir: &Path) -> Result<SessionId> {
     match std::fs::write(&path, id) {
         Ok(()) => Ok(id),
         // What cannot be written to cannot be resumed after our end, but it can be sent.
-        Err(error) if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem) => Ok(id),
+        Err(error) if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem) => {
+            Ok(id)
+        }
         Err(error) => Err(NetError::file("write", &path, error)),
     }
 }
@@ -82,7 +84,8 @@ impl Resumed {
         sent: &mut Sent,
     ) -> Result<Resumed> {
         let (stream, ours, theirs) = greet(stream, token)?;
-        let mut link = Resumed { stream, ours, theirs, payload: Vec::new(), outstanding: 0, whole: Vec::new() };
+        let mut link =
+            Resumed { stream, ours, theirs, payload: Vec::new(), outstanding: 0, whole: Vec::new() };
         link.write(FrameKind::Open, &[&session[..], name.as_bytes()].concat())?;
         sent.clear();
         loop {

@@ -69,7 +69,16 @@ impl Child {
         let pid = Pid::from_child(&process);
         let ended = pidfd_open(pid, PidfdFlags::empty()).map_err(pipe_error)?;
         let interrupted = Arc::clone(&options.interrupted);
-        Ok(Child { process, ended, calls, answers, received: Vec::new(), interrupted, closed: false, waited: false })
+        Ok(Child {
+            process,
+            ended,
+            calls,
+            answers,
+            received: Vec::new(),
+            interrupted,
+            closed: false,
+            waited: false,
+        })
     }
 
     /// Sends a message, however long the script takes to make room for it.

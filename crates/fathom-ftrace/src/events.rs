@@ -1,0 +1,73 @@
+//! The events of a recording, by the number that their records begin with.
+
+use crate::format::Format;
+use crate::machine::Machine;
+
+/// Formats by `common_type`.
+#[derive(Clone, Debug, Default)]
+pub struct Events {
+    by_id: Vec<Option<Box<Format>>>,
+}
+
+impl Events {
+    /// Adds a format. A later one with the same number takes the place of the earlier.
+    pub fn add(&mut self, format: Format) {
+        let index = usize::from(format.id);
+        if self.by_id.len() <= index {
+            self.by_id.resize_with(index + 1, || None);
+        }
+        self.by_id[index] = Some(Box::new(format));
+    }
+
+    /// The format of the records that begin with this number.
+    #[inline]
+    pub fn get(&self, id: u16) -> Option<&Format> {
+        self.by_id.get(usize::from(id))?.as_deref()
+    }
+
+    /// The format of `record`.
+    #[inline]
+    pub fn of(&self, record: &[u8], machine: Machine) -> Option<&Format> {
+        self.get(machine.endian.u16(record, 0)?)
+    }
+
+    /// The event of that name, of a system or, without one, the first by number.
+    pub fn by_name(&self, system: Option<&str>, name: &str) -> Option<&Format> {
+        self.iter().find(|format| format.name == name && system.is_none_or(|system| format.system == system))
+    }
+
+    /// All of them by number.
+    pub fn iter(&self) -> impl Iterator<Item = &Format> {
+        self.by_id.iter().flatten().map(|format| &**format)
+    }
+}
+
+/// What every record begins with, in 8 bytes: `u16 type, u8 flags, u8 preempt_count, s32 pid`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Common {
+    /// Number of the event.
+    pub id: u16,
+    /// `common_flags`: interrupts, rescheduling, context.
+    pub flags: u8,
+    /// Depth of disabled preemption in the low four bits, of disabled migration in the high ones.
+    pub preempt_count: u8,
+    /// The task (thread) that was running, 0 the idle one.
+    pub pid: i32,
+}
+
+impl Common {
+    /// The length of it.
+    pub const SIZE: usize = 8;
+
+    /// Reads it. None when the record is shorter.
+    #[inline]
+    pub fn read(record: &[u8], machine: Machine) -> Option<Common> {
+        let head: &[u8; Common::SIZE] = record.first_chunk()?;
+        Some(Common {
+            id: machine.endian.u16(head, 0)?,
+            flags: head[2],
+            preempt_count: head[3],
+            pid: machine.endian.u32(head, 4)? as i32,
+        })
+    }
+}

@@ -1,0 +1,28 @@
+//! Decodes what the kernel's tracer writes: format files of events, ring-buffer pages, `print fmt` expressions, the
+//! tables that give names to addresses and tasks, and the text that the kernel itself makes of all that.
+//!
+//! Not for driving tracefs and not for files of other programs: bytes come in, events and text go out.
+//!
+//! The way of the data: [`page`] takes the records out of one sub-buffer, [`stream`] reads the sub-buffers of the CPUs
+//! one after another and merges them by time, [`events`] knows each event's [`format`], and [`text`] writes lines.
+//!
+//! Input is hostile: nothing here panics on it, and no size that it names is allocated. What cannot be decoded is
+//! handed on as such, it is never left out.
+#![forbid(unsafe_code)]
+
+pub mod events;
+pub mod format;
+pub mod machine;
+mod number;
+pub mod page;
+pub mod print_fmt;
+pub mod stream;
+pub mod tables;
+
+pub use events::Events;
+pub use format::{Element, Field, FieldKind, Format, FormatError, Value};
+pub use machine::{Endian, Machine};
+pub use page::{Missed, Page, PageError, PageLayout, Record};
+pub use print_fmt::{Context, NotEvaluable, Options, Pointers, PrintFmt};
+pub use stream::{CpuReader, Item, Merge, MergedItem};
+pub use tables::{Clock, Comms, Kallsyms, Names, Symbol, Texts, Tgids};

@@ -1,0 +1,325 @@
+//! `print fmt`: how the kernel says that an event is to be printed.
+//!
+//! ```text
+//! "comm=%s pid=%d state=%s", REC->comm, REC->pid, __print_symbolic(REC->state, { 0, "R" }, { 1, "S" })
+//! ```
+//!
+//! It is compiled once for each event, into pieces that write straight into a buffer. What cannot be known outside
+//! of the kernel (names of its sources, its functions) makes the whole not compile; then the fields are printed
+//! ([`fields`](crate::fields)).
+
+mod calls;
+mod constants;
+mod expr;
+mod lex;
+mod parse;
+mod pointer;
+pub(crate) mod spec;
+mod text;
+
+use crate::format::Format;
+use crate::machine::Machine;
+use crate::number;
+use crate::tables::Names;
+use expr::{Data, Int, Number};
+use lex::Token;
+use parse::{Node, Operand, Parsed, Parser};
+use pointer::Pointer;
+use spec::{Amount, Conversion, Part, Spec};
+use text::Text;
+use thiserror::Error;
+
+pub(crate) use pointer::symbol;
+
+/// What a `print fmt` may need beside the format.
+#[derive(Clone, Copy)]
+pub struct Options<'a> {
+    /// Ticks of the kernel's timer in a second (`CONFIG_HZ`), for `jiffies_to_msecs`. Without it ticks are printed.
+    pub hz: Option<u32>,
+    /// Values of names that the format has left (of `enum`s, as BTF has them).
+    pub constants: &'a dyn Fn(&str) -> Option<i64>,
+}
+
+impl Default for Options<'_> {
+    fn default() -> Self {
+        Options { hz: None, constants: &|_| None }
+    }
+}
+
+impl std::fmt::Debug for Options<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Options").field("hz", &self.hz).finish_non_exhaustive()
+    }
+}
+
+/// How `%p` is printed. The kernel's own text has a hash there, which nobody else can compute.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pointers {
+    /// `00007ffd12345678`: as wide as the kernel prints it.
+    #[default]
+    Padded,
+    /// `0x7ffd12345678`, and `(nil)` for 0: as trace-cmd prints it.
+    Prefixed,
+}
+
+/// What printing needs beside the record.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// The machine that recorded.
+    pub machine: Machine,
+    /// Names of addresses.
+    pub names: &'a Names,
+    /// How `%p` is printed.
+    pub pointers: Pointers,
+}
+
+impl Context<'_> {
+    /// `value` as an `unsigned long` of the machine.
+    fn long(&self, value: u64) -> u64 {
+        if self.machine.long_size == 4 { value & 0xffff_ffff } else { value }
+    }
+
+    /// `%ps` (without offset) and `%pS`.
+    #[inline]
+    pub fn symbol(&self, out: &mut Vec<u8>, address: u64, offset: bool) {
+        symbol(out, &self.names.symbols, address, offset);
+    }
+
+    /// `%p`.
+    pub fn pointer(&self, out: &mut Vec<u8>, address: u64) {
+        match self.pointers {
+            Pointers::Padded => number::hex_fixed(out, address, 2 * usize::from(self.machine.long_size)),
+            Pointers::Prefixed if address == 0 => out.extend_from_slice(b"(nil)"),
+            Pointers::Prefixed => {
+                out.extend_from_slice(b"0x");
+                number::hex(out, address);
+            }
+        }
+    }
+}
+
+/// Why a `print fmt` cannot be evaluated outside of the kernel.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("the print fmt of {event} has {what}")]
+pub struct NotEvaluable {
+    /// `system:name` of the event.
+    pub event: String,
+    /// What cannot be evaluated.
+    pub what: String,
+}
+
+/// A compiled `print fmt`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PrintFmt {
+    pieces: Vec<Piece>,
+    machine: Machine,
+}
+
+/// What is written one after another. The first ones are the frequent ones.
+#[derive(Clone, Debug, PartialEq)]
+enum Piece {
+    Literal(Box<[u8]>),
+    /// `%d`, `%ld`, …: the type that the number is cut to says all.
+    Decimal(Number, Int),
+    Hex(Number, Int),
+    /// `%s`.
+    Text(Text),
+    Padded {
+        spec: Spec<'static>,
+        width: Option<Number>,
+        precision: Option<Number>,
+        argument: Argument,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Argument {
+    Number(Number),
+    Text(Text),
+    Pointer(Pointer, Number),
+    PointerTo(Pointer, expr::Bytes),
+}
+
+impl PrintFmt {
+    /// Compiles the `print fmt` of `format`.
+    pub fn compile(format: &Format, options: &Options) -> Result<PrintFmt, NotEvaluable> {
+        PrintFmt::compile_text(&format.print_fmt, format, options)
+            .map_err(|what| NotEvaluable { event: format!("{}:{}", format.system, format.name), what })
+    }
+
+    fn compile_text(source: &str, format: &Format, options: &Options) -> Parsed<PrintFmt> {
+        let tokens = lex::tokens(source)?;
+        let Some(Token::Text(text)) = tokens.first() else { return Err("no text at its begin".to_owned()) };
+        let mut parser = Parser::new(&tokens, format, options);
+        parser.at = 1;
+        let mut pieces = Vec::new();
+        let mut rest = &text[..];
+        while let Some(part) = spec::part(&mut rest, format.machine.long_size) {
+            match part? {
+                Part::Literal(bytes) => literal(&mut pieces, bytes),
+                Part::Conversion(spec) => {
+                    let piece = conversion(&spec, &mut parser)?;
+                    // A constant text is a literal (`cond ? …` of constants, empty texts).
+                    match piece {
+                        Piece::Text(Text::Bytes(expr::Bytes::Literal(bytes))) => literal(&mut pieces, &bytes),
+                        piece => pieces.push(piece),
+                    }
+                }
+            }
+        }
+        Ok(PrintFmt { pieces, machine: format.machine })
+    }
+
+    /// Writes the event's text. False, and nothing is written, when the record is too short for it.
+    #[inline]
+    pub fn print(&self, out: &mut Vec<u8>, record: &[u8], context: &Context) -> bool {
+        let start = out.len();
+        let data = Data { record, endian: self.machine.endian };
+        for piece in &self.pieces {
+            if piece.print(out, data, context).is_none() {
+                out.truncate(start);
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Whether it is nothing but `text`.
+    pub fn begins_with(&self, text: &[u8]) -> bool {
+        matches!(self.pieces.first(), Some(Piece::Literal(bytes)) if bytes.starts_with(text))
+    }
+}
+
+fn literal(pieces: &mut Vec<Piece>, bytes: &[u8]) {
+    if let Some(Piece::Literal(before)) = pieces.last_mut() {
+        *before = [before, bytes].concat().into();
+    } else if !bytes.is_empty() {
+        pieces.push(Piece::Literal(bytes.into()));
+    }
+}
+
+/// The next argument of the format.
+fn argument(parser: &mut Parser) -> Parsed<Operand> {
+    if !parser.take(",") {
+        return Err("fewer arguments than conversions".to_owned());
+    }
+    parser.expression()
+}
+
+fn amount(amount: Amount, parser: &mut Parser) -> Parsed<Option<Number>> {
+    Ok(match amount {
+        Amount::None => None,
+        Amount::Fixed(value) => Some(Number::Constant(u64::from(value))),
+        Amount::Argument => {
+            let number = argument(parser)?.into_number()?;
+            Some(Number::Cast(Box::new(number), Int::INT).folded())
+        }
+    })
+}
+
+fn conversion(spec: &Spec, parser: &mut Parser) -> Parsed<Piece> {
+    let width = amount(spec.width, parser)?;
+    let precision = amount(spec.precision, parser)?;
+    let operand = argument(parser)?;
+    let argument = match spec.conversion {
+        Conversion::Text => {
+            let text = operand.into_text()?;
+            if spec.plain() {
+                return Ok(Piece::Text(text));
+            }
+            Argument::Text(text)
+        }
+        Conversion::Pointer => {
+            let pointer = Pointer::of(spec.pointer)
+                .ok_or_else(|| format!("the conversion %p{}", String::from_utf8_lossy(spec.pointer)))?;
+            match operand.node {
+                Node::Number(number) if !pointer.wants_bytes() => Argument::Pointer(pointer, number),
+                Node::Bytes(_) | Node::Text(_) if pointer.wants_bytes() => {
+                    Argument::PointerTo(pointer, operand.into_bytes()?)
+                }
+                _ if pointer.wants_bytes() => return Err("a pointer to what is not in the record".to_owned()),
+                _ => return Err("the address of the record".to_owned()),
+            }
+        }
+        _ => {
+            let number = operand.into_number()?;
+            if spec.plain() {
+                let int = |signed| Int { size: spec.size, signed };
+                match spec.conversion {
+                    Conversion::Decimal => return Ok(Piece::Decimal(number, int(true))),
+                    Conversion::Unsigned => return Ok(Piece::Decimal(number, int(false))),
+                    Conversion::Hex => return Ok(Piece::Hex(number, int(false))),
+                    _ => {}
+                }
+            }
+            Argument::Number(number)
+        }
+    };
+    Ok(Piece::Padded { spec: spec.detached(), width, precision, argument })
+}
+
+impl Piece {
+    #[inline]
+    fn print(&self, out: &mut Vec<u8>, data: Data, context: &Context) -> Option<()> {
+        match self {
+            Piece::Literal(bytes) => out.extend_from_slice(bytes),
+            Piece::Decimal(number, to) => {
+                let value = to.cut(number.eval(data)?);
+                if to.signed { number::signed(out, value as i64) } else { number::decimal(out, value) }
+            }
+            Piece::Hex(number, to) => number::hex(out, to.cut(number.eval(data)?)),
+            Piece::Text(text) => text.print(out, data, context)?,
+            Piece::Padded { spec, width, precision, argument } => {
+                let value = |number: &Option<Number>| match number {
+                    Some(number) => number.eval(data).map(|value| Some(value as i64)),
+                    None => Some(None),
+                };
+                padded(spec, value(width)?, value(precision)?, argument, out, data, context)?;
+            }
+        }
+        Some(())
+    }
+}
+
+fn padded(
+    spec: &Spec,
+    width: Option<i64>,
+    precision: Option<i64>,
+    argument: &Argument,
+    out: &mut Vec<u8>,
+    data: Data,
+    context: &Context,
+) -> Option<()> {
+    let start = out.len();
+    match argument {
+        Argument::Number(number) => {
+            let value = number.eval(data)?;
+            if spec.conversion != Conversion::Character {
+                spec.number(out, value, width, precision);
+                return Some(());
+            }
+            out.push(value as u8);
+            spec.pad(out, start, width, None);
+        }
+        Argument::Text(text) => {
+            text.print(out, data, context)?;
+            spec.pad(out, start, width, precision);
+        }
+        Argument::Pointer(pointer, number) => {
+            let address = context.long(number.eval(data)?);
+            match pointer {
+                Pointer::Symbol => context.symbol(out, address, false),
+                Pointer::SymbolOffset => context.symbol(out, address, true),
+                _ => context.pointer(out, address),
+            }
+            spec.pad(out, start, width, None);
+        }
+        Argument::PointerTo(pointer, bytes) => {
+            pointer.print(out, bytes.eval(data)?, width, context.machine)?;
+            if !pointer.width_is_length() {
+                spec.pad(out, start, width, None);
+            }
+        }
+    }
+    Some(())
+}

@@ -1,0 +1,179 @@
+//! The per-CPU raw pipes: whole sub-buffers as the kernel made them.
+
+use crate::plan::Place;
+use crate::stats::cpus;
+use crate::{Error, Tracefs};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use std::fs::{File, OpenOptions};
+use std::io::{self, IoSliceMut};
+use std::os::fd::BorrowedFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Most sub-buffers that one system call reads.
+const BATCH: usize = 64;
+
+/// All pipes of a place.
+#[derive(Debug)]
+pub struct Pipes {
+    pipes: Vec<RawPipe>,
+    buffer: Vec<u8>,
+}
+
+/// `per_cpu/cpuN/trace_pipe_raw`, opened so that reading never waits.
+#[derive(Debug)]
+pub struct RawPipe {
+    cpu: u32,
+    path: PathBuf,
+    file: File,
+    subbuffer: usize,
+}
+
+impl Pipes {
+    /// Opens those of all CPUs.
+    ///
+    /// # Errors
+    ///
+    /// If one cannot be opened.
+    pub fn open(tracefs: &Tracefs, place: &Place) -> Result<Pipes, Error> {
+        let subbuffer = subbuffer_size(tracefs, place);
+        let mut pipes = Vec::new();
+        for cpu in cpus(tracefs, place)? {
+            let path = tracefs.path(&format!("{}per_cpu/cpu{cpu}/trace_pipe_raw", place.prefix()));
+            let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+            let file = OpenOptions::new()
+                .read(true)
+                .custom_flags(nonblocking)
+                .open(&path)
+                .map_err(|source| Error::Io { doing: "opening", path: path.clone(), source })?;
+            pipes.push(RawPipe { cpu, path, file, subbuffer });
+        }
+        Ok(Pipes { pipes, buffer: vec![0; subbuffer * BATCH] })
+    }
+
+    /// The CPUs, in the order of their numbers.
+    pub fn cpus(&self) -> impl Iterator<Item = u32> {
+        self.pipes.iter().map(|pipe| pipe.cpu)
+    }
+
+    /// Size of a sub-buffer in bytes, header included.
+    pub fn subbuffer_size(&self) -> usize {
+        self.buffer.len() / BATCH
+    }
+
+    /// Waits until a buffer is as full as `buffer_percent` says, or the time is over.
+    ///
+    /// # Errors
+    ///
+    /// As of poll. A signal ends the wait without an error.
+    pub fn wait(&self, time: Duration) -> io::Result<()> {
+        self.wait_with(time, &[])
+    }
+
+    /// The same, and one of `others` ends the wait as well.
+    ///
+    /// # Errors
+    ///
+    /// As of poll. A signal ends the wait without an error.
+    pub fn wait_with(&self, time: Duration, others: &[BorrowedFd<'_>]) -> io::Result<()> {
+        let pipes = self.pipes.iter().map(|pipe| PollFd::new(&pipe.file, PollFlags::IN));
+        let others = others.iter().map(|other| PollFd::from_borrowed_fd(*other, PollFlags::IN));
+        let mut fds: Vec<PollFd<'_>> = pipes.chain(others).collect();
+        let time = rustix::time::Timespec {
+            tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: time.subsec_nanos().into(),
+        };
+        match poll(&mut fds, Some(&time)) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Reads what all CPUs have, and gives it away in pieces of whole sub-buffers with the number of the CPU. Returns how
+    /// many bytes there were. `limit` is how many sub-buffers are taken of a CPU at most.
+    ///
+    /// # Errors
+    ///
+    /// Of reading, or those of `sink`.
+    pub fn drain<E: From<Error>>(
+        &mut self,
+        limit: usize,
+        mut sink: impl FnMut(u32, &[u8]) -> Result<(), E>,
+    ) -> Result<u64, E> {
+        let mut total = 0;
+        for pipe in &self.pipes {
+            let mut left = limit;
+            while left > 0 {
+                let most = left.min(BATCH) * pipe.subbuffer;
+                let got = pipe.read(&mut self.buffer[..most])?;
+                if got == 0 {
+                    break;
+                }
+                sink(pipe.cpu, &self.buffer[..got])?;
+                total += got as u64;
+                left = left.saturating_sub(got / pipe.subbuffer);
+                if got < most {
+                    break;
+                }
+            }
+        }
+        Ok(total)
+    }
+}
+
+impl RawPipe {
+    /// Reads whole sub-buffers; 0 when there is nothing.
+    ///
+    /// The file has no vectored read of its own, so that the kernel reads one sub-buffer into each part: many for one
+    /// system call, where a larger buffer would get just one.
+    fn read(&self, buffer: &mut [u8]) -> Result<usize, Error> {
+        let mut parts: Vec<IoSliceMut<'_>> = buffer.chunks_mut(self.subbuffer).map(IoSliceMut::new).collect();
+        loop {
+            match rustix::io::readv(&self.file, &mut parts) {
+                Ok(got) => return Ok(got),
+                Err(Errno::AGAIN) => return Ok(0),
+                Err(Errno::INTR) => {}
+                Err(error) => {
+                    return Err(Error::Io {
+                        doing: "reading",
+                        path: self.path.clone(),
+                        source: error.into(),
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// The size of a sub-buffer: what `header_page` says of its data, with what stands before; a page where nothing is said.
+fn subbuffer_size(tracefs: &Tracefs, place: &Place) -> usize {
+    let prefix = place.prefix();
+    let own = tracefs.read(&format!("{prefix}events/header_page"));
+    let text = own.or_else(|_| tracefs.read("events/header_page")).unwrap_or_default();
+    size_in(&text).unwrap_or(4096)
+}
+
+/// Reads `field: char data; offset:16; size:4080; signed:1;`.
+fn size_in(header_page: &str) -> Option<usize> {
+    let line = header_page.lines().find(|line| line.contains(" data;"))?;
+    let number = |name: &str| -> Option<usize> {
+        line.split(';').find_map(|part| part.trim().strip_prefix(name)?.parse().ok())
+    };
+    let size = number("offset:")?.checked_add(number("size:")?)?;
+    (16..=1 << 26).contains(&size).then_some(size)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_size_of_a_subbuffer() {
+        let text = "\tfield: u64 timestamp;\toffset:0;\tsize:8;\tsigned:0;\n\tfield: char data;\toffset:16;\tsize:4080;\tsigned:1;\n";
+        assert_eq!(size_in(text), Some(4096));
+        assert_eq!(size_in(""), None);
+        assert_eq!(size_in("field: char data; offset:16; size:99999999999;"), None);
+    }
+}
