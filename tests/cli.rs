@@ -345,12 +345,12 @@ fn the_version_depends_on_the_name() {
     let dir = tempfile::tempdir().unwrap();
     let arch = std::env::consts::ARCH;
     let own = env!("CARGO_PKG_VERSION");
-    assert_eq!(shown(dir.path(), "-V"), format!("fathom v{own} ( {arch} )\n"));
-    assert_eq!(shown(dir.path(), "replay --version"), format!("fathom v{own} ( {arch} )\n"));
+    assert_eq!(shown(dir.path(), "-V"), format!("fathom v{own} ( {arch} python3 luajit )\n"));
+    assert_eq!(shown(dir.path(), "replay --version"), format!("fathom v{own} ( {arch} python3 luajit )\n"));
     let link = as_uftrace(dir.path());
     let output = named(&link, dir.path()).arg("--version").output().unwrap();
     let line = text(&output.stdout);
-    assert_eq!(line, format!("uftrace v0.13-fathom-{own} ( {arch} )\n"));
+    assert_eq!(line, format!("uftrace v0.13-fathom-{own} ( {arch} python3 luajit )\n"));
     // How test suites take it apart: blank-separated, three words and the last one are not features.
     let words: Vec<_> = line.split_whitespace().collect();
     assert_eq!(words[3..words.len() - 1], [arch]);

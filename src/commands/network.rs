@@ -180,8 +180,11 @@ impl Away {
             signal_hook::flag::register(signal, Arc::clone(&self.target.stop))
                 .map_err(|error| Failure::new(exit::TROUBLE, "preparing for signals", error))?;
         }
+        let dir = self.dir.display().to_string();
+        let kept =
+            format!("it is kept there; `fathom send -d {dir} --host {}` sends it", self.target.address);
         if self.sender.is_none() {
-            self.connect()?;
+            self.connect().map_err(|failure| failure.next(format!("the recording is in '{dir}'; {kept}")))?;
         }
         let Some(sender) = self.sender.take() else { return Ok(()) };
         let outcome = sender.finish().map_err(|error| {
