@@ -6,6 +6,7 @@
 pub(crate) mod agent;
 pub(crate) mod events;
 pub(crate) mod filters;
+pub(crate) mod in_kernel;
 pub(crate) mod kernel;
 pub(crate) mod later;
 pub(crate) mod network;
@@ -29,7 +30,7 @@ Exit codes:
     0  the program ended with 0
     1  the program ended with another code, or could not be traced
     2  the program was killed by a signal
-  replay, report, graph, info, dump, script
+  replay, report, graph, info, dump, tui, script
     0    success; also when the reader of a pipe went away
     1    the command line is wrong, the answer could not be written, or a script failed
     255  the data could not be read
@@ -89,6 +90,9 @@ pub(crate) enum Command {
     /// Show who called whom as a tree, of all or of one function
     #[command(override_usage = "fathom graph [OPTION...] [FUNCTION]", after_help = EXIT_CODES)]
     Graph(Graph),
+    /// Walk through a recording on the terminal: call graph, report, replay, info
+    #[command(override_usage = "fathom tui [OPTION...]", after_help = EXIT_CODES)]
+    Tui(Tui),
     /// Call the functions of a script, in Python or Lua, for every call of a recording
     #[command(
         override_usage = "fathom script [OPTION...] -S FILE\n       fathom script --record [OPTION...] -S FILE PROGRAM [ARG...]",
@@ -138,6 +142,7 @@ impl Command {
             Command::Script(a) => &a.common,
             Command::Recv(a) => &a.common,
             Command::Send(a) => &a.common,
+            Command::Tui(a) => &a.common,
             Command::Kernel(_) | Command::Generate(_) => return None,
         })
     }
@@ -269,6 +274,8 @@ pub(crate) struct Recording {
     pub(crate) agent: agent::Agent,
     #[command(flatten)]
     pub(crate) tuning: tuning::Tuning,
+    #[command(flatten)]
+    pub(crate) in_kernel: in_kernel::InKernel,
 }
 
 /// The program to run.
@@ -348,6 +355,8 @@ pub(crate) enum DumpFormat {
 pub(crate) struct Record {
     #[command(flatten)]
     pub(crate) recording: Recording,
+    #[command(flatten)]
+    pub(crate) kernel: in_kernel::KernelView,
     /// Do not record calls of library functions
     #[arg(long, help_heading = "Recording", conflicts_with = "nest_libcall")]
     pub(crate) no_libcall: bool,
@@ -491,6 +500,32 @@ pub(crate) struct Graph {
     /// Show only what this function calls, and from where it is called
     #[arg(value_name = "FUNCTION", help_heading = "Arguments")]
     pub(crate) function: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Tui {
+    /// Begin with the report
+    #[arg(long, help_heading = "What is shown", conflicts_with = "replay")]
+    pub(crate) report: bool,
+    /// Begin with the replay: the calls in the order they were made
+    #[arg(long, help_heading = "What is shown")]
+    pub(crate) replay: bool,
+    /// Fields of the first view, separated by commas; `none`, `all`, or `+a,b` for more than the usual
+    #[arg(short = 'f', long, value_name = "FIELDS", help_heading = "What is shown")]
+    pub(crate) output_fields: Option<String>,
+    /// Sort keys of the report, separated by commas; may be repeated
+    #[arg(short = 's', long, value_name = "KEYS", action = ArgAction::Append, help_heading = "What is shown")]
+    pub(crate) sort: Vec<String>,
+    #[command(flatten)]
+    pub(crate) filters: filters::Filters,
+    #[command(flatten)]
+    pub(crate) selection: filters::Selection,
+    #[command(flatten)]
+    pub(crate) load: Load,
+    #[command(flatten)]
+    pub(crate) libcall: Libcall,
+    #[command(flatten)]
+    pub(crate) common: Common,
 }
 
 #[derive(Debug, Args)]

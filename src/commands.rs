@@ -13,6 +13,7 @@ pub(crate) mod record;
 pub(crate) mod replay;
 pub(crate) mod report;
 pub(crate) mod script;
+pub(crate) mod tui;
 
 use crate::args::kernel::KernelCommon;
 use crate::args::{Color, Common};

@@ -6,7 +6,9 @@ use crate::args::{Common, Demangle, Load};
 use crate::messages::{Failure, Log, exit};
 use crate::version::Name;
 use fathom_store::directory::{Directory, OpenOptions, find_default};
-use fathom_store::{EventOptions, Trace};
+use fathom_store::kernel::Kernel;
+use fathom_store::tracedat::TraceDat;
+use fathom_store::{Error as StoreError, EventOptions, Layer, TaskEvents, Tid, Trace};
 use fathom_symbols::demangle::Style;
 use std::ffi::OsString;
 use std::fs::File;
@@ -71,19 +73,79 @@ pub(crate) fn style(demangle: Demangle) -> Style {
 pub(crate) fn events(load: &Load) -> EventOptions {
     let Events { event, no_event, no_sched } = &load.events;
     let events = !no_event || !event.is_empty();
-    EventOptions { events, sched: events && !no_sched, outside: false }
+    EventOptions { events, sched: events && !no_sched, ..EventOptions::default() }
 }
 
 /// Which events of a recording with these options are shown.
 pub(crate) fn shown_events(events: &Events, filters: &Filters) -> EventOptions {
     let any = !events.no_event || !events.event.is_empty();
-    EventOptions { events: any, sched: any && !events.no_sched && !filters.no_sched(), outside: false }
+    EventOptions {
+        events: any,
+        sched: any && !events.no_sched && !filters.no_sched(),
+        ..EventOptions::default()
+    }
 }
 
-/// Opens a recording. One whose recorder was killed is finished first.
-pub(crate) fn open(dir: &Path, options: OpenOptions, log: &Log) -> Result<Directory, Failure> {
+/// A recording, of whatever kind.
+pub(crate) enum Opened {
+    /// A data directory.
+    Directory(Box<Directory>),
+    /// A recording of the kernel alone.
+    TraceDat(Box<TraceDat>),
+}
+
+impl Opened {
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        match self {
+            Opened::Directory(dir) => dir.path(),
+            Opened::TraceDat(file) => file.path(),
+        }
+    }
+
+    /// What the kernel's tracer recorded, CPU by CPU.
+    pub(crate) fn kernel(&self) -> Option<&Kernel> {
+        match self {
+            Opened::Directory(dir) => dir.kernel(),
+            Opened::TraceDat(file) => Some(file.kernel()),
+        }
+    }
+
+    /// The events to show if these are wanted: those of the kernel alone are in no function of a program.
+    pub(crate) fn shown(&self, wanted: EventOptions) -> EventOptions {
+        EventOptions { outside: wanted.outside || self.directory().is_none(), ..wanted }
+    }
+
+    /// It, if it is a data directory.
+    pub(crate) fn directory(&self) -> Option<&Directory> {
+        match self {
+            Opened::Directory(dir) => Some(dir),
+            Opened::TraceDat(_) => None,
+        }
+    }
+}
+
+impl Layer for Opened {
+    fn inner(&self) -> &dyn Trace {
+        match self {
+            Opened::Directory(dir) => &**dir,
+            Opened::TraceDat(file) => &**file,
+        }
+    }
+
+    fn layer_events(&self, tid: Tid, options: EventOptions) -> Result<Box<dyn TaskEvents + '_>, StoreError> {
+        self.inner().events(tid, options)
+    }
+}
+
+/// Opens a recording: a data directory, or a file of the kernel's events. One whose recorder was killed is finished first.
+pub(crate) fn open(dir: &Path, options: OpenOptions, log: &Log) -> Result<Opened, Failure> {
     log.detail("fstack", &format!("reading the recording in '{}'", dir.display()));
     let doing = || format!("reading the recording in '{}'", dir.display());
+    if TraceDat::is_one(dir) {
+        let trace = TraceDat::open(dir).map_err(|error| Failure::new(exit::UNREADABLE, doing(), error))?;
+        return Ok(Opened::TraceDat(Box::new(trace)));
+    }
     match fathom_record::recover(dir) {
         Ok(None) => {}
         Ok(Some(recovered)) => {
@@ -99,7 +161,7 @@ pub(crate) fn open(dir: &Path, options: OpenOptions, log: &Log) -> Result<Direct
     if trace.tasks().is_empty() {
         return Err(Failure::because(exit::UNREADABLE, doing(), "there are no records in it").next(ADVICE));
     }
-    Ok(trace)
+    Ok(Opened::Directory(Box::new(trace)))
 }
 
 /// The options of [`open`] for commands that show calls.

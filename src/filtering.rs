@@ -3,8 +3,10 @@
 use crate::args::filters::{Filters, Selection, acts_on_recordings};
 use crate::messages::{Failure, Log, exit};
 use fathom_analysis::filter::{FilterError, FilterOptions, Filtered};
-use fathom_filter::{Action, FunctionRule, Match, Spec, SpecError, SpecKind, Specs};
-use fathom_store::{EventOptions, FunctionId, Trace};
+use fathom_filter::{Action, FunctionRule, Match, Scope, Spec, SpecError, SpecKind, Specs, Unmatched};
+use fathom_store::{EventOptions, FunctionId, FunctionKind, Trace};
+use fathom_tracefs::names::{Kind, modern};
+use std::collections::HashSet;
 
 /// What is to be shown.
 #[derive(Clone, Debug)]
@@ -33,6 +35,14 @@ impl Seen<'_> {
         match self {
             Seen::All(_) => None,
             Seen::Some(filtered) => filtered.rule(id),
+        }
+    }
+
+    /// Whether it can be read from any moment on without reading what was before.
+    pub(crate) fn is_seekable(&self) -> bool {
+        match self {
+            Seen::All(_) => true,
+            Seen::Some(filtered) => filtered.is_seekable(),
         }
     }
 
@@ -104,22 +114,67 @@ impl Filtering {
         if self.specs.is_empty() && self.options.is_nothing() {
             return Ok(Seen::All(trace));
         }
-        let filtered = Filtered::new(trace, &self.specs, self.how, self.options.clone());
-        let filtered = filtered.map_err(|error| match error {
-            FilterError::Spec(error) => bad_spec(error),
-            FilterError::NoTask { .. } => Failure::new(exit::TROUBLE, "choosing tasks", error),
-            FilterError::Store(error) => unreadable(error),
-        })?;
+        let mut filtered = self.filtered(trace, &self.specs)?;
+        let (specs, notes) = modern_names(&self.specs, &filtered.unmatched(), trace);
+        if !notes.is_empty() {
+            filtered = self.filtered(trace, &specs)?;
+            notes.iter().for_each(|note| log.note(note));
+        }
         for unmatched in filtered.unmatched() {
             log.warn(&format!("failed to set filter or trigger: {unmatched}"));
         }
         Ok(Seen::Some(filtered))
     }
+
+    fn filtered<'t>(&self, trace: &'t dyn Trace, specs: &Specs) -> Result<Filtered<'t>, Failure> {
+        let filtered = Filtered::new(trace, specs, self.how, self.options.clone());
+        filtered.map_err(|error| match error {
+            FilterError::Spec(error) => bad_spec(error),
+            FilterError::NoTask { .. } => Failure::new(exit::TROUBLE, "choosing tasks", error),
+            FilterError::Store(error) => unreadable(error),
+        })
+    }
+}
+
+/// Specs in which functions of the kernel that the trace does not have are called by the names that it has for them, and
+/// what is to be told about that.
+fn modern_names(specs: &Specs, unmatched: &[Unmatched], trace: &dyn Trace) -> (Specs, Vec<String>) {
+    let of_kernel: Vec<&Spec> =
+        unmatched.iter().map(|one| &one.spec).filter(|spec| spec.scope == Scope::Kernel).collect();
+    if of_kernel.is_empty() {
+        return (specs.clone(), Vec::new());
+    }
+    let mut known = HashSet::new();
+    trace.all_functions(false, &mut |function, _| {
+        if function.kind == FunctionKind::Kernel {
+            known.insert(function.raw_name.to_string());
+        }
+    });
+    let mut notes = Vec::new();
+    let found: Vec<Option<(&Spec, &str)>> = of_kernel
+        .into_iter()
+        .map(|spec| {
+            let (name, what) = modern(Kind::Function, &spec.name, |name| known.contains(name))?;
+            let (shown, old) = (spec.shown(), &spec.name);
+            notes.push(format!("{shown}: '{old}' ({what}) is '{name}' in this recording"));
+            Some((spec, name))
+        })
+        .collect();
+    let changed = |spec: &Spec| {
+        let name = found.iter().flatten().find(|(old, _)| *old == spec).map(|(_, name)| (*name).to_owned());
+        Some(Spec { name: name.unwrap_or_else(|| spec.name.clone()), ..spec.clone() })
+    };
+    (specs.filter_map(changed), notes)
 }
 
 /// Which events are wanted, with filters.
 pub(crate) fn events(wanted: EventOptions, filters: &Filters, selection: &Selection) -> EventOptions {
-    EventOptions { sched: wanted.sched && !filters.no_sched(), outside: selection.event_full, ..wanted }
+    EventOptions {
+        sched: wanted.sched && !filters.no_sched(),
+        outside: selection.event_full,
+        kernel: selection.kernel.records(),
+        ..wanted
+    }
 }
 
 #[cfg(test)]

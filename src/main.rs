@@ -91,6 +91,7 @@ fn dispatch(command: &Command, context: &Context) -> Result<u8, Failure> {
         Command::Recv(args) => commands::network::receive(args, context),
         Command::Send(args) => commands::network::send(args, context),
         Command::Script(args) => commands::script::run(args, context),
+        Command::Tui(args) => commands::tui::run(args, context),
         // They have no options in common with the others and were carried out before.
         Command::Kernel(_) | Command::Generate(_) => Ok(exit::SUCCESS),
     }

@@ -299,14 +299,6 @@ mod tests {
         reading the command line: --system is not there yet: the state of the current machine comes later
           leave it out; `fathom info --help` lists the options of info
         ");
-        insta::assert_snapshot!(refusal("-k ./a"), @r"
-        reading the command line: --kernel is not there yet: kernel functions and events come later
-          leave it out; `fathom live --help` lists the options of live
-        ");
-        insta::assert_snapshot!(refusal("tui -d x"), @r"
-        reading the command line: the command 'tui' is not there yet: the text user interface comes later
-          `fathom --help` lists the commands
-        ");
     }
 
     #[test]

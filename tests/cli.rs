@@ -61,7 +61,9 @@ fn refused(dir: &Path, words: &str) -> String {
 fn help_of_every_command() {
     let dir = tempfile::tempdir().unwrap();
     let mut all = shown(dir.path(), "--help");
-    for command in ["record", "replay", "live", "report", "info", "dump", "graph", "script", "recv", "send"] {
+    let commands =
+        ["record", "replay", "live", "report", "info", "dump", "graph", "tui", "script", "recv", "send"];
+    for command in commands {
         all.push_str(&format!("\n---- {command}\n\n{}", shown(dir.path(), &format!("{command} -h"))));
     }
     insta::assert_snapshot!(all);
@@ -149,7 +151,7 @@ fn mistakes_are_explained() {
         "dump --tid 1",
         "dump --match fuzzy",
         "live -T f@recover ./a",
-        "tui",
+        "tui --report --replay",
         "replay --color=purple",
         "dump --format=html",
         "dump --chrome --mermaid",
@@ -174,7 +176,7 @@ fn mistakes_are_explained() {
 fn nothing_to_read() {
     let dir = tempfile::tempdir().unwrap();
     insta::assert_snapshot!(refused(dir.path(), "report"), @r"
-    255: fathom: looking for a recording: no trace found: looked for fathom.data, uftrace.data, ./info, ftrace.dir; record one first or name its directory with -d
+    255: fathom: looking for a recording: no trace found: looked for fathom.data, uftrace.data, ./info, ftrace.dir, trace.dat; record one first or name its directory with -d
       make a recording with `fathom record PROGRAM`, or name one with -d DIR
     ");
 }
@@ -237,10 +239,10 @@ fn default_options_of_the_recording_apply() {
     let with = shown(dir.path(), "replay -t 1us");
     fs::write(dir.path().join("fathom.data/default.opts"), "-t 1us\n").unwrap();
     assert_eq!(shown(dir.path(), "replay"), with);
-    fs::write(dir.path().join("fathom.data/default.opts"), "--kernel-full\n").unwrap();
+    fs::write(dir.path().join("fathom.data/default.opts"), "--system\n").unwrap();
     let output = run(dir.path(), "replay");
     assert_eq!(output.status.code(), Some(0));
-    assert!(text(&output.stderr).contains("--kernel-full of default.opts is not there yet"));
+    assert!(text(&output.stderr).contains("--system of default.opts is not there yet"));
 }
 
 /// What each option leaves of the recording. Compared with uftrace 0.13, which shows the same of the tasks that it doesn't
@@ -345,15 +347,18 @@ fn the_version_depends_on_the_name() {
     let dir = tempfile::tempdir().unwrap();
     let arch = std::env::consts::ARCH;
     let own = env!("CARGO_PKG_VERSION");
-    assert_eq!(shown(dir.path(), "-V"), format!("fathom v{own} ( {arch} python3 luajit )\n"));
-    assert_eq!(shown(dir.path(), "replay --version"), format!("fathom v{own} ( {arch} python3 luajit )\n"));
+    assert_eq!(shown(dir.path(), "-V"), format!("fathom v{own} ( {arch} python3 luajit tui )\n"));
+    assert_eq!(
+        shown(dir.path(), "replay --version"),
+        format!("fathom v{own} ( {arch} python3 luajit tui )\n")
+    );
     let link = as_uftrace(dir.path());
     let output = named(&link, dir.path()).arg("--version").output().unwrap();
     let line = text(&output.stdout);
-    assert_eq!(line, format!("uftrace v0.13-fathom-{own} ( {arch} python3 luajit )\n"));
+    assert_eq!(line, format!("uftrace v0.13-fathom-{own} ( {arch} python3 luajit tui )\n"));
     // How test suites take it apart: blank-separated, three words and the last one are not features.
     let words: Vec<_> = line.split_whitespace().collect();
-    assert_eq!(words[3..words.len() - 1], [arch, "python3", "luajit"]);
+    assert_eq!(words[3..words.len() - 1], [arch, "python3", "luajit", "tui"]);
 }
 
 #[test]
@@ -390,11 +395,11 @@ fn generated_texts_list_what_works_and_nothing_else() {
     let pages =
         ["_fathom", "fathom-dump.1", "fathom-graph.1", "fathom-info.1", "fathom-live.1", "fathom-record.1"];
     let more = ["fathom-recv.1", "fathom-replay.1", "fathom-report.1", "fathom-script.1", "fathom-send.1"];
-    let others = ["fathom.1", "fathom.bash", "fathom.fish"];
+    let others = ["fathom-tui.1", "fathom.1", "fathom.bash", "fathom.fish"];
     assert_eq!(files, [&pages[..], &more[..], &others[..]].concat());
     assert!(all.contains("\\-\\-column\\-view") && all.contains("--column-view"));
     all.push_str(&shown(dir.path(), "--help"));
-    for later in ["tui", "generate"] {
+    for later in ["generate"] {
         assert!(!all.contains(&format!("-{later}")) && !all.contains(&format!("\\-{later}")), "{later}");
         assert!(!all.contains(&format!("\n  {later} ")), "{later}");
     }

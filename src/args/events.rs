@@ -5,8 +5,8 @@ use clap::{ArgAction, Args};
 /// Which events take part.
 #[derive(Debug, Args)]
 pub(crate) struct Events {
-    /// Have the events EVENT: linux:schedule, linux:task-new and the like, or static probes PROVIDER:NAME of the program
-    /// and its libraries; several are separated by `;` [default: all of linux]
+    /// Have the events EVENT: linux:schedule, linux:task-new and the like, static probes PROVIDER:NAME of the program
+    /// and its libraries, or SYSTEM:NAME@kernel (as root), with wildcards or not; several are separated by `;` [default: all of linux]
     #[arg(short = 'E', long = "Event", alias = "event", value_name = "EVENT", action = ArgAction::Append, help_heading = "Events")]
     pub(crate) event: Vec<String>,
     /// No events at all, except those of --Event

@@ -1,5 +1,6 @@
 //! Options that say which calls: while recording, and of a recording.
 
+use super::in_kernel::{KernelOnly, KernelView};
 use super::{Match, values};
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, Args, FromArgMatches, ValueEnum};
@@ -228,6 +229,10 @@ pub(crate) struct Selection {
     /// Also show events that happened outside of functions
     #[arg(long)]
     pub(crate) event_full: bool,
+    #[command(flatten)]
+    pub(crate) kernel: KernelView,
+    #[command(flatten)]
+    kernel_only: KernelOnly,
 }
 
 impl Selection {
@@ -250,6 +255,7 @@ impl Selection {
             range: self.time_range.unwrap_or_default(),
             tids: (!self.tid.is_empty()).then(|| self.tid.concat()),
             preemption: !self.no_sched_preempt,
+            kernel_only: self.kernel_only.kernel_only,
             ..FilterOptions::default()
         }
     }

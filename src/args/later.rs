@@ -14,26 +14,12 @@ pub(crate) struct Later {
     pub(crate) part: &'static str,
 }
 
-const fn with(long: &'static str, short: Option<char>, part: &'static str) -> Later {
-    Later { long, short, value: true, part }
-}
-
 const fn flag(long: &'static str, short: Option<char>, part: &'static str) -> Later {
     Later { long, short, value: false, part }
 }
 
-const KERNEL: &str = "kernel functions and events come";
-
 /// Options of the peer that later work brings.
-pub(crate) const OPTIONS: &[Later] = &[
-    flag("kernel", Some('k'), KERNEL),
-    with("kernel-depth", Some('K'), KERNEL),
-    with("kernel-buffer", None, KERNEL),
-    flag("kernel-full", None, KERNEL),
-    flag("kernel-only", None, KERNEL),
-    flag("kernel-skip-out", None, KERNEL),
-    flag("system", None, "the state of the current machine comes"),
-];
+pub(crate) const OPTIONS: &[Later] = &[flag("system", None, "the state of the current machine comes")];
 
 /// Commands that later work brings, with what they belong to.
-pub(crate) const COMMANDS: &[(&str, &str)] = &[("tui", "the text user interface comes")];
+pub(crate) const COMMANDS: &[(&str, &str)] = &[];

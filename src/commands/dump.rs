@@ -2,13 +2,12 @@
 
 use super::Context;
 use crate::args::{Dump, DumpFormat};
-use crate::data;
+use crate::data::{self, Opened};
 use crate::filtering::{self, Filtering, Seen};
 use crate::messages::{Failure, exit};
 use crate::progress::Watched;
 use fathom_export::{ChromeOptions, DiagramOptions, FlameOptions, RawOptions, Summary};
 use fathom_store::Trace;
-use fathom_store::directory::Directory;
 
 pub(crate) fn run(args: &Dump, context: &Context) -> Result<u8, Failure> {
     let dir = data::source(&args.common, context.name)?;
@@ -41,11 +40,12 @@ fn format(args: &Dump) -> DumpFormat {
 fn write(
     args: &Dump,
     format: DumpFormat,
-    trace: &Directory,
+    trace: &Opened,
     seen: &Seen<'_>,
     context: &Context,
 ) -> Result<Summary, Failure> {
-    let events = filtering::events(data::events(&args.load), &args.filters, &args.selection);
+    let wanted = filtering::events(data::events(&args.load), &args.filters, &args.selection);
+    let events = trace.shown(wanted);
     let shown = seen.trace();
     let libcalls = !args.libcall.no_libcall;
     let version = context.version();
@@ -59,7 +59,12 @@ fn write(
                 bytes: args.common.verbose > 0,
                 color: context.color(false),
                 span: seen.span(),
-                processors: trace.perf_files().iter().map(|(_, path)| path.clone()).collect(),
+                kernel: trace.kernel(),
+                task_files: trace.directory().is_some(),
+                processors: trace
+                    .directory()
+                    .map(|dir| dir.perf_files().iter().map(|(_, path)| path.clone()).collect())
+                    .unwrap_or_default(),
             };
             fathom_export::raw(shown, &options, &mut out)
         }

@@ -6,7 +6,8 @@ use crate::data;
 use crate::filtering::{self, Filtering};
 use crate::messages::{Failure, exit};
 use crate::progress::Watched;
-use fathom_filter::{Action, SpecKind};
+use fathom_filter::{Action, Scope, SpecKind};
+use fathom_store::{FunctionKind, Trace};
 use fathom_view::{Format, GraphOptions};
 
 pub(crate) fn run(args: &Graph, context: &Context) -> Result<u8, Failure> {
@@ -19,14 +20,14 @@ pub(crate) fn run(args: &Graph, context: &Context) -> Result<u8, Failure> {
         no_libcall: args.libcall.no_libcall,
         task: args.task,
         srcline: args.source.srcline,
-        events: filtering::events(data::events(&args.load), &args.filters, &args.selection),
+        events: trace.shown(filtering::events(data::events(&args.load), &args.filters, &args.selection)),
         output: fathom_view::Output {
             color: context.color(html),
             format: if html { Format::Html } else { Format::Normal },
         },
         ..GraphOptions::default()
     };
-    let filtering = filtering(args)?;
+    let filtering = filtering(args, &trace)?;
     filtering.note_useless(false, &context.log);
     let mut out = context.output()?;
     let watched = Watched::new(&trace, context.progress(false));
@@ -43,10 +44,17 @@ pub(crate) fn run(args: &Graph, context: &Context) -> Result<u8, Failure> {
 }
 
 /// The filters. The depth of a function's graph counts from the function.
-fn filtering(args: &Graph) -> Result<Filtering, Failure> {
+fn filtering(args: &Graph, trace: &dyn Trace) -> Result<Filtering, Failure> {
     let mut filtering = Filtering::new(&args.filters, &args.selection)?;
     if let (Some(function), Some(depth)) = (&args.function, args.filters.depth()) {
-        filtering.specs.push_literal(SpecKind::Trigger, function, Action::Depth(depth));
+        let (mut user, mut kernel) = (false, false);
+        trace.all_functions(false, &mut |known, _| {
+            if *known.name == **function {
+                *(if known.kind == FunctionKind::Kernel { &mut kernel } else { &mut user }) = true;
+            }
+        });
+        let scope = if kernel && !user { Scope::Kernel } else { Scope::Any };
+        filtering.specs.push_literal(SpecKind::Trigger, function, scope, Action::Depth(depth));
         filtering.options.depth = u32::MAX;
     }
     Ok(filtering)

@@ -2,11 +2,11 @@
 
 use super::{Context, view_failure};
 use crate::args::Info;
-use crate::data;
+use crate::data::{self, Opened};
 use crate::messages::{Failure, exit};
 use crate::output::Output;
 use fathom_store::Trace;
-use fathom_store::directory::{Directory, OpenOptions};
+use fathom_store::directory::OpenOptions;
 use fathom_symbols::Image;
 use fathom_view::{Extra, InfoOptions};
 use std::path::Path;
@@ -28,10 +28,13 @@ fn recording(args: &Info, context: &Context, out: &mut Output) -> Result<(), Fai
     let shown = if args.symbols {
         recorded_symbols(&trace, out)?
     } else {
-        let extra = Extra {
-            note: trace.note(),
-            recorded_on: None,
-            sizes: trace.all_tasks().iter().map(|task| (task.tid, trace.data_size(task.tid))).collect(),
+        let extra = match trace.directory() {
+            Some(dir) => Extra {
+                note: dir.note(),
+                recorded_on: None,
+                sizes: dir.all_tasks().iter().map(|task| (task.tid, dir.data_size(task.tid))).collect(),
+            },
+            None => Extra::default(),
         };
         fathom_view::info(&trace, &InfoOptions { task: args.task }, &extra, out)
     };
@@ -41,9 +44,9 @@ fn recording(args: &Info, context: &Context, out: &mut Output) -> Result<(), Fai
 }
 
 /// The symbols of the recorded program, which may be there no more.
-fn recorded_symbols(trace: &Directory, out: &mut Output) -> Result<Result<(), fathom_view::Error>, Failure> {
+fn recorded_symbols(trace: &Opened, out: &mut Output) -> Result<Result<(), fathom_view::Error>, Failure> {
     let exe = trace.sessions().first().map(|session| session.exe.clone()).unwrap_or_default();
-    let module = trace.modules(0).find(|(_, path, _)| *path == exe);
+    let module = trace.directory().and_then(|dir| dir.modules(0).find(|(_, path, _)| *path == exe));
     let Some((_, _, table)) = module else {
         let doing = format!("reading the symbols of '{exe}'");
         return Err(Failure::because(exit::UNREADABLE, doing, "the recording has none of it")

@@ -71,6 +71,7 @@ pub(crate) fn run(args: &Live, context: &Context) -> Result<u8, Failure> {
         events: &args.load.events,
         no_libcall: args.no_libcall,
         source: args.source,
+        kernel: args.recording.in_kernel.options(args.selection.kernel),
         program: &args.program.program,
     };
     let companion = Companion::load(&args.script, args.filters.pattern(), &asked, context)?;

@@ -11,7 +11,8 @@ use crate::args::{Record, Recording};
 use crate::data;
 use crate::messages::{Failure, exit};
 use fathom_record::{
-    EventPatterns, LibCalls, Losses, Options, Outcome, PatchSpec, Selection, Status, TaskEvents, TraceClock,
+    EventPatterns, KernelOptions, LibCalls, Losses, Options, Outcome, PatchSpec, Selection, Status,
+    TaskEvents, TraceClock,
 };
 use std::ffi::OsString;
 use std::io::Write;
@@ -31,6 +32,7 @@ pub(crate) fn run(args: &Record, context: &Context) -> Result<u8, Failure> {
         events: &args.events,
         no_libcall: args.no_libcall,
         source: args.source,
+        kernel: args.recording.in_kernel.options(args.kernel),
         program: &args.program.program,
     };
     let (nop, keep_pid) = (args.recording.tuning.nop, args.recording.tuning.keep_pid);
@@ -93,13 +95,15 @@ pub(crate) struct Asked<'a> {
     pub(crate) events: &'a Events,
     pub(crate) no_libcall: bool,
     pub(crate) source: Source,
+    pub(crate) kernel: KernelOptions,
     /// The program and its arguments.
     pub(crate) program: &'a [OsString],
 }
 
 /// Records into `dir` and tells what could not be kept; also the first half of live.
 pub(crate) fn record(asked: Asked<'_>, dir: &Path, context: &Context) -> Result<Outcome, Failure> {
-    let Asked { recording: args, mut selection, filters, events, no_libcall, source, program } = asked;
+    let Asked { recording: args, mut selection, filters, events, no_libcall, source, kernel, program } =
+        asked;
     let Some((program, program_args)) = program.split_first() else {
         return Err(Failure::because(exit::TROUBLE, "recording", "no program is named"));
     };
@@ -128,6 +132,7 @@ pub(crate) fn record(asked: Asked<'_>, dir: &Path, context: &Context) -> Result<
         bind_not: args.no_pltbind,
         randomize: !args.no_randomize_addr,
         task_events,
+        kernel,
         runtime: runtime(args, context)?,
         segment_size: args.buffer,
         selection,
@@ -139,6 +144,13 @@ pub(crate) fn record(asked: Asked<'_>, dir: &Path, context: &Context) -> Result<
         priority: args.tuning.rt_prio,
         reading_options: filters.time_words().unwrap_or_default(),
     };
+    if options.kernel.depth.is_none() {
+        for spec in options.selection.specs.kernel().iter() {
+            context
+                .log
+                .note(&format!("{}: without --kernel no functions of the kernel are recorded", spec.shown()));
+        }
+    }
     for text in args.tuning.notes() {
         context.log.note(&text);
     }
@@ -247,6 +259,7 @@ fn losses(losses: &Losses) -> Vec<String> {
         (losses.tasks, "threads were not recorded"),
         (losses.sessions, "program starts were not recorded"),
         (losses.events, "scheduler and task events are lost"),
+        (losses.kernel, "records of the kernel are lost; a larger --kernel-buffer may help"),
         (losses.damaged, "records were damaged, probably by the program itself"),
     ];
     counts.iter().filter(|(count, _)| *count > 0).map(|(count, text)| format!("{count} {text}")).collect()

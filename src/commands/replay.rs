@@ -2,7 +2,7 @@
 
 use super::{Context, view_failure};
 use crate::args::{Replay, Text, TextFormat};
-use crate::data;
+use crate::data::{self, Opened};
 use crate::filtering::{self, Filtering};
 use crate::messages::{Failure, exit};
 use crate::output::Output;
@@ -10,7 +10,6 @@ use crate::progress::Watched;
 use crate::without::Without;
 use fathom_analysis::filter::TimeRange;
 use fathom_store::EventOptions;
-use fathom_store::directory::Directory;
 use fathom_view::{Format, RangeField, ReplayOptions};
 
 pub(crate) fn run(args: &Replay, context: &Context) -> Result<u8, Failure> {
@@ -18,7 +17,8 @@ pub(crate) fn run(args: &Replay, context: &Context) -> Result<u8, Failure> {
     let trace = data::open(&dir, data::open_options(&args.load), &context.log)?;
     let mut out = context.output()?;
     let filtering = Filtering::new(&args.filters, &args.selection)?;
-    let events = filtering::events(data::events(&args.load), &args.filters, &args.selection);
+    let wanted = filtering::events(data::events(&args.load), &args.filters, &args.selection);
+    let events = trace.shown(wanted);
     let options = Shown { events, no_libcall: args.libcall.no_libcall, srcline: args.source.srcline };
     show(&trace, &args.text, options, &filtering, context, &mut out)?;
     out.finish().map_err(|error| Failure::new(exit::TROUBLE, "showing the replay", error))?;
@@ -36,7 +36,7 @@ pub(crate) struct Shown {
 
 /// Writes the replay; also the second half of live.
 pub(crate) fn show(
-    trace: &Directory,
+    trace: &Opened,
     text: &Text,
     Shown { events, no_libcall, srcline }: Shown,
     filtering: &Filtering,

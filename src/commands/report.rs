@@ -2,13 +2,12 @@
 
 use super::{Context, view_failure};
 use crate::args::{Report, ReportFormat};
-use crate::data;
+use crate::data::{self, Opened};
 use crate::filtering::{self, Filtering};
 use crate::messages::{Failure, exit};
 use crate::output::Output;
 use crate::progress::Watched;
 use fathom_store::EventOptions;
-use fathom_store::directory::Directory;
 use fathom_view::{Averages, DiffOptions, Format, ReportOptions};
 
 pub(crate) fn run(args: &Report, context: &Context) -> Result<u8, Failure> {
@@ -33,7 +32,8 @@ pub(crate) fn run(args: &Report, context: &Context) -> Result<u8, Failure> {
             data::show_warnings(&other, &context.log);
         }
         None => {
-            let options = options(args, context);
+            let mut options = options(args, context);
+            options.events = trace.shown(options.events);
             show(&trace, &options, &filtering, context, &mut out)?;
         }
     }
@@ -44,7 +44,7 @@ pub(crate) fn run(args: &Report, context: &Context) -> Result<u8, Failure> {
 
 /// Writes a report.
 fn show(
-    trace: &Directory,
+    trace: &Opened,
     options: &ReportOptions,
     filtering: &Filtering,
     context: &Context,
@@ -59,7 +59,7 @@ fn show(
 
 /// Writes the usual report, for live.
 pub(crate) fn brief(
-    trace: &Directory,
+    trace: &Opened,
     events: EventOptions,
     no_libcall: bool,
     filtering: &Filtering,
@@ -73,8 +73,8 @@ pub(crate) fn brief(
 
 fn diff(
     args: &Report,
-    trace: &Directory,
-    base: &Directory,
+    trace: &Opened,
+    base: &Opened,
     names: &DiffOptions,
     filtering: &Filtering,
     context: &Context,

@@ -42,6 +42,7 @@ pub(crate) fn run(args: &args::Script, context: &Context) -> Result<u8, Failure>
         events: &args.load.events,
         no_libcall: args.libcall.no_libcall,
         source: args.source,
+        kernel: args.recording.in_kernel.options(args.selection.kernel),
         program: &args.program.program,
     };
     let outcome = record::record(asked, &dir, context)?;
@@ -75,7 +76,7 @@ fn over(args: &args::Script, source: &Source, dir: &Path, context: &Context) -> 
     filtering.note_useless(false, &context.log);
     let seen = filtering.apply(&watched, &context.log)?;
     let feed = Feed {
-        events: filtering::events(data::events(&args.load), &args.filters, &args.selection),
+        events: trace.shown(filtering::events(data::events(&args.load), &args.filters, &args.selection)),
         libcalls: !args.libcall.no_libcall,
         args: !args.no_args,
     };

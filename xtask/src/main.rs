@@ -11,6 +11,7 @@ mod paths;
 mod run;
 mod setup;
 mod sources;
+mod terminal;
 mod test;
 
 use std::process::ExitCode;
@@ -29,6 +30,7 @@ usage: cargo xtask COMMAND
                                  and of options
   bench read [--records 1M,10M]  reading speed and memory against uftrace
   bench script                   calls of a counting script a second, against uftrace
+  bench tui [--records 1M,10M]   how long the terminal user interface takes to show its first screen
   fuzz [SECONDS [live]]          each fuzz target and a live receiver for that long (60), or only the receiver
   licences                       check the licences of all dependencies
 ";

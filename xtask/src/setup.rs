@@ -13,6 +13,7 @@ pub(crate) const CC: Tool = Tool { program: "gcc", package: "gcc libc6-dev" };
 pub(crate) const CXX: Tool = Tool { program: "g++", package: "g++" };
 pub(crate) const BINUTILS: Tool = Tool { program: "objdump", package: "binutils" };
 pub(crate) const CLANG: Tool = Tool { program: "clang", package: "clang" };
+pub(crate) const TMUX: Tool = Tool { program: "tmux", package: "tmux" };
 pub(crate) const UFTRACE: Tool = Tool { program: "uftrace", package: "uftrace" };
 pub(crate) const VALGRIND: Tool = Tool { program: "valgrind", package: "valgrind" };
 

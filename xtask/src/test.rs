@@ -21,7 +21,8 @@ pub(crate) fn main(args: &[String]) -> Result<bool> {
         ["--tier", "vm"] => bail!("the vm tier tests the kernel half, which is not there yet"),
         _ => bail!("usage: cargo xtask test [--tier full]"),
     };
-    let tools = [setup::CC, setup::CXX, setup::BINUTILS, setup::CLANG, setup::UFTRACE, setup::VALGRIND];
+    let tools =
+        [setup::CC, setup::CXX, setup::BINUTILS, setup::CLANG, setup::UFTRACE, setup::VALGRIND, setup::TMUX];
     let missing = setup::ensure(&tools);
     if !missing.is_empty() {
         eprintln!("xtask: without {} some tests will be skipped", missing.join(", "));

@@ -12,6 +12,8 @@ use fathom_store::{Event, Kind, Resolver, Trace, event_id};
 const DEPTH_MASK: u32 = 1023;
 /// How far down the stack an exit's frame is looked for when frames are in no order.
 const SEARCH: usize = 4096;
+/// A place for a frame that was given up, while there is none.
+const NOT_GIVEN_UP: (u64, u32) = (0, u32::MAX);
 /// How many frames are assumed for one task.
 const MOST_ASSUMED: usize = 1 << 17;
 
@@ -128,6 +130,25 @@ pub struct CallStack<'t> {
     given_up_next: usize,
 }
 
+/// What a [`CallStack`] knows besides its frames, for going on from there later: see [`CallStack::pause`].
+#[derive(Clone, Debug, Default)]
+pub struct Paused {
+    first: Option<u64>,
+    last: u64,
+    lost_at: u64,
+    assumed: usize,
+    fresh: bool,
+    sleeping: bool,
+    lossy: bool,
+    scattered: bool,
+    outside: bool,
+    /// None while no frame was given up, as in most tasks.
+    given_up: Option<Box<GivenUp>>,
+}
+
+/// The frames given up most recently, and where the next one goes.
+type GivenUp = ([(u64, u32); 8], usize);
+
 impl<'t> CallStack<'t> {
     /// An empty stack for the task whose addresses `resolver` knows.
     pub fn new(trace: &'t dyn Trace, resolver: Box<dyn Resolver + 't>) -> Self {
@@ -146,7 +167,7 @@ impl<'t> CallStack<'t> {
             outside: false,
             assumed: 0,
             unusual: true,
-            given_up: [(0, u32::MAX); 8],
+            given_up: [NOT_GIVEN_UP; 8],
             given_up_next: 0,
         }
     }
@@ -156,6 +177,56 @@ impl<'t> CallStack<'t> {
     pub fn with_outside(mut self, outside: bool) -> Self {
         self.outside = outside;
         self
+    }
+
+    /// What is known besides [`CallStack::frames`].
+    pub fn pause(&self) -> Paused {
+        let none_given_up = self.given_up.iter().all(|given| *given == NOT_GIVEN_UP);
+        Paused {
+            first: self.first,
+            last: self.last,
+            lost_at: self.lost_at,
+            assumed: self.assumed,
+            fresh: self.fresh,
+            sleeping: self.sleeping,
+            lossy: self.lossy,
+            scattered: self.scattered,
+            outside: self.outside,
+            given_up: (!none_given_up).then(|| Box::new((self.given_up, self.given_up_next))),
+        }
+    }
+
+    /// A stack that goes on where another one was paused, with the frames that it had. Their tags may be others.
+    pub fn resume(
+        trace: &'t dyn Trace,
+        resolver: Box<dyn Resolver + 't>,
+        frames: Vec<Frame>,
+        paused: &Paused,
+    ) -> Self {
+        let (given_up, given_up_next) = match &paused.given_up {
+            Some(given) => (given.0, given.1 % given.0.len()),
+            None => ([NOT_GIVEN_UP; 8], 0),
+        };
+        let mut stack = CallStack {
+            trace,
+            resolver,
+            roles: Roles::default(),
+            frames,
+            first: paused.first,
+            last: paused.last,
+            lost_at: paused.lost_at,
+            fresh: paused.fresh,
+            sleeping: paused.sleeping,
+            lossy: paused.lossy,
+            scattered: paused.scattered,
+            outside: paused.outside,
+            assumed: paused.assumed,
+            unusual: true,
+            given_up,
+            given_up_next,
+        };
+        stack.update_unusual();
+        stack
     }
 
     /// The open calls, outermost first.

@@ -18,7 +18,7 @@ use crate::walk;
 use fathom_filter::{Action, FunctionRule, Match, Rules, SpecError, Specs, Subject, Unmatched};
 use fathom_store::{
     Batch, Error, EventOptions, External, Function, FunctionId, FunctionKind, Kind, Layer, Task, TaskEvents,
-    Tid, Trace,
+    Tid, Trace, VisitStack,
 };
 use range::Span;
 use stream::Stream;
@@ -41,6 +41,8 @@ pub struct FilterOptions {
     pub tids: Option<Vec<Tid>>,
     /// Show that a task lost its processor to another one (`--no-sched-preempt`: not).
     pub preemption: bool,
+    /// Show only functions and events of the kernel (`--kernel-only`).
+    pub kernel_only: bool,
     /// Add the open calls where a `backtrace` trigger asks for them, as events of
     /// [`fathom_store::event_id::BACKTRACE`].
     pub backtraces: bool,
@@ -58,6 +60,7 @@ impl Default for FilterOptions {
             range: TimeRange::default(),
             tids: None,
             preemption: true,
+            kernel_only: false,
             backtraces: false,
             recorded_depths: false,
         }
@@ -168,6 +171,12 @@ impl<'t> Filtered<'t> {
         (self.shared.span.from, self.shared.span.to)
     }
 
+    /// Whether what is shown from some moment on does not depend on what was before, so that [`TaskEvents::seek`] goes there
+    /// without reading that.
+    pub fn is_seekable(&self) -> bool {
+        self.shared.is_range_only()
+    }
+
     /// What the specs say about a function; none if they say nothing.
     pub fn rule(&self, id: FunctionId) -> Option<FunctionRule> {
         self.shared.rule(id, &self.inner.function(id))
@@ -258,6 +267,16 @@ impl Layer for Filtered<'_> {
 
     fn layer_tasks(&self) -> &[Task] {
         &self.tasks
+    }
+
+    fn layer_stacks(&self, visit: &mut VisitStack<'_>) -> Result<(), Error> {
+        let Span { from, to } = self.shared.span;
+        self.inner.stacks(&mut |tid, time, frames, event| {
+            let shown = self.tasks.binary_search_by_key(&tid, |task| task.tid).is_ok();
+            if shown && (from..=to).contains(&time) {
+                visit(tid, time, frames, event);
+            }
+        })
     }
 
     fn layer_external(&self) -> &[External] {

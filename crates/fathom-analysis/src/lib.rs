@@ -16,4 +16,4 @@ pub mod statistics;
 pub mod walk;
 
 pub use callee::{Callee, Role};
-pub use calls::{CallStack, End, Frame, Origin, Visitor};
+pub use calls::{CallStack, End, Frame, Origin, Paused, Visitor};

@@ -157,6 +157,10 @@ impl<W: Write> Writer<'_, '_, W> {
             }
             self.name_line("thread_name", &lane.ids, lane.tid, &name);
         }
+        let inside = !lane.stack.frames().is_empty() || self.outside;
+        if event.kind == Kind::Event && event_id::is_kernel(event.addr) && inside {
+            self.instant(&lane.ids, event, payload);
+        }
         let values = if event.data_len == 0 || !matches!(event.kind, Kind::Entry | Kind::Exit) {
             None
         } else {
@@ -166,6 +170,23 @@ impl<W: Write> Writer<'_, '_, W> {
         };
         let values = values.map(|text| (event.kind, text));
         lane.stack.feed(event, &mut Pen { writer: self, ids: &lane.ids, values });
+    }
+
+    /// An event of the kernel, which has no duration.
+    fn instant(&mut self, ids: &str, event: &Event, payload: &[u8]) {
+        let name = self.trace.event_name(event.addr).unwrap_or_else(|| format!("event:{}", event.addr));
+        self.next_line();
+        let time = event.time.saturating_add_signed(self.utc_ns);
+        let out = &mut self.out;
+        out.text("{\"ts\":");
+        out.number(time / 1000);
+        out.text(".");
+        out.padded(time % 1000, 3);
+        write!(out, ",\"ph\":\"i\",\"s\":\"t\",{ids},\"name\":\"");
+        out.bytes(&escape::json_text(&name));
+        out.text("\",\"args\":{\"text\":\"");
+        out.bytes(&escape::json_text(&String::from_utf8_lossy(payload)));
+        out.text("\"}}");
     }
 
     fn name(&mut self, callee: Callee) -> Name {

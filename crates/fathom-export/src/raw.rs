@@ -6,9 +6,10 @@ use crate::event_text::event_text;
 use crate::names::Names;
 use crate::{Error, Summary};
 use fathom_store::directory::PerfReader;
+use fathom_store::kernel::{CpuRecord, Kernel, Subject};
 use fathom_store::{
-    Batch, Class, Endian, Event, EventOptions, Features, FunctionId, Info, Kind, Resolver, Task, Trace, args,
-    event_id,
+    Batch, Class, Endian, Event, EventOptions, Features, FunctionId, Info, KernelRecords, Kind, Resolver,
+    Task, Trace, args, event_id, record,
 };
 use fathom_view::place_text;
 use std::fs::File;
@@ -17,7 +18,7 @@ use std::path::PathBuf;
 
 /// How to write it.
 #[derive(Clone, Debug)]
-pub struct RawOptions {
+pub struct RawOptions<'a> {
     /// Which events besides calls are wanted.
     pub events: EventOptions,
     /// False leaves out calls of library functions.
@@ -28,6 +29,10 @@ pub struct RawOptions {
     pub bytes: bool,
     /// Mark bytes and trouble by colour.
     pub color: bool,
+    /// The tasks have files of their own. They have none in a recording of the kernel alone.
+    pub task_files: bool,
+    /// What the kernel's tracer recorded, CPU by CPU; shown behind the tasks' records.
+    pub kernel: Option<&'a Kernel>,
     /// Files of the kernel's events, one for each processor, which are shown after the tasks' records.
     pub processors: Vec<PathBuf>,
     /// From when to when events of these files are shown, ns.
@@ -79,7 +84,7 @@ const PLAIN: &str = "\x1b[0m";
 /// # Errors
 ///
 /// When a task's events can't be read or `out` can't be written.
-pub fn raw<W: Write>(trace: &dyn Trace, options: &RawOptions, out: &mut W) -> Result<Summary, Error> {
+pub fn raw<W: Write>(trace: &dyn Trace, options: &RawOptions<'_>, out: &mut W) -> Result<Summary, Error> {
     let mut writer = Writer {
         trace,
         options,
@@ -94,9 +99,10 @@ pub fn raw<W: Write>(trace: &dyn Trace, options: &RawOptions, out: &mut W) -> Re
     if options.bytes {
         writer.participants();
     }
-    for task in trace.tasks() {
+    for task in trace.tasks().iter().filter(|_| options.task_files) {
         writer.task(task)?;
     }
+    writer.kernel()?;
     writer.processors()?;
     let summary = writer.summary;
     writer.out.flush()?;
@@ -105,7 +111,7 @@ pub fn raw<W: Write>(trace: &dyn Trace, options: &RawOptions, out: &mut W) -> Re
 
 struct Writer<'a, 'o, W: Write> {
     trace: &'a dyn Trace,
-    options: &'a RawOptions,
+    options: &'a RawOptions<'a>,
     names: Names<'a>,
     out: Buffer<'o, W>,
     /// Where the next bytes are, counted over what is shown.
@@ -182,7 +188,8 @@ impl<'a, W: Write> Writer<'a, '_, W> {
         writeln!(self.out, "reading {}.dat", task.tid);
         self.offset = 0;
         self.time = 0;
-        let mut events = self.trace.events(task.tid, self.options.events)?;
+        let own = EventOptions { kernel: KernelRecords::None, ..self.options.events };
+        let mut events = self.trace.events(task.tid, own)?;
         let mut resolver = self.trace.resolver(task.tid);
         let mut batch = Batch::default();
         while events.next_batch(&mut batch)? {
@@ -236,7 +243,7 @@ impl<'a, W: Write> Writer<'a, '_, W> {
         self.start(tid, event, if entry { "entry" } else { "exit " });
         self.out.text(name);
         self.out.text("(");
-        self.out.hex(event.addr, 0);
+        self.out.hex(event.addr & record::ADDR, 0);
         self.out.text(") depth: ");
         self.out.number(event.depth);
         self.out.text("\n");
@@ -298,6 +305,64 @@ impl<'a, W: Write> Writer<'a, '_, W> {
         let (red, plain) = if self.options.color { (RED, PLAIN) } else { ("", "") };
         writeln!(self.out, "{red}{} records{plain}", event.addr);
         self.record_bytes(&event);
+    }
+
+    /// What the kernel's tracer recorded, CPU by CPU, of whatever tasks.
+    fn kernel(&mut self) -> Result<(), Error> {
+        let Some(kernel) = self.options.kernel else { return Ok(()) };
+        let Some(task) = self.trace.tasks().first() else { return Ok(()) };
+        // All address spaces have the same kernel.
+        let mut resolver = self.trace.resolver(task.tid);
+        let (from, to) = self.options.span;
+        for (at, pages) in kernel.cpus().iter().enumerate() {
+            self.out.text(if at == 0 && self.options.task_files { "\n" } else { "" });
+            writeln!(self.out, "reading kernel-cpu{}.dat", pages.cpu);
+            self.time = 0;
+            kernel.each_of_cpu(at, |record| {
+                if (from..=to).contains(&record.time) {
+                    self.kernel_record(kernel, &record, resolver.as_mut());
+                    self.out.spill()?;
+                }
+                Ok::<_, Error>(())
+            })?;
+        }
+        Ok(())
+    }
+
+    fn kernel_record(&mut self, kernel: &Kernel, record: &CpuRecord<'_>, resolver: &mut (dyn Resolver + 'a)) {
+        let mut event = Event {
+            time: record.time,
+            addr: 0,
+            data_start: 0,
+            data_len: 0,
+            depth: 0,
+            kind: Kind::Event,
+            inherited: false,
+        };
+        if let Some(count) = record.missed {
+            self.summary.lost += 1;
+            self.start(record.tid, &event, "lost ");
+            let (red, plain) = if self.options.color { (RED, PLAIN) } else { ("", "") };
+            writeln!(self.out, "{red}{count} events{plain}");
+        }
+        let (kind, addr, depth) = match record.subject() {
+            Subject::Entry(addr, depth) => (Kind::Entry, addr, depth),
+            Subject::Exit(addr, depth) => (Kind::Exit, addr, depth),
+            Subject::Called(addr) => (Kind::Entry, addr, 0),
+            Subject::Event(id) if self.options.events.events => {
+                self.start(record.tid, &event, "event");
+                let name = self.trace.event_name(id.into()).unwrap_or_else(|| format!("event:{id}"));
+                let mut text = Vec::new();
+                kernel.event_text(id, record.data, &mut text);
+                writeln!(self.out, "{name}({id}) {}", String::from_utf8_lossy(&text));
+                return self.bytes(record.data);
+            }
+            Subject::Event(_) | Subject::Damaged => return,
+        };
+        (event.kind, event.addr, event.depth) = (kind, addr, depth);
+        let id = resolver.resolve(record.time, addr);
+        let name = self.names.get(id).text.clone();
+        self.call(record.tid, &event, &name);
     }
 
     /// The kernel's events, processor by processor. Those of other tasks are not part of the recording.

@@ -46,13 +46,15 @@ fn chrome_options() -> ChromeOptions {
     }
 }
 
-fn raw_options() -> RawOptions {
+fn raw_options() -> RawOptions<'static> {
     RawOptions {
         events: EventOptions::default(),
         libcalls: true,
         args: true,
         bytes: false,
         color: false,
+        kernel: None,
+        task_files: true,
         processors: Vec::new(),
         span: (0, u64::MAX),
     }

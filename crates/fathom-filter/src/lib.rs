@@ -20,6 +20,6 @@ pub mod values;
 
 pub use action::{Action, Color, Reads, Setting};
 pub use condition::{Condition, Operator};
-pub use pattern::{Match, Pattern, PatternError};
+pub use pattern::{Match, Pattern, PatternError, is_glob};
 pub use rules::{FunctionRule, Rules, Subject, Unmatched};
 pub use specs::{Scope, Spec, SpecError, SpecKind, Specs};

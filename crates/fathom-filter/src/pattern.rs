@@ -108,6 +108,13 @@ impl Pattern {
     }
 }
 
+/// Whether a text is a shell pattern and can be meant as nothing else: its only special character is the star, and that
+/// repeats nothing (`*read*`, `vfs_*`). So patterns of the kernel's functions are written, whatever others are.
+pub fn is_glob(text: &str) -> bool {
+    let plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '*');
+    text.contains('*') && text.chars().all(plain)
+}
+
 /// A POSIX extended regular expression in the syntax of the `regex` crate. Braces that are no repetition stand for
 /// themselves, as C++ and Rust names have them.
 fn extended_to_regex(text: &str) -> String {

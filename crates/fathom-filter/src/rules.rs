@@ -4,7 +4,7 @@ use crate::action::{Action, Color, Reads, Setting, nearest_action};
 use crate::args::{ArgSlot, ArgSpec, Values};
 use crate::location::Location;
 use crate::nearest::Nearest;
-use crate::{Condition, Match, Pattern, PatternError, Scope, Spec, SpecError, SpecKind, Specs};
+use crate::{Condition, Match, Pattern, PatternError, Scope, Spec, SpecError, SpecKind, Specs, is_glob};
 use fathom_abi::decide::{self, Rule};
 use std::fmt;
 
@@ -148,7 +148,11 @@ impl Rules {
                     false => error.reason,
                 },
             };
-            let how = if spec.literal { Match::Simple } else { how };
+            let how = match spec.scope {
+                _ if spec.literal => Match::Simple,
+                Scope::Kernel if is_glob(&spec.name) => Match::Glob,
+                _ => how,
+            };
             let pattern = match spec.kind {
                 SpecKind::Location => Location::new(&spec.name, how).map(Either::Source),
                 _ => Pattern::new(&spec.name, how).map(Either::Name),

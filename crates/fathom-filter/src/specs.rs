@@ -167,12 +167,12 @@ impl Specs {
     }
 
     /// Adds an action at the function of that name, in any module.
-    pub fn push_literal(&mut self, kind: SpecKind, name: &str, action: Action) {
+    pub fn push_literal(&mut self, kind: SpecKind, name: &str, scope: Scope, action: Action) {
         self.specs.push(Spec {
             kind,
             text: name.to_owned(),
             name: name.to_owned(),
-            scope: Scope::Any,
+            scope,
             actions: vec![action],
             literal: true,
         });

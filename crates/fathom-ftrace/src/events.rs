@@ -2,11 +2,14 @@
 
 use crate::format::Format;
 use crate::machine::Machine;
+use rustc_hash::FxHashMap;
 
 /// Formats by `common_type`.
 #[derive(Clone, Debug, Default)]
 pub struct Events {
     by_id: Vec<Option<Box<Format>>>,
+    /// What events that are probes on events (`SYSTEM/EVENT`) are attached to, as the kernel shows it.
+    eprobes: FxHashMap<String, String>,
 }
 
 impl Events {
@@ -34,6 +37,22 @@ impl Events {
     /// The event of that name, of a system or, without one, the first by number.
     pub fn by_name(&self, system: Option<&str>, name: &str) -> Option<&Format> {
         self.iter().find(|format| format.name == name && system.is_none_or(|system| format.system == system))
+    }
+
+    /// Learns from tracefs' `dynamic_events` what probes on events are attached to; their formats do not say.
+    pub fn add_dynamic_events(&mut self, text: &str) {
+        for line in text.lines() {
+            let mut words = line.split_whitespace();
+            if let Some((event, target)) =
+                words.next().and_then(|word| word.strip_prefix("e:")).zip(words.next())
+            {
+                self.eprobes.insert(event.to_owned(), target.replacen('/', ".", 1));
+            }
+        }
+    }
+
+    pub(crate) fn eprobes(&self) -> &FxHashMap<String, String> {
+        &self.eprobes
     }
 
     /// All of them by number.

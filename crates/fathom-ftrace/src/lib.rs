@@ -10,19 +10,27 @@
 //! handed on as such, it is never left out.
 #![forbid(unsafe_code)]
 
+mod bprint;
+pub mod entries;
 pub mod events;
+pub mod fields;
 pub mod format;
+pub mod formatter;
 pub mod machine;
 mod number;
 pub mod page;
 pub mod print_fmt;
 pub mod stream;
 pub mod tables;
+pub mod text;
 
-pub use events::Events;
-pub use format::{Element, Field, FieldKind, Format, FormatError, Value};
+pub use entries::{Entries, Entry, Longs};
+pub use events::{Common, Events};
+pub use format::{Element, Field, FieldKind, Format, FormatError, Numbers, Value};
+pub use formatter::{EntryStyle, Formatter};
 pub use machine::{Endian, Machine};
 pub use page::{Missed, Page, PageError, PageLayout, Record};
 pub use print_fmt::{Context, NotEvaluable, Options, Pointers, PrintFmt};
 pub use stream::{CpuReader, Item, Merge, MergedItem};
 pub use tables::{Clock, Comms, Kallsyms, Names, Symbol, Texts, Tgids};
+pub use text::{Counts, GraphOptions, Printer, TextOptions};

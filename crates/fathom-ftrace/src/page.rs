@@ -73,6 +73,8 @@ pub struct PageLayout {
     commit_at: usize,
     data_at: usize,
     data_size: usize,
+    /// The time of discarded records passes.
+    discarded_time: bool,
 }
 
 /// A record of a page.
@@ -110,13 +112,21 @@ impl PageLayout {
             commit_at: commit.offset,
             data_at: data.offset,
             data_size: data.size,
+            discarded_time: true,
         })
     }
 
     /// What every kernel so far has, for pages of `size` bytes.
     pub fn of(machine: Machine, size: usize) -> PageLayout {
         let data_at = 8 + usize::from(machine.long_size);
-        PageLayout { machine, time_at: 0, commit_at: 8, data_at, data_size: size.saturating_sub(data_at) }
+        let data_size = size.saturating_sub(data_at);
+        PageLayout { machine, time_at: 0, commit_at: 8, data_at, data_size, discarded_time: true }
+    }
+
+    /// The same without the time that passed at discarded records: the kernel's own text leaves it out, so its times
+    /// behind such a record, to the page's end, are too early.
+    pub fn as_kernel_text(self) -> PageLayout {
+        PageLayout { discarded_time: false, ..self }
     }
 
     /// Bytes of a page.
@@ -127,7 +137,7 @@ impl PageLayout {
     /// Reads the header of a page. It may be shorter than [`PageLayout::size`] when what is used is all there.
     pub fn page<'a>(&self, bytes: &'a [u8]) -> Result<Page<'a>, PageError> {
         let (header, data) = self.header(bytes)?;
-        Ok(Page { time: header.time, missed: header.missed, machine: self.machine, data: &bytes[data] })
+        Ok(Page { time: header.time, missed: header.missed, layout: *self, data: &bytes[data] })
     }
 
     /// The header, and where the used bytes are.
@@ -163,7 +173,7 @@ pub struct Page<'a> {
     pub time: u64,
     /// Whether events were lost before it.
     pub missed: Option<Missed>,
-    machine: Machine,
+    layout: PageLayout,
     data: &'a [u8],
 }
 
@@ -177,7 +187,7 @@ impl<'a> Page<'a> {
     pub fn records(&self) -> Records<'a> {
         Records {
             data: self.data,
-            cursor: Cursor::new(self.time, 0..self.data.len(), self.machine.endian),
+            cursor: Cursor::new(self.time, 0..self.data.len(), &self.layout),
             error: None,
         }
     }
@@ -222,22 +232,30 @@ pub(crate) struct Cursor {
     end: usize,
     time: u64,
     endian: Endian,
+    discarded_time: bool,
 }
 
 impl Cursor {
-    fn new(time: u64, data: Range<usize>, endian: Endian) -> Cursor {
-        Cursor { at: data.start, start: data.start, end: data.end, time, endian }
+    fn new(time: u64, data: Range<usize>, layout: &PageLayout) -> Cursor {
+        Cursor {
+            at: data.start,
+            start: data.start,
+            end: data.end,
+            time,
+            endian: layout.machine.endian,
+            discarded_time: layout.discarded_time,
+        }
     }
 
     /// At the begin of a page, and whether events were lost before it.
     pub(crate) fn open(layout: &PageLayout, bytes: &[u8]) -> Result<(Cursor, Option<Missed>), PageError> {
         let (header, data) = layout.header(bytes)?;
-        Ok((Cursor::new(header.time, data, layout.machine.endian), header.missed))
+        Ok((Cursor::new(header.time, data, layout), header.missed))
     }
 
     /// At the end of nothing.
     pub(crate) fn done() -> Cursor {
-        Cursor::new(0, 0..0, Endian::Little)
+        Cursor::new(0, 0..0, &PageLayout::of(Machine::LITTLE64, 0))
     }
 
     /// The next record with data: its time, and where its data is. After an error there is nothing more.
@@ -288,7 +306,7 @@ impl Cursor {
                     }
                     self.at = end;
                     // A delta of 1 was forced to tell it from the padding of the page's end; no time has passed.
-                    if delta != 1 {
+                    if delta != 1 && self.discarded_time {
                         self.time = self.time.wrapping_add(delta);
                     }
                 }

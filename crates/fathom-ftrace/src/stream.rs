@@ -100,6 +100,20 @@ impl<R: Read> CpuReader<R> {
         })
     }
 
+    /// The next item, which stays the next one.
+    pub fn peek(&mut self) -> io::Result<Option<Item<'_>>> {
+        self.peek_time()?;
+        Ok(match &self.ready {
+            Ready::Record(time, range) => {
+                let data = self.buffer.get(self.page..).and_then(|page| page.get(range.clone()));
+                Some(Item::Record(Record { time: *time, data: data.unwrap_or_default() }))
+            }
+            Ready::Missed(missed, _) => Some(Item::Missed(*missed)),
+            Ready::Damaged(error) => Some(Item::Damaged(*error)),
+            Ready::Nothing | Ready::End => None,
+        })
+    }
+
     /// The item that [`CpuReader::peek_time`] has found; it stays.
     #[inline]
     pub fn peeked(&self) -> Option<Item<'_>> {
@@ -247,6 +261,25 @@ impl<R: Read> Merge<R> {
         let (cpu, reader) = &mut self.cpus[index];
         let cpu = *cpu;
         Ok(reader.take().map(|item| MergedItem { cpu, item }))
+    }
+
+    /// What is next on the CPU of the item before. It stays the next one.
+    pub fn peek_same(&mut self) -> io::Result<Option<Item<'_>>> {
+        match self.current {
+            Some(index) => {
+                let reader = &mut self.cpus[index].1;
+                reader.peek_time()?;
+                Ok(reader.peeked())
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// Steps over what [`Merge::peek_same`] gave.
+    pub fn skip_same(&mut self) {
+        if let Some(index) = self.current {
+            self.cpus[index].1.skip();
+        }
     }
 
     /// The CPU whose item is next: the last one as long as none that waits is earlier.

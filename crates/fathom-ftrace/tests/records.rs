@@ -19,7 +19,7 @@ fn as_many_records_as_the_kernel_counted() {
         for set in bed.sets() {
             let events = bed.events(&set);
             let (mut count, mut last) = (0, 0);
-            let mut merge = bed.merge(&set);
+            let mut merge = bed.merge(&set, bed.layout());
             while let Some(item) = merge.next_item().unwrap() {
                 match item.item {
                     Item::Record(record) => {

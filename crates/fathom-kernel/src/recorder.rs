@@ -140,10 +140,9 @@ impl Recorder {
         };
         self.read_results(&mut summary);
         let tracefs = self.session.tracefs().clone();
-        let plan = self.session.plan();
         self.tables.cmdlines = tracefs.read_bytes("saved_cmdlines").unwrap_or_default();
         let file = self.file.take();
-        let symbols = file.is_some().then(|| tables::symbols(&tracefs, &self.tables, plan.prints_symbols));
+        let symbols = file.is_some().then(|| tables::symbols(&tracefs));
         // In this order: pipes that are open keep the tracer.
         drop(self.pipes.take());
         summary.problems = self.session.finish();

@@ -31,6 +31,8 @@ pub struct Losses {
     pub damaged: u64,
     /// Scheduler and task events that found no room.
     pub events: u64,
+    /// Records of the kernel's tracer that found no room.
+    pub kernel: u64,
 }
 
 /// A task that the recorder knows.

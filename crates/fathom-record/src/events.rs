@@ -1,6 +1,6 @@
 //! Which events are recorded: the patterns of `-E`.
 
-use crate::{Error, TaskEvents};
+use crate::{Error, TaskEvents, kernel_names};
 use fathom_filter::{Match, Pattern, nearest};
 
 /// Scheduler events by their full names,
@@ -10,7 +10,11 @@ const TASK: [&str; 3] = ["linux:task-new", "linux:task-exit", "linux:task-name"]
 
 /// Patterns of events, as in `linux:task-.*` or `libc:setjmp`.
 #[derive(Clone, Debug, Default)]
-pub struct EventPatterns(Vec<EventPattern>);
+pub struct EventPatterns {
+    patterns: Vec<EventPattern>,
+    /// `SYSTEM:NAME`, with globs or not.
+    kernel: Vec<String>,
+}
 
 #[derive(Clone, Debug)]
 struct EventPattern {
@@ -25,33 +29,53 @@ impl EventPatterns {
     ///
     /// # Errors
     ///
-    /// [`Error::Pattern`] for one that is no pattern, and for events of the kernel, which are not there yet.
+    /// [`Error::Pattern`] for one that is no pattern.
     pub fn new<'a>(given: impl IntoIterator<Item = &'a str>, how: Match) -> Result<EventPatterns, Error> {
         let texts =
             given.into_iter().flat_map(|list| list.split(';')).map(str::trim).filter(|t| !t.is_empty());
-        texts.map(|text| EventPattern::new(text, how)).collect::<Result<_, _>>().map(EventPatterns)
+        let mut all = EventPatterns::default();
+        for text in texts {
+            match kernel_names::event(text)? {
+                Some(event) => all.kernel.push(event),
+                None => all.patterns.push(EventPattern::new(text, how)?),
+            }
+        }
+        Ok(all)
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.patterns.is_empty() && self.kernel.is_empty()
+    }
+
+    /// Whether there are events of the kernel among them.
+    pub fn has_kernel(&self) -> bool {
+        !self.kernel.is_empty()
+    }
+
+    /// The events of the kernel, `SYSTEM:NAME`, with globs or not.
+    pub(crate) fn kernel(&self) -> &[String] {
+        &self.kernel
     }
 
     /// Whether probes of programs may be among them.
     pub fn may_have_probes(&self) -> bool {
         let of_linux = |provider: &Pattern| provider.text() == "linux";
-        self.0.iter().any(|pattern| pattern.parts.as_ref().is_some_and(|(provider, _)| !of_linux(provider)))
+        self.patterns
+            .iter()
+            .any(|pattern| pattern.parts.as_ref().is_some_and(|(provider, _)| !of_linux(provider)))
     }
 
     /// Whether a probe of the program is among them.
     pub fn has_probe(&self, provider: &str, name: &str) -> bool {
-        self.0.iter().any(|pattern| pattern.has_probe(provider, name))
+        self.patterns.iter().any(|pattern| pattern.has_probe(provider, name))
     }
 
     /// The scheduler and task events among them. Tasks come along with the scheduler.
     pub fn task_events(&self) -> TaskEvents {
-        let any =
-            |names: &[&str]| names.iter().any(|name| self.0.iter().any(|p| p.whole.matches(name, name)));
+        let any = |names: &[&str]| {
+            names.iter().any(|name| self.patterns.iter().any(|p| p.whole.matches(name, name)))
+        };
         match (any(&SCHED), any(&TASK)) {
             (true, _) => TaskEvents::All,
             (false, true) => TaskEvents::Tasks,
@@ -76,16 +100,13 @@ impl EventPatterns {
                 None => format!("no event matches '{text}' of -E; --list-event shows those of the program"),
             }
         };
-        self.0.iter().filter(|pattern| !known(pattern)).map(complaint).collect()
+        self.patterns.iter().filter(|pattern| !known(pattern)).map(complaint).collect()
     }
 }
 
 impl EventPattern {
     fn new(text: &str, how: Match) -> Result<EventPattern, Error> {
         let bad = |reason: String| Error::Pattern { pattern: text.to_owned(), reason };
-        if let Some((_, "kernel")) = text.rsplit_once('@') {
-            return Err(bad("events of the kernel come later".to_owned()));
-        }
         let compile = |part| Pattern::new(part, how).map_err(|error| bad(error.reason));
         let parts = match text.split_once(':') {
             Some((provider, name)) => Some((compile(provider)?, compile(name)?)),

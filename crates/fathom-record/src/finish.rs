@@ -92,6 +92,8 @@ pub(crate) struct Header<'a> {
     pub(crate) said: &'a Said,
     /// Whether there are scheduler and task events.
     pub(crate) perf: bool,
+    /// Whether the kernel's tracer took part.
+    pub(crate) kernel: bool,
     /// Clock of the times.
     pub(crate) clock: TraceClock,
 }
@@ -134,6 +136,9 @@ pub(crate) fn write_info(writer: &DirectoryWriter, header: &Header<'_>) -> Resul
     info.max_stack = header.said.max_stack;
     if header.perf {
         info.features |= Features::PERF_EVENT;
+    }
+    if header.kernel {
+        info.features |= Features::KERNEL;
     }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() as i64;
     info.exe_name = Some(exe.to_string_lossy().into_owned());

@@ -4,6 +4,11 @@ use fathom_store::{CpuInfo, MemoryInfo, OsInfo};
 use std::fs;
 
 /// Processors, from /sys and /proc/cpuinfo.
+/// The bytes of a file.
+pub(crate) fn read(path: &std::path::Path) -> Result<Vec<u8>, crate::Error> {
+    std::fs::read(path).map_err(|e| crate::Error::io("read", path, e))
+}
+
 pub(crate) fn cpu() -> Option<CpuInfo> {
     let count = |name: &str| {
         let text = fs::read_to_string(format!("/sys/devices/system/cpu/{name}")).ok()?;

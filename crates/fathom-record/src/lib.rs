@@ -15,6 +15,8 @@ mod fetches;
 mod finish;
 mod host;
 mod kept;
+mod kernel;
+mod kernel_names;
 mod leaf;
 mod order;
 mod patterns;
@@ -38,6 +40,7 @@ pub use drain::Losses;
 pub use error::Error;
 pub use events::EventPatterns;
 pub use fathom_filter::Match;
+pub use kernel::KernelOptions;
 pub use patterns::PatchSpec;
 pub use perf::TaskEvents;
 pub use plan::LibCalls;
@@ -83,6 +86,8 @@ pub struct Options {
     pub source_lines: bool,
     /// Which scheduler and task events are recorded. Where the user may not have them, a note says so.
     pub task_events: TaskEvents,
+    /// What the kernel's tracer records of the program's tasks. Where it can't be had, a note says why.
+    pub kernel: KernelOptions,
     /// Another runtime than the built-in one.
     pub runtime: Option<PathBuf>,
     /// Bytes of a buffer segment.

@@ -158,6 +158,7 @@ pub fn recover(dir: &Path) -> Result<Option<Recovered>, Error> {
         version: &text("version"),
         said: &said,
         perf: recovered.events,
+        kernel: writer.path().join("kernel_header").is_file(),
         clock: trace_clock,
     };
     finish::write_info(&writer, &header)?;

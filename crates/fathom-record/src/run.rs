@@ -5,14 +5,15 @@ use crate::arena::{Arena, Sizes};
 use crate::clock::{Clock, Source};
 use crate::drain::Drainer;
 use crate::finish::{self, Header, Said};
+use crate::kernel::{self, Finished, Prepared, Running};
 use crate::patterns::Patterns;
 use crate::perf::{self, Rings};
 use crate::plan::Planner;
 use crate::recover::Journal;
 use crate::rules::Selector;
 use crate::sessions::{Answers, Sessions};
-use crate::start::{self, Target};
-use crate::{Error, Options, Outcome, Status, check, host, runtime_file, sys};
+use crate::start::{self, Started, Target};
+use crate::{Error, Options, Outcome, PatchSpec, Status, check, host, kernel_names, runtime_file, sys};
 use fathom_abi::arena::{CLOCK_MONOTONIC, CLOCK_TSC};
 use fathom_agent::Listener;
 use fathom_filter::Match;
@@ -46,8 +47,11 @@ pub fn record(options: &Options) -> Result<Outcome, Error> {
     let said = Said::of(options);
     let mut selection = options.selection.clone();
     selection.changeable |= options.agent;
+    selection.specs = selection.specs.user();
     let selector = Selector::new(selection, options.matching)?;
-    let patterns = Patterns::new(&options.patch, options.matching, &exe_name)?;
+    let of_program = |spec: &&PatchSpec| kernel_names::of_kernel(&spec.pattern).is_none();
+    let patch: Vec<PatchSpec> = options.patch.iter().filter(of_program).cloned().collect();
+    let patterns = Patterns::new(&patch, options.matching, &exe_name)?;
     let runtime = match &options.runtime {
         Some(path) => path.canonicalize().map_err(|e| Error::io("open", path, e))?,
         None => runtime_file::install()?,
@@ -66,7 +70,9 @@ pub fn record(options: &Options) -> Result<Outcome, Error> {
 
     let stop = Signals::install()?;
     let started = Instant::now();
-    let (target, rings) = match start::start(options, &runtime, arena.dir(), &journal) {
+    let wanted = kernel::is_wanted(options).then(|| Prepared::new(options));
+    let started_all = start::start(options, &runtime, arena.dir(), &journal, wanted);
+    let Started { target, rings, kernel } = match started_all {
         Ok(started) => started,
         Err(error) => {
             arena.remove();
@@ -79,23 +85,36 @@ pub fn record(options: &Options) -> Result<Outcome, Error> {
         Err(error) => (Rings::default(), Some(perf::refused(&error))),
     };
     rings.begin(&writer)?;
+    let (mut kernel, no_kernel) = match kernel {
+        Some(Ok(running)) => (Some(running), None),
+        Some(Err(why)) => (None, Some(format!("nothing of the kernel is recorded: {why}"))),
+        None => (None, None),
+    };
+    if let Some(running) = &kernel {
+        running.write_header(&writer)?;
+    }
     let has_events = !rings.is_empty();
     let drainer = drainer.with_events(rings);
     let (listener, deaf) = listen(options.agent, target.pid());
     // On an error (a full disk) the arena and the journal stay: the next reading command takes up what is in them.
     let agent = listener.as_ref().map(|listener| (listener, options.matching));
-    let ran = supervise(&arena, sessions, drainer, agent, target, &stop, options)?;
+    let served = Served { agent, kernel: kernel.as_mut() };
+    let ran = supervise(&arena, sessions, drainer, served, target, &stop, &writer, options);
+    let has_kernel = kernel.is_some();
+    let in_kernel = kernel.map_or(Ok(Finished::default()), |kernel| kernel.finish(&writer));
+    let mut ran = ran?;
+    let in_kernel = in_kernel?;
+    ran.losses.kernel = in_kernel.lost;
     let elapsed = started.elapsed();
     drop(listener);
     arena.remove();
 
     let mut notes = ran.notes(&arena, tsc);
-    notes.extend(refused.into_iter().chain(deaf));
+    notes.extend(refused.into_iter().chain(deaf).chain(no_kernel).chain(in_kernel.notes));
     notes.extend(
         ran.priority.as_ref().err().map(|error| format!("no real-time priority for the recorder: {error}")),
     );
-    if ran.answers.patched == 0 && ran.answers.sessions > 0 && options.patch.iter().any(|spec| !spec.unpatch)
-    {
+    if ran.answers.patched == 0 && ran.answers.sessions > 0 && patch.iter().any(|spec| !spec.unpatch) {
         let why = match ran.answers.short_sites {
             0 => "no function that the patterns match was built with -fpatchable-function-entry=5",
             _ => "none that the patterns match has room for a call at its entry",
@@ -118,6 +137,7 @@ pub fn record(options: &Options) -> Result<Outcome, Error> {
         version: &options.version,
         said: &said,
         perf: has_events,
+        kernel: has_kernel,
         clock: options.clock,
     };
     finish::write_info(&writer, &header)?;
@@ -236,14 +256,21 @@ impl Ran {
     }
 }
 
+/// What is served besides the program's own records.
+struct Served<'a> {
+    agent: Option<(&'a Listener, Match)>,
+    kernel: Option<&'a mut Running>,
+}
+
 /// Serves the program until all that came of it has ended, or until the user has had enough.
 fn supervise(
     arena: &Arena,
     mut sessions: Sessions<'_>,
     mut drainer: Drainer<'_>,
-    agent: Option<(&Listener, Match)>,
+    Served { agent, kernel }: Served<'_>,
     target: Target,
     stop: &Signals,
+    writer: &DirectoryWriter,
     options: &Options,
 ) -> Result<Ran, Error> {
     let done = &AtomicBool::new(false);
@@ -256,6 +283,7 @@ fn supervise(
     let priority = options.priority.map_or(Ok(()), |priority| sys::set_priority(Some(priority)));
     let ran: Result<_, Error> = thread::scope(|scope| {
         scope.spawn(|| beat(arena, done));
+        let in_kernel = kernel.map(|kernel| scope.spawn(move || kernel.read(writer, done)));
         let mut changes = agent.map(|(listener, matching)| {
             let (intake, changes) = agent::changes(matching);
             scope.spawn(move || intake.listen(listener, done));
@@ -278,7 +306,9 @@ fn supervise(
         let answered = answering.join().unwrap_or_else(|_| Ok(Answers::default()));
         // Sessions that were announced last may have held tasks back.
         let rest = drainer.finish();
+        let in_kernel = in_kernel.map_or(Ok(()), |reader| reader.join().unwrap_or(Ok(())));
         let waited = drained?;
+        in_kernel?;
         let answers = answered?;
         rest?;
         Ok((answers, drainer.losses(), waited))

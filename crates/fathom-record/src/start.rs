@@ -1,6 +1,7 @@
 //! Starting the program: with the runtime in front of its libraries, as a child or in our place.
 
 use crate::kept::{self, Kept};
+use crate::kernel::{Prepared, Running};
 use crate::perf::Rings;
 use crate::recover::Journal;
 use crate::run::{self, Signals};
@@ -78,13 +79,23 @@ impl Target {
     }
 }
 
-/// Starts the program, with the scheduler and task events that were asked for or the reason why there are none.
+/// The program, and what observes it.
+pub(crate) struct Started {
+    pub(crate) target: Target,
+    /// The scheduler and task events, or the reason why there are none.
+    pub(crate) rings: io::Result<Rings>,
+    /// The kernel's tracer, or the reason why it does not run; none if it is not wanted.
+    pub(crate) kernel: Option<Result<Running, String>>,
+}
+
+/// Starts the program.
 pub(crate) fn start(
     options: &Options,
     runtime: &Path,
     arena: &Path,
     journal: &Journal,
-) -> Result<(Target, io::Result<Rings>), Error> {
+    kernel: Option<Result<Prepared, String>>,
+) -> Result<Started, Error> {
     let failed = |error| Error::io("run", &options.program, error);
     let mut command = command(options, runtime);
     command.env(fathom_abi::ENV_DIR, arena);
@@ -93,15 +104,19 @@ pub(crate) fn start(
         let mut kept = kept::split(command).map_err(failed)?;
         journal.program(kept.pid())?;
         let rings = events(kept.pid());
+        let kernel = kernel.map(|prepared| prepared.and_then(|prepared| prepared.begin(kept.pid())));
         kept.go(&options.program)?;
-        return Ok((Target::Kept(kept), rings));
+        return Ok(Started { target: Target::Kept(kept), rings, kernel });
     }
     // A thread of its own, so that nothing else that the recorder starts inherits the events.
-    let mut start = || {
+    let start = move || {
         let rings = events(0);
-        command.spawn().map(|child| (Target::Child(child.id() as i32), rings))
+        let this = rustix::thread::gettid().as_raw_nonzero().get();
+        let kernel = kernel.map(|prepared| prepared.and_then(|prepared| prepared.begin(this)));
+        let child = command.spawn()?;
+        Ok(Started { target: Target::Child(child.id() as i32), rings, kernel })
     };
-    let started = thread::scope(|scope| scope.spawn(&mut start).join());
+    let started = thread::scope(|scope| scope.spawn(start).join());
     started.unwrap_or_else(|_| Err(io::Error::other("no thread to start it"))).map_err(failed)
 }
 

@@ -89,6 +89,9 @@ pub enum Error {
         /// The directory.
         dir: PathBuf,
     },
+    /// A recording of the kernel can't be read.
+    #[error(transparent)]
+    Kernel(Box<fathom_tracedat::Error>),
     /// No trace was named, and none was found in the usual places.
     #[error("no trace found: looked for {looked_for}; record one first or name its directory with -d")]
     NoDefault {

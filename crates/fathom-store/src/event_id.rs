@@ -1,5 +1,7 @@
 //! Ids of events that are not kernel tracepoints or probes of the program (source: data format, section 7).
 
+/// Ids below this are the numbers of the kernel's own events.
+pub const BUILT_IN: u64 = 100_000;
 /// A watched variable has another value; the payload is its address and the value.
 pub const WATCH_VARIABLE: u64 = 100_012;
 /// Where the function that is entered next is called from; the payload is the return address.
@@ -27,6 +29,11 @@ pub const BACKTRACE: u64 = 200_101;
 pub const USER: u64 = 1_000_000;
 /// A message from `extern.dat`; the payload is its text.
 pub const EXTERNAL: u64 = 2_000_000;
+
+/// Whether it is one of the kernel's own events.
+pub fn is_kernel(id: u64) -> bool {
+    id < BUILT_IN
+}
 
 /// Whether the event tells when a task had a processor.
 pub fn is_sched(id: u64) -> bool {

@@ -13,12 +13,14 @@ mod error;
 mod event;
 pub mod event_id;
 mod info;
+pub mod kernel;
 pub mod memory;
 mod merge;
 pub mod probe;
 pub mod record;
 mod task_file;
 mod trace;
+pub mod tracedat;
 pub mod writer;
 
 pub use error::Error;
@@ -30,6 +32,6 @@ pub use info::{
 pub use merge::{Merge, MergedBatch};
 pub use task_file::{TaskChange, TaskMessage};
 pub use trace::{
-    CodePlace, EarlierName, EventOptions, External, Function, FunctionId, FunctionKind, Layer, Resolver,
-    Session, SessionSpan, Task, TaskEvents, Tid, Trace,
+    CodePlace, EarlierName, EventOptions, External, Function, FunctionId, FunctionKind, KernelRecords, Layer,
+    Resolver, Session, SessionSpan, Task, TaskEvents, Tid, Trace, VisitStack,
 };

@@ -23,6 +23,8 @@ pub const SIZE: usize = 16;
 pub const MORE: u64 = 1 << 2;
 /// Largest depth that a record can hold; deeper ones wrap.
 pub const MAX_DEPTH: u16 = (1 << DEPTH_BITS) - 1;
+/// The bits of an address that a record keeps.
+pub const ADDR: u64 = (1 << (64 - ADDR_SHIFT)) - 1;
 /// Largest payload that is ever recorded with a call, bytes; a reader refuses longer ones.
 pub const MAX_PAYLOAD: usize = 1024;
 

@@ -123,12 +123,25 @@ pub struct EventOptions {
     /// Also show what happens while a task is in no function (`--event-full` sets it). Stores give these events anyway;
     /// it is for readers.
     pub outside: bool,
+    /// Which records of the kernel's tracer, its functions above all.
+    pub kernel: KernelRecords,
 }
 
 impl Default for EventOptions {
     fn default() -> Self {
-        EventOptions { events: true, sched: true, outside: false }
+        EventOptions { events: true, sched: true, outside: false, kernel: KernelRecords::Inside }
     }
+}
+
+/// Which of the functions that tasks ran in the kernel a reader wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KernelRecords {
+    /// Those that ran while a function of the program was open. In a recording of the kernel alone these are all.
+    Inside,
+    /// All of them (`--kernel-full`).
+    All,
+    /// Nothing that the kernel's tracer recorded, its events and losses neither.
+    None,
 }
 
 impl EventOptions {
@@ -168,6 +181,10 @@ pub struct CodePlace {
     /// directory it was compiled in.
     pub line: Option<SourceLine>,
 }
+
+/// Is told of a stack: the task, the time (ns), the functions with the outermost first, and the event that it was
+/// recorded with.
+pub type VisitStack<'v> = dyn FnMut(Tid, u64, &[FunctionId], Option<u64>) + 'v;
 
 /// Turns addresses of one task into functions. Keeps a cache, so make one for each task and keep it.
 pub trait Resolver: Send {
@@ -237,6 +254,15 @@ pub trait Trace: Sync {
     fn external(&self) -> &[External] {
         &[]
     }
+    /// Calls `visit` for every stack that was recorded by itself, and not call by call.
+    ///
+    /// # Errors
+    ///
+    /// A trace that can't be read.
+    fn stacks(&self, visit: &mut VisitStack<'_>) -> Result<(), Error> {
+        let _ = visit;
+        Ok(())
+    }
     /// What could not be read or had to be guessed, in the order met, one line each. Grows while reading.
     fn warnings(&self) -> Vec<String>;
 }
@@ -257,6 +283,15 @@ pub trait Layer: Sync {
     /// The messages from outside that this layer shows.
     fn layer_external(&self) -> &[External] {
         self.inner().external()
+    }
+
+    /// The stacks that this layer shows.
+    ///
+    /// # Errors
+    ///
+    /// A trace that can't be read.
+    fn layer_stacks(&self, visit: &mut VisitStack<'_>) -> Result<(), Error> {
+        self.inner().stacks(visit)
     }
 
     /// The events as this layer shows them.
@@ -305,6 +340,9 @@ impl<L: Layer> Trace for L {
     }
     fn event_name(&self, id: u64) -> Option<String> {
         self.inner().event_name(id)
+    }
+    fn stacks(&self, visit: &mut VisitStack<'_>) -> Result<(), Error> {
+        self.layer_stacks(visit)
     }
     fn external(&self) -> &[External] {
         self.layer_external()

@@ -206,7 +206,6 @@ fn damaged_lines() {
         fs::write(dir.join("events.txt"), "EVENT: 1000000 a:b\nEVENT: c\n").unwrap();
         fs::write(dir.join("extern.dat"), "# mine\n\n3118.1 hello\nnow what\n").unwrap();
         fs::write(dir.join("77.dat"), "").unwrap();
-        fs::write(dir.join("kernel-cpu0.dat"), "x").unwrap();
     });
     outcome.says("task.txt:1: \"timestamp=yes\" makes no sense, the line is ignored");
     outcome.says("toy.sym: 1 lines make no sense");
@@ -215,7 +214,6 @@ fn damaged_lines() {
     outcome.says("extern.dat:4: \"<seconds>.<fraction> <message>\" expected");
     outcome.says("77.dat: empty");
     outcome.says("77.dat: task.txt doesn't mention this task");
-    outcome.says("kernel-cpu<N>.dat files are not read yet");
 }
 
 #[test]

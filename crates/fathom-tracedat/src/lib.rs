@@ -9,6 +9,7 @@
 //! Sizes and offsets in a file are checked against what the file holds before anything is allocated.
 #![forbid(unsafe_code)]
 
+mod blocks;
 mod compress;
 mod error;
 mod header;
@@ -23,6 +24,7 @@ mod v6;
 mod v7;
 mod writer;
 
+pub use blocks::Blocks;
 pub use compress::Compression;
 pub use error::Error;
 pub use header::{Endian, Header, MAGIC, Version};

@@ -9,7 +9,7 @@ use crate::options::{Format, GraphOptions};
 use crate::source;
 use crate::units::{blanks, hex_in, number, time};
 use fathom_analysis::graph::{Backtrace, Graph, Node, NodeId, Tree, graphs_if};
-use fathom_store::{Function, FunctionKind, Session, Trace};
+use fathom_store::{Function, FunctionKind, Session, Trace, record};
 use std::io::Write;
 
 /// Bytes that are collected before they are written.
@@ -191,7 +191,7 @@ impl Printer<'_> {
                 Column::Total => time(out, node.total, self.paint),
                 Column::Own => time(out, if root { 0 } else { node.own }, self.paint),
                 Column::Addr if node.addr == 0 => blanks(out, 12),
-                Column::Addr => hex_in(out, 12, node.addr),
+                Column::Addr => hex_in(out, 12, node.addr & record::ADDR),
             }
         }
         if !self.fields.is_empty() {

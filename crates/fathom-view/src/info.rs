@@ -114,8 +114,13 @@ fn system(text: &mut String, info: &Info, extra: &Extra) {
     }
     if let Some(os) = &info.os {
         item(text, "kernel version", &os.kernel);
-        item(text, "hostname", &os.hostname);
-        item(text, "distro", &os.distro);
+        // A recording of the kernel alone does not say everything.
+        if !os.hostname.is_empty() {
+            item(text, "hostname", &os.hostname);
+        }
+        if !os.distro.is_empty() {
+            item(text, "distro", &os.distro);
+        }
     }
     if let Some(sysctl) = &info.sysctl {
         item(text, "perf_event_paranoid", sysctl.perf_event_paranoid);

@@ -19,6 +19,7 @@ mod places;
 mod replay;
 mod report;
 mod source;
+mod texts;
 mod units;
 mod values;
 
@@ -31,7 +32,8 @@ pub use options::{
     Averages, DiffOptions, Format, GraphOptions, InfoOptions, Output, RangeField, ReplayOptions,
     ReportOptions,
 };
-pub use places::place_text;
+pub use places::{caller_text, place_text};
 pub use replay::{Colors, replay, replay_colored};
 pub use report::{report, report_diff};
+pub use texts::{event_label, time_text, timestamp_text};
 pub use values::{Values, extended, signed};

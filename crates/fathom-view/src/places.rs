@@ -27,9 +27,9 @@ pub fn place_text(
     })
 }
 
-/// Where a call was made from, by what was recorded before it: `main.c:12`, or `main+0x1c` when the line is not known.
+/// Where a call was made from, by what was recorded before it as [`event_id::CALLSITE`]: `main.c:12`, or `main+0x1c` when the line is not known.
 /// None when the payload is too short.
-pub(crate) fn caller_text(
+pub fn caller_text(
     trace: &dyn Trace,
     resolver: &mut (dyn Resolver + '_),
     time: u64,

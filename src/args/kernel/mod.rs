@@ -82,7 +82,7 @@ Exit codes:
 /// What to do with the kernel.
 #[derive(Debug, Subcommand)]
 pub(crate) enum KernelCommand {
-    Report(report::Report),
+    Report(Box<report::Report>),
     /// Trace functions, events and probes, as they happen or into a file, and put everything back
     #[command(
         override_usage = "fathom kernel trace [OPTION...] [-- COMMAND [ARG...]]",

@@ -12,6 +12,7 @@ mod random;
 pub(crate) mod real;
 mod text;
 mod truth;
+mod tui;
 
 use crate::paths;
 use anyhow::{Context as _, Result, bail};
@@ -226,6 +227,16 @@ fn tests(long: bool) -> Result<Vec<Test>> {
             None => truth::check(context, build, types, seed),
         };
         tests.push(Test { name, check: Box::new(check) });
+    }
+    let shown =
+        cases.iter().find(|case| case.name == "varargs_and_floats").context("no case varargs_and_floats")?;
+    for (name, check) in tui::TESTS {
+        let case = shown.clone();
+        let check = move |context: &Context| match missing(&["gcc".to_owned(), "tmux".to_owned()]) {
+            Some(reason) => Ok(Outcome::Skipped(reason)),
+            None => check(context, &case),
+        };
+        tests.push(Test { name: (*name).to_owned(), check: Box::new(check) });
     }
     let victim = cases.iter().find(|case| case.name == "posix_spawn").context("no case posix_spawn")?;
     for kind in bad_input::KINDS {

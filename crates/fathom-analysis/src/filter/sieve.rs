@@ -10,7 +10,7 @@ use fathom_abi::decide::{
 };
 use fathom_filter::{Condition, FunctionRule};
 use fathom_store::args::{ArgFormat, ArgSlot, values};
-use fathom_store::{Batch, Endian, Event, Kind, event_id};
+use fathom_store::{Batch, Endian, Event, FunctionKind, Kind, event_id};
 
 /// Events that may be held back before anybody looks whether they still have to.
 const MOST_HELD: usize = 4096;
@@ -165,6 +165,9 @@ impl<'s> Sieve<'s> {
     fn events_are_shown(&self) -> bool {
         let state = &self.state;
         let inside = state.outside == 0 && (state.inside > 0 || !self.shared.opt_in);
+        if self.shared.options.kernel_only && !event_id::is_kernel(self.event.addr) {
+            return false;
+        }
         inside && state.depth < state.max_depth && self.switches.is_on()
     }
 
@@ -247,9 +250,12 @@ impl<'s> Sieve<'s> {
             self.known.resize(callee.index() + 1, Known::default());
         }
         let function = self.shared.trace.function(id);
-        let rule = self.shared.rule(id, &function).map(Box::new);
+        let mut rule = self.shared.rule(id, &function).map(Box::new);
+        if self.shared.options.kernel_only && function.kind != FunctionKind::Kernel {
+            rule.get_or_insert_default().decide.flags |= HIDE;
+        }
         // Of what has no symbol the size is not known; that is no reason to leave it out.
-        let unknown = function.kind == fathom_store::FunctionKind::Unknown;
+        let unknown = function.kind == FunctionKind::Unknown;
         let size = if unknown { u32::MAX } else { u32::try_from(function.size).unwrap_or(u32::MAX) };
         if let Some(slot) = self.known.get_mut(callee.index()) {
             *slot = Known { size, rule, looked_up: true };

@@ -6,6 +6,9 @@ use super::parse::{Kind, Node, Operand, Parsed, Parser, narrow};
 use super::text::{HexDump, Table, Text};
 use crate::format::{Element, Field, FieldKind};
 
+/// Bytes of `struct page` on 64-bit machines.
+pub(super) const PAGE_STRUCTURE: u64 = 64;
+
 const NSEC_PER_SEC: u64 = 1_000_000_000;
 
 impl<'a> Parser<'a> {
@@ -116,6 +119,9 @@ impl<'a> Parser<'a> {
         let mut entries = Vec::new();
         while self.take(",") {
             self.expect("{")?;
+            if self.take("}") {
+                continue;
+            }
             let value = self.argument()?.into_number()?;
             let value = value.constant().ok_or("a table with values that are not constant")?;
             self.expect(",")?;
@@ -181,6 +187,13 @@ impl<'a> Parser<'a> {
     }
 
     fn size_of(&mut self) -> Parsed<Operand> {
+        // The one structure whose size matters: addresses of pages are computed from their numbers.
+        if matches!(self.tokens.get(self.at..self.at + 2), Some([Token::Name("struct"), Token::Name("page")]))
+            && matches!(self.tokens.get(self.at + 2), Some(Token::Punctuation(")")))
+        {
+            self.at += 2;
+            return Ok(Operand::number(Number::Constant(PAGE_STRUCTURE), Int::U64));
+        }
         let kind = match self.type_at(self.at) {
             Some((kind, at)) => {
                 self.at = at;

@@ -1,7 +1,7 @@
 //! Names that some kernels leave in their `print fmt`s where others put numbers, and whose values do not change:
 //! they are part of the interface to programs, or have been the same in all kernels that have them.
 
-const NAMES: [(&str, i64); 36] = [
+const NAMES: [(&str, i64); 45] = [
     ("TCP_ESTABLISHED", 1),
     ("TCP_SYN_SENT", 2),
     ("TCP_SYN_RECV", 3),
@@ -14,6 +14,14 @@ const NAMES: [(&str, i64); 36] = [
     ("TCP_LISTEN", 10),
     ("TCP_CLOSING", 11),
     ("TCP_NEW_SYN_RECV", 12),
+    ("IOPRIO_CLASS_NONE", 0),
+    ("IOPRIO_CLASS_RT", 1),
+    ("IOPRIO_CLASS_BE", 2),
+    ("IOPRIO_CLASS_IDLE", 3),
+    ("IOPRIO_CLASS_INVALID", 7),
+    ("PM_QOS_ADD_REQ", 0),
+    ("PM_QOS_UPDATE_REQ", 1),
+    ("PM_QOS_REMOVE_REQ", 2),
     ("HI_SOFTIRQ", 0),
     ("TIMER_SOFTIRQ", 1),
     ("NET_TX_SOFTIRQ", 2),
@@ -38,6 +46,7 @@ const NAMES: [(&str, i64); 36] = [
     ("HRTIMER_MODE_ABS_HARD", 8),
     ("HRTIMER_MODE_REL_HARD", 9),
     ("HRTIMER_MODE_ABS_PINNED_HARD", 10),
+    ("HRTIMER_MODE_REL_PINNED_HARD", 11),
 ];
 
 /// Where the array of `struct page` begins where the kernel does not move it. It matters for `%p` only, which
@@ -48,7 +57,6 @@ pub(crate) fn of(name: &str) -> Option<i64> {
     match name {
         "vmemmap_base" => Some(VMEMMAP_BASE),
         "memstart_addr" => Some(0),
-        "HRTIMER_MODE_REL_PINNED_HARD" => Some(11),
         _ => NAMES.iter().find(|(of, _)| *of == name).map(|(_, value)| *value),
     }
 }

@@ -170,6 +170,26 @@ impl PrintFmt {
         Ok(PrintFmt { pieces, machine: format.machine })
     }
 
+    /// Compiles what of a probe's `print fmt` is about its arguments. Texts that could not be read have no quotes.
+    pub(crate) fn compile_probe(source: &str, format: &Format, options: &Options) -> Parsed<PrintFmt> {
+        let mut print = PrintFmt::compile_text(source, format, options)?;
+        for index in 1..print.pieces.len().saturating_sub(1) {
+            let [Piece::Literal(before), Piece::Text(text), Piece::Literal(after)] =
+                &mut print.pieces[index - 1..index + 2]
+            else {
+                continue;
+            };
+            if let (Text::Bytes(bytes @ expr::Bytes::Dynamic { .. }), Some(head), Some(tail)) =
+                (&*text, before.strip_suffix(b"\""), after.strip_prefix(b"\""))
+            {
+                let quoted = Text::Quoted(bytes.clone());
+                (*before, *after) = (head.into(), tail.into());
+                *text = quoted;
+            }
+        }
+        Ok(print)
+    }
+
     /// Writes the event's text. False, and nothing is written, when the record is too short for it.
     #[inline]
     pub fn print(&self, out: &mut Vec<u8>, record: &[u8], context: &Context) -> bool {
@@ -182,11 +202,6 @@ impl PrintFmt {
             }
         }
         true
-    }
-
-    /// Whether it is nothing but `text`.
-    pub fn begins_with(&self, text: &[u8]) -> bool {
-        matches!(self.pieces.first(), Some(Piece::Literal(bytes)) if bytes.starts_with(text))
     }
 }
 

@@ -494,7 +494,7 @@ impl<'a> Parser<'a> {
         }
         let size = match structure {
             Some(("enum", _)) => 4,
-            Some((_, "page")) => 64,
+            Some((_, "page")) => super::calls::PAGE_STRUCTURE as usize,
             Some(_) => 0,
             None => type_size(&words, machine),
         };
@@ -560,7 +560,11 @@ fn field_pointer(field: &Field) -> Kind {
 /// The type `struct page *` of a field.
 fn pointer_kind(type_text: &str, machine: Machine) -> Kind {
     let base = type_text.trim_end().strip_suffix('*').unwrap_or(type_text).trim();
-    let size = if base.ends_with("struct page") { 64 } else { type_size(base, machine) };
+    let size = if base.ends_with("struct page") {
+        super::calls::PAGE_STRUCTURE as usize
+    } else {
+        type_size(base, machine)
+    };
     Kind::Pointer(None, size)
 }
 

@@ -10,6 +10,8 @@ use crate::number;
 pub(crate) enum Text {
     /// Bytes to the first NUL.
     Bytes(Bytes),
+    /// A text that a probe read, in quotes.
+    Quoted(Bytes),
     /// The text at an address of the kernel.
     Kernel(Number),
     /// `__print_symbolic`.
@@ -91,6 +93,14 @@ impl Text {
     pub(crate) fn print(&self, out: &mut Vec<u8>, data: Data, context: &Context) -> Option<()> {
         match self {
             Text::Bytes(bytes) => out.extend_from_slice(until_nul(bytes.eval(data)?)),
+            Text::Quoted(bytes) => match bytes.eval(data)? {
+                [] => out.extend_from_slice(b"(fault)"),
+                text => {
+                    out.push(b'"');
+                    out.extend_from_slice(until_nul(text));
+                    out.push(b'"');
+                }
+            },
             Text::Kernel(address) => kernel_text(out, address.eval(data)?, context),
             Text::Symbolic(value, table) => {
                 let value = context.long(value.eval(data)?);

@@ -30,6 +30,9 @@ struct Cache(Box<[AtomicU32]>);
 
 const CACHE: usize = 1024;
 
+/// What is farther behind a symbol than any of them is long is in none (code that was made at run time).
+const FARTHEST: u64 = 16 << 20;
+
 impl Default for Cache {
     fn default() -> Cache {
         Cache((0..CACHE).map(|_| AtomicU32::new(u32::MAX)).collect())
@@ -105,7 +108,7 @@ impl Kallsyms {
         self.starts.is_empty()
     }
 
-    /// The symbol that `address` is in: the last one that begins at it or before.
+    /// The symbol that `address` is in: the last one that begins at it or before, if it is not too far away.
     #[inline]
     pub fn find(&self, address: u64) -> Option<Symbol<'_>> {
         let slot = (address ^ (address >> 10) ^ (address >> 20)) as usize % CACHE;
@@ -117,6 +120,9 @@ impl Kallsyms {
             self.cache.0[slot].store(index as u32, Ordering::Relaxed);
             index
         };
+        if address - self.starts.get(index)? > FARTHEST {
+            return None;
+        }
         self.symbol(index)
     }
 

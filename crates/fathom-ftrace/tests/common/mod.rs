@@ -85,10 +85,10 @@ impl Bed {
         events
     }
 
-    pub(crate) fn merge(&self, set: &str) -> Merge<&[u8]> {
+    pub(crate) fn merge(&self, set: &str, layout: PageLayout) -> Merge<&[u8]> {
         let cpus = (0..64)
             .filter_map(|cpu| Some((cpu, self.file(&format!("{set}/cpu{cpu}/trace_pipe_raw"))?)))
-            .map(|(cpu, pages)| (cpu, CpuReader::new(pages, self.layout())))
+            .map(|(cpu, pages)| (cpu, CpuReader::new(pages, layout)))
             .collect();
         Merge::new(cpus)
     }

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Events in a batch at most: 128 KiB, which stays in a processor's second level cache.
 const BATCH: usize = 4096;
@@ -65,8 +66,8 @@ pub(crate) struct DatReader<'t> {
     inherited_until: Option<u64>,
     /// Whether nothing but such entries came so far.
     leading: bool,
-    /// Times and offsets of records, ascending; see [`INDEX_STEP`].
-    index: Vec<(u64, u64)>,
+    /// Where the file can be entered at.
+    index: Arc<EntryPoints>,
     /// May have payloads, so that not every 16th byte begins a record.
     payloads: bool,
     /// Events before this time are dropped.
@@ -77,8 +78,13 @@ pub(crate) struct DatReader<'t> {
     error: Option<Error>,
 }
 
+/// Times and offsets of records of a file, ascending; see [`INDEX_STEP`]. All readers of a file share them: once one has
+/// been through it, any other gets to any time without reading what is before.
+pub(crate) type EntryPoints = Mutex<Vec<(u64, u64)>>;
+
 /// What a reader of a file needs besides it.
 pub(crate) struct DatSetup<'t> {
+    pub(crate) index: Arc<EntryPoints>,
     pub(crate) endian: Endian,
     pub(crate) budget: &'t Budget,
     pub(crate) warn: &'t dyn Warn,
@@ -106,7 +112,7 @@ impl<'t> DatReader<'t> {
             measure: setup.measure,
             inherited_until: setup.inherited_until,
             leading: true,
-            index: Vec::new(),
+            index: setup.index,
             payloads: setup.payloads,
             skip_until: None,
             done: false,
@@ -281,11 +287,15 @@ impl<'t> DatReader<'t> {
 
     /// Remembers where the unread part begins, which is always the beginning of a record.
     fn note_place(&mut self) {
-        let next = self.index.last().map_or(0, |(_, offset)| offset + INDEX_STEP);
-        if self.payloads && self.offset >= next && self.end - self.start >= record::SIZE {
+        if !self.payloads || self.end - self.start < record::SIZE {
+            return;
+        }
+        let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = index.last().map_or(0, |(_, offset)| offset + INDEX_STEP);
+        if self.offset >= next {
             let (time, word) = self.words(self.start);
             if record::is_valid(word) && record::kind(word) != Kind::Lost {
-                self.index.push((time, self.offset));
+                index.push((time, self.offset));
             }
         }
     }
@@ -324,8 +334,11 @@ impl<'t> DatReader<'t> {
         self.done = false;
         self.error = None;
         self.skip_until = Some(time);
-        let indexed = self.index.partition_point(|(t, _)| *t < time).checked_sub(1);
-        let mut offset = indexed.and_then(|i| self.index.get(i)).map_or(0, |(_, offset)| *offset);
+        let mut offset = {
+            let index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+            let before = index.partition_point(|(t, _)| *t < time).checked_sub(1);
+            before.and_then(|i| index.get(i)).map_or(0, |(_, offset)| *offset)
+        };
         if !self.payloads {
             offset = self.bisect(time)?.unwrap_or(offset);
         }

@@ -3,9 +3,10 @@
 use super::Directory;
 use super::address::AddressSpace;
 use super::dat::{Measure, MeasurePayload};
+use super::kernel;
 use super::modules::ModuleIndex;
 use crate::args::{self, ArgSpec, Length, Subject};
-use crate::{CodePlace, Function, FunctionId, FunctionKind, Kind, Resolver, SessionSpan, Trace};
+use crate::{CodePlace, Function, FunctionId, FunctionKind, Kind, Resolver, SessionSpan, Trace, record};
 use fathom_symbols::dbgfile::SourceLine;
 use fathom_symbols::{Symbol, SymbolKind, demangle};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -65,7 +66,9 @@ impl Functions {
         if let Some(id) = table.unknown.get(&key) {
             return *id;
         }
-        let name = if many { "<...>".into() } else { format!("<{addr:x}>").into() };
+        // As many digits as the format keeps of an address.
+        let shown = addr & record::ADDR;
+        let name = if many { "<...>".into() } else { format!("<{shown:x}>").into() };
         let function = unknown(name, module, addr, kind);
         let id = table.push(Known { function, symbol: None });
         table.unknown.insert(key, id);
@@ -186,6 +189,9 @@ impl Directory {
     /// The function at an address, by the modules that a session had at that time.
     fn function_at(&self, session: usize, time: u64, addr: u64) -> FunctionId {
         let space = self.space(session);
+        if let Some(id) = self.kernel_function(addr) {
+            return id;
+        }
         if let Some((base, module)) = space.mapped(addr) {
             return self.function_in(module, base, addr).unwrap_or_else(|| {
                 let path = self.modules.get(module).map_or("[unknown]", |m| m.id.path.as_str());
@@ -193,7 +199,9 @@ impl Directory {
             });
         }
         if let Some(full) = space.kernel_addr(addr) {
-            return self.functions.of_unknown(full, "[kernel]", FunctionKind::Kernel);
+            return self
+                .kernel_function(full)
+                .unwrap_or_else(|| self.functions.of_unknown(full, kernel::MODULE, FunctionKind::Kernel));
         }
         for library in space.opened(time).filter(|library| library.base <= addr) {
             if let Some(id) = self.function_in(library.module, library.base, addr) {
@@ -201,6 +209,15 @@ impl Directory {
             }
         }
         self.functions.of_unknown(addr, "[unknown]", FunctionKind::Unknown)
+    }
+
+    /// The function of the kernel at an address, if the address is one of the kernel: its highest bit tells.
+    fn kernel_function(&self, addr: u64) -> Option<FunctionId> {
+        let kernel = self.kernel.as_ref().filter(|_| addr >> 63 == 1)?;
+        Some(
+            self.function_in(kernel.module, 0, addr)
+                .unwrap_or_else(|| self.functions.of_unknown(addr, kernel::MODULE, FunctionKind::Kernel)),
+        )
     }
 
     /// Where an instruction is, by the modules that a session had at that time.
@@ -303,7 +320,8 @@ impl Directory {
     pub(crate) fn every_function(&self, sources: bool, visit: &mut dyn FnMut(&Function, Option<&str>)) {
         let mut seen = FxHashSet::default();
         let modules = self.spaces.iter().flat_map(|space| space.modules().chain(space.opened_modules()));
-        for (base, index) in modules.filter(|(_, index)| seen.insert(*index)) {
+        let kernel = self.kernel.iter().map(|kernel| (0, kernel.module));
+        for (base, index) in modules.chain(kernel).filter(|(_, index)| seen.insert(*index)) {
             let Some(module) = self.modules.get(index) else { continue };
             let debug = sources.then(|| module.debug(&self.places, &self.warnings));
             let untold = debug.is_some_and(|debug| debug.functions.is_empty());

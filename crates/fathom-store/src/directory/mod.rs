@@ -3,7 +3,9 @@
 mod address;
 mod dat;
 mod functions;
+mod kernel;
 mod modules;
+mod others;
 mod perf;
 mod probes;
 mod stream;
@@ -14,7 +16,9 @@ mod warnings;
 pub use perf::{PerfEvent, PerfReader};
 
 use crate::args::{ArgSpec, ArgTable};
+use crate::kernel::Kernel;
 use crate::task_file::TaskMessage;
+use crate::tracedat::TraceDat;
 use crate::{
     Error, EventOptions, External, Features, Function, FunctionId, FunctionKind, Info, Resolver, Session,
     Task, TaskEvents, Tid, Trace, event_id,
@@ -31,7 +35,7 @@ use rustc_hash::FxHashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use warnings::Warnings;
 
 /// How to open a directory.
@@ -60,10 +64,14 @@ pub struct Directory {
     arg_table: OnceLock<ArgTable>,
     files: Files,
     perf: OnceLock<PerfIndex>,
+    /// What the kernel's tracer recorded.
+    kernel: Option<kernel::Recorded>,
     event_names: FxHashMap<u64, String>,
     external: Vec<External>,
     warnings: Warnings,
     budget: Budget,
+    /// For each task that has been read, where its file can be entered at.
+    entry_points: Mutex<FxHashMap<Tid, Arc<dat::EntryPoints>>>,
 }
 
 /// What the directory has.
@@ -73,7 +81,8 @@ struct Files {
     tasks: FxHashMap<Tid, u64>,
     /// By number of the processor.
     perf: Vec<(u32, PathBuf)>,
-    kernel: bool,
+    /// By number of the processor; those with something in them.
+    kernel: Vec<(u32, PathBuf)>,
 }
 
 impl Directory {
@@ -95,12 +104,19 @@ impl Directory {
         {
             files.perf.clear();
         }
+        if let Some(info) = &info
+            && !info.features.has(Features::KERNEL)
+        {
+            files.kernel.clear();
+        }
         let info = info.unwrap_or_default();
         let messages = open_messages(dir, &warnings)?;
         let exe = info.exe_name.clone().unwrap_or_default();
         let mut cast = tasks::Cast::new(&messages, &exe);
-        files.check(&mut cast, dir, &warnings);
         let mut modules = Modules::default();
+        let kernel = kernel::Recorded::open(dir, &files.kernel, &mut modules, &warnings);
+        let in_kernel = |tid| kernel.as_ref().is_some_and(|kernel| kernel.records.has(tid));
+        files.check(&mut cast, dir, in_kernel, &warnings);
         let mut spaces: Vec<AddressSpace> =
             cast.sessions.iter().map(|s| open_map(dir, s, &mut modules, &warnings)).collect();
         add_python(dir, &mut spaces, &mut modules);
@@ -112,7 +128,8 @@ impl Directory {
         }
         let mut all_tasks: Vec<Task> = cast.tasks.into_values().collect();
         all_tasks.sort_by_key(|task| task.tid);
-        let tasks = all_tasks.iter().filter(|t| files.tasks.get(&t.tid).is_some_and(|size| *size > 0));
+        let has_records = |tid| files.tasks.get(&tid).is_some_and(|size| *size > 0) || in_kernel(tid);
+        let tasks = all_tasks.iter().filter(|task| has_records(task.tid));
         let mut opened = Directory {
             tasks: tasks.cloned().collect(),
             event_names: text::read_events(&dir.join("events.txt"), &warnings),
@@ -130,11 +147,19 @@ impl Directory {
             arg_table: OnceLock::new(),
             files,
             perf: OnceLock::new(),
+            kernel,
             warnings,
             budget: Budget::default(),
+            entry_points: Mutex::default(),
         };
         opened.name_tasks();
         Ok(opened)
+    }
+
+    /// Where the file of a task can be entered at, as far as anybody has read it.
+    pub(crate) fn entry_points(&self, tid: Tid) -> Arc<dat::EntryPoints> {
+        let mut all = self.entry_points.lock().unwrap_or_else(PoisonError::into_inner);
+        all.entry(tid).or_default().clone()
     }
 
     /// Takes up the names that tasks gave themselves. They are among the events of processors.
@@ -173,6 +198,11 @@ impl Directory {
     /// [`PerfReader`].
     pub fn perf_files(&self) -> &[(u32, PathBuf)] {
         &self.files.perf
+    }
+
+    /// What the kernel's tracer recorded, CPU by CPU; none if it did not take part.
+    pub fn kernel(&self) -> Option<&Kernel> {
+        self.kernel.as_ref().map(|kernel| &kernel.records)
     }
 
     /// The modules that a session began with: start address, path, symbols.
@@ -274,7 +304,8 @@ impl Trace for Directory {
     }
 
     fn event_name(&self, id: u64) -> Option<String> {
-        event_id::name(id).map(str::to_owned).or_else(|| self.event_names.get(&id).cloned())
+        let known = event_id::name(id).map(str::to_owned).or_else(|| self.event_names.get(&id).cloned());
+        known.or_else(|| self.kernel()?.event_name(u16::try_from(id).ok()?))
     }
 
     fn external(&self) -> &[External] {
@@ -287,7 +318,7 @@ impl Trace for Directory {
 }
 
 /// The trace to read when the user names none: the first that is there of `fathom.data` (if `fathom` is set),
-/// `uftrace.data`, the directory `base` itself, and `ftrace.dir`, all in `base`.
+/// `uftrace.data`, the directory `base` itself, `ftrace.dir`, and the file `trace.dat`, all in `base`.
 ///
 /// # Errors
 ///
@@ -297,10 +328,14 @@ pub fn find_default(base: &Path, fathom: bool) -> Result<PathBuf, Error> {
     if fathom {
         names.insert(0, "fathom.data");
     }
-    let places = names.iter().map(|name| if *name == "." { base.to_path_buf() } else { base.join(name) });
+    let place = |name: &&str| if *name == "." { base.to_path_buf() } else { base.join(name) };
+    let places: Vec<PathBuf> = names.iter().map(place).collect();
     // A recording that was cut short may have no info file, but it has one of tasks.
     let is_trace = |dir: &PathBuf| dir.join("info").is_file() || dir.join("task.txt").is_file();
-    places.into_iter().find(is_trace).ok_or_else(|| {
+    let kernel = base.join("trace.dat");
+    let kernel_alone = || TraceDat::is_one(&kernel).then(|| kernel.clone());
+    places.into_iter().find(is_trace).or_else(kernel_alone).ok_or_else(|| {
+        names.push("trace.dat");
         let shown = names.iter().map(|name| if *name == "." { "./info" } else { name });
         Error::NoDefault { looked_for: shown.collect::<Vec<_>>().join(", ") }
     })
@@ -320,23 +355,26 @@ impl Files {
             };
             if let Some(cpu) = stem.strip_prefix("perf-cpu").and_then(|n| n.parse().ok()) {
                 files.perf.push((cpu, path));
-            } else if stem.starts_with("kernel-cpu") {
-                files.kernel |= size > 0;
+            } else if let Some(cpu) = stem.strip_prefix("kernel-cpu").and_then(|n| n.parse().ok()) {
+                if size > 0 {
+                    files.kernel.push((cpu, path));
+                }
             } else if let Some(tid) = stem.parse().ok().filter(|_| stem.bytes().all(|b| b.is_ascii_digit())) {
                 files.tasks.insert(tid, size);
             }
         }
         files.perf.sort();
+        files.kernel.sort();
         Ok(files)
     }
 
     /// Compares with the tasks that are known, adds those that aren't, and warns of what is odd.
-    fn check(&self, cast: &mut tasks::Cast, dir: &Path, warn: &dyn Warn) {
+    fn check(&self, cast: &mut tasks::Cast, dir: &Path, in_kernel: impl Fn(Tid) -> bool, warn: &dyn Warn) {
         let mut tids: Vec<_> = self.tasks.iter().collect();
         tids.sort();
         for (tid, size) in tids {
             let file = dir.join(format!("{tid}.dat"));
-            if *size == 0 {
+            if *size == 0 && !in_kernel(*tid) {
                 warn.warn(format!("{}: empty, the task is not shown", file.display()));
             }
             if !cast.tasks.contains_key(tid) {
@@ -344,11 +382,8 @@ impl Files {
                 cast.stray(*tid);
             }
         }
-        if self.tasks.is_empty() {
+        if self.tasks.is_empty() && self.kernel.is_empty() {
             warn.warn(format!("{}: no <tid>.dat file, nothing was recorded", dir.display()));
-        }
-        if self.kernel {
-            warn.warn(format!("{}: kernel-cpu<N>.dat files are not read yet", dir.display()));
         }
     }
 }

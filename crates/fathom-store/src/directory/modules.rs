@@ -1,6 +1,7 @@
 //! The modules of a trace and their symbols, loaded when first needed.
 
 use super::dat::Warn;
+use super::kernel;
 use fathom_symbols::dbgfile::{DbgFile, SourceLine};
 use fathom_symbols::lines::SourceMap;
 use fathom_symbols::symfile::{self, ModuleId, SymFile};
@@ -76,6 +77,9 @@ impl Module {
     }
 
     fn load_symbols(&self, places: &Places, warn: &dyn Warn) -> SymbolTable {
+        if self.id.path == kernel::MODULE {
+            return kernel::symbols(&places.dir, warn);
+        }
         if let Some(dir) = &places.symbol_dir {
             for name in [symfile::file_name(&self.id, "sym"), symfile::other_file_name(&self.id, "sym")] {
                 // The user says that these are the symbols, wherever the module was: only its build has to be right.

@@ -244,6 +244,10 @@ impl PerfIndex {
 }
 
 impl TaskEvent {
+    pub(crate) fn id(self) -> u64 {
+        u64::from(self.id)
+    }
+
     pub(crate) fn is_sched(self) -> bool {
         event_id::is_sched(u64::from(self.id))
     }

@@ -1,29 +1,39 @@
-//! The events of one task: records of its own file, and what processors tell of it.
+//! The events of one task: records of its own file, and what processors and the kernel tell of it.
 
 use super::dat::{DatReader, DatSetup, Measure, MeasurePayload};
 use super::functions::SpecMeasure;
-use super::perf::{PerfIndex, TaskEvent};
+use super::others::Others;
 use super::probes::ProbeFile;
 use super::{Directory, has_payloads};
-use crate::{Batch, Error, Event, EventOptions, Kind, Task, TaskEvents};
+use crate::{Batch, Error, Event, EventOptions, KernelRecords, Kind, Task, TaskEvents, record};
+
+/// Events in a batch at most.
+const BATCH: usize = 4096;
+/// Payload bytes in a batch, not counting those of the last event.
+const BATCH_DATA: usize = 256 << 10;
 
 /// Events of a task in the order of their times; at the same time, its own records come first.
 pub(crate) struct Stream<'t> {
-    records: DatReader<'t>,
-    /// Records that are to be mixed with other events.
+    /// None for a task of which only the kernel tells.
+    records: Option<DatReader<'t>>,
+    /// Records that are to be mixed with other events, from `next` on.
     scratch: Batch,
-    perf: Option<&'t PerfIndex>,
-    /// Ascending by time, the next one to be delivered first.
-    others: &'t [TaskEvent],
-    all_others: &'t [TaskEvent],
+    next: usize,
+    /// There are no records behind those.
+    ended: bool,
+    others: Others<'t>,
+    level: Level,
     options: EventOptions,
     probes: ProbeFile,
+    /// To be returned once the events before it have been.
+    error: Option<Error>,
 }
 
 impl<'t> Stream<'t> {
     pub(crate) fn open(dir: &'t Directory, task: &'t Task, options: EventOptions) -> Result<Self, Error> {
         let path = dir.places.dir.join(format!("{}.dat", task.tid));
         let setup = DatSetup {
+            index: dir.entry_points(task.tid),
             endian: dir.info.endian,
             budget: &dir.budget,
             warn: &dir.warnings,
@@ -31,68 +41,109 @@ impl<'t> Stream<'t> {
             inherited_until: dir.forks.get(&task.tid).copied(),
             payloads: has_payloads(dir.info.features),
         };
-        let records = DatReader::open(&path, setup)?;
+        let has_records = dir.data_size(task.tid) > 0;
+        let records = if has_records { Some(DatReader::open(&path, setup)?) } else { None };
         let perf = (options.events && !dir.files.perf.is_empty()).then(|| dir.perf());
-        let others = perf.map_or(&[][..], |perf| perf.task(task.tid));
-        let probes = ProbeFile::new(path.with_extension("probes"), dir.info.endian);
-        let scratch = Batch::default();
-        Ok(Stream { records, scratch, perf, others, all_others: others, options, probes })
+        let events = perf.map_or(&[][..], |perf| perf.task(task.tid));
+        let kernel =
+            dir.kernel().filter(|kernel| options.kernel != KernelRecords::None && kernel.has(task.tid));
+        let kernel = kernel.map(|kernel| kernel.records(task.tid, options.events));
+        Ok(Stream {
+            ended: records.is_none(),
+            records,
+            scratch: Batch::default(),
+            next: 0,
+            others: Others::new(perf, events, kernel, options),
+            level: Level::default(),
+            options,
+            probes: ProbeFile::new(path.with_extension("probes"), dir.info.endian),
+            error: None,
+        })
     }
 
-    /// Takes the next other event that is wanted if it is earlier than `time`.
-    fn take_other(&mut self, time: u64) -> Option<TaskEvent> {
-        while let Some((first, rest)) = self.others.split_first() {
-            if first.time >= time {
-                return None;
-            }
-            self.others = rest;
-            if self.options.sched || !first.is_sched() {
-                return Some(*first);
-            }
+    /// The next events, wanted or not; false at the end.
+    fn fill(&mut self, batch: &mut Batch) -> Result<bool, Error> {
+        if self.others.is_empty() && self.next >= self.scratch.events.len() {
+            return self.records.as_mut().map_or(Ok(false), |records| records.next_batch(batch));
         }
-        None
-    }
-
-    fn push_other(&self, other: TaskEvent, batch: &mut Batch) {
-        let Some((addr, payload)) = self.perf.map(|perf| perf.contents(other)) else { return };
-        let (data_start, data_len) = (batch.data.len() as u32, payload.len() as u32);
-        batch.data.extend_from_slice(payload);
-        let (time, kind) = (other.time, Kind::Event);
-        batch.events.push(Event { time, addr, data_start, data_len, depth: 0, kind, inherited: false });
-    }
-
-    /// Moves the records of `scratch` to `batch`, with the other events that are earlier than each.
-    fn mix(&mut self, batch: &mut Batch) {
-        let mut records = std::mem::take(&mut self.scratch);
-        std::mem::swap(&mut batch.data, &mut records.data);
-        for record in &records.events {
+        while batch.events.len() < BATCH && batch.data.len() < BATCH_DATA {
+            if self.next >= self.scratch.events.len() && !self.ended {
+                self.next = 0;
+                self.ended = match &mut self.records {
+                    Some(records) => !records.next_batch(&mut self.scratch)?,
+                    None => true,
+                };
+            }
+            let Some(record) = self.scratch.events.get(self.next) else {
+                let level = self.level.before(None);
+                self.others.push_before(u64::MAX, level, BATCH, batch)?;
+                break;
+            };
             if record.kind != Kind::Lost {
-                while let Some(other) = self.take_other(record.time) {
-                    self.push_other(other, batch);
+                let level = self.level.before(Some(record));
+                if !self.others.push_before(record.time, level, BATCH, batch)? {
+                    break;
                 }
             }
-            batch.events.push(*record);
+            self.level.after(record);
+            self.others.in_program();
+            let mut event = *record;
+            if event.data_len > 0 {
+                event.data_start = batch.data.len() as u32;
+                batch.data.extend_from_slice(self.scratch.payload(record));
+            }
+            batch.events.push(event);
+            self.next += 1;
         }
-        self.scratch = records;
+        Ok(!batch.events.is_empty())
+    }
+}
+
+/// How many of the program's calls are open.
+#[derive(Default)]
+struct Level(Option<u32>);
+
+impl Level {
+    /// In front of a record; it tells if nothing before it did. Behind the last one without a record.
+    fn before(&self, record: Option<&Event>) -> u32 {
+        self.0.unwrap_or_else(|| match record {
+            Some(Event { kind: Kind::Entry, depth, .. }) => u32::from(*depth),
+            Some(Event { kind: Kind::Exit, depth, .. }) => u32::from(*depth) + 1,
+            _ => 0,
+        })
+    }
+
+    fn after(&mut self, record: &Event) {
+        self.0 = match record.kind {
+            Kind::Entry => Some(self.unwrapped(record.depth) + 1),
+            Kind::Exit => Some(self.unwrapped(record.depth)),
+            Kind::Lost => None,
+            Kind::Event => return,
+        }
+    }
+
+    /// The level that is meant by a recorded depth, which has ten bits: the one nearest to the level so far.
+    fn unwrapped(&self, depth: u16) -> u32 {
+        const TURN: u32 = record::MAX_DEPTH as u32 + 1;
+        let (now, depth) = (self.0.unwrap_or(0), u32::from(depth));
+        let ahead = depth.wrapping_sub(now) % TURN;
+        if ahead <= TURN / 2 { now + ahead } else { now.checked_sub(TURN - ahead).unwrap_or(depth) }
     }
 }
 
 impl TaskEvents for Stream<'_> {
     fn next_batch(&mut self, batch: &mut Batch) -> Result<bool, Error> {
+        if let Some(error) = self.error.take() {
+            batch.clear();
+            return Err(error);
+        }
         loop {
             batch.clear();
-            let more = if self.others.is_empty() {
-                self.records.next_batch(batch)?
-            } else {
-                let more = self.records.next_batch(&mut self.scratch)?;
-                self.mix(batch);
-                more
-            };
-            if !more {
-                while let Some(other) = self.take_other(u64::MAX) {
-                    self.push_other(other, batch);
-                }
-                return Ok(!batch.events.is_empty());
+            match self.fill(batch) {
+                Ok(true) => {}
+                Ok(false) => return Ok(false),
+                Err(error) if batch.events.is_empty() => return Err(error),
+                Err(error) => self.error = Some(error),
             }
             if self.options.events {
                 self.probes.complete(batch)?;
@@ -108,14 +159,22 @@ impl TaskEvents for Stream<'_> {
     }
 
     fn seek(&mut self, time: u64) -> Result<(), Error> {
-        let first = self.all_others.partition_point(|other| other.time < time);
-        self.others = self.all_others.get(first..).unwrap_or_default();
+        self.others.seek(time);
         self.probes.rewind();
-        self.records.seek(time)
+        self.scratch.clear();
+        (self.next, self.level, self.error) = (0, Level::default(), None);
+        self.ended = self.records.is_none();
+        self.records.as_mut().map_or(Ok(()), |records| records.seek(time))
     }
 
     fn progress(&self) -> (u64, u64) {
-        self.records.progress()
+        let (done, all) = self.records.as_ref().map_or((0, 0), DatReader::progress);
+        let (more, of) = self.others.progress();
+        (done + more, all + of)
+    }
+
+    fn end(&self) -> Option<u64> {
+        self.others.left_out
     }
 }
 

@@ -214,6 +214,26 @@ impl DirectoryWriter {
         perf::append(&self.dir, cpu, records)
     }
 
+    /// Appends pages of the kernel's ring buffer, as they were read, to the file of a processor. None of them makes the
+    /// file.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`]; then nothing of `pages` is in the file.
+    pub fn append_kernel(&self, cpu: u32, pages: &[u8]) -> Result<(), Error> {
+        perf::append_whole(&self.dir.join(format!("kernel-cpu{cpu}.dat")), pages)
+    }
+
+    /// Writes a file of the trace as a whole, in place of one that is there.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`].
+    pub fn file(&self, name: &str, contents: &[u8]) -> Result<(), Error> {
+        let path = self.dir.join(name);
+        fs::write(&path, contents).map_err(|e| Error::io(&path, "write", e))
+    }
+
     /// Appends events of a task's probes, whole records with their arguments, to `<tid>.probes`. The task's own file has
     /// them without; see [`probe`](crate::probe).
     ///

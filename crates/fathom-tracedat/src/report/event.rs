@@ -17,6 +17,8 @@ pub(crate) struct EventText {
     pub(crate) kind: Kind,
     /// The filters that its records must pass; `None`: none of them is printed.
     pub(crate) filters: Option<Vec<EventFilter>>,
+    /// Whether it is the stack of the event before it.
+    pub(crate) is_stack: bool,
     /// What it means for wake-ups, where they are asked for.
     pub(crate) scheduling: Option<Scheduling>,
 }
@@ -60,6 +62,8 @@ impl EventText {
             label,
             kind,
             filters: EventFilter::of(&settings.filters, format),
+            is_stack: format.system == "ftrace"
+                && matches!(format.name.as_str(), "kernel_stack" | "user_stack"),
             scheduling: if settings.wakeups { Scheduling::of(format) } else { None },
         }
     }

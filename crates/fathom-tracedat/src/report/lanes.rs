@@ -51,19 +51,17 @@ pub(crate) struct Lanes {
 const MAX_NOTES: usize = 1000;
 
 impl Lanes {
-    /// The CPUs of `buffer` that `wanted` takes.
+    /// The CPUs of `buffer`; `check`: it is noted where a time goes back.
     pub(crate) fn new(
         recording: &Recording,
         buffer: &Buffer,
         layout: PageLayout,
         correction: Correction,
         check: bool,
-        wanted: impl Fn(u32) -> bool,
     ) -> Result<Self, Error> {
         let lanes = buffer
             .cpus
             .iter()
-            .filter(|cpu| wanted(cpu.cpu))
             .map(|cpu| Lane {
                 cpu: cpu.cpu,
                 reader: CpuReader::new(recording.pages(buffer, cpu), layout),

@@ -100,6 +100,13 @@ impl Default for Settings {
     }
 }
 
+impl Settings {
+    #[inline]
+    fn shows_cpu(&self, cpu: u32) -> bool {
+        self.cpus.is_empty() || self.cpus.iter().any(|range| range.contains(&cpu))
+    }
+}
+
 /// A recording that is to be printed.
 pub struct Input {
     /// The recording.
@@ -162,7 +169,20 @@ struct Handle {
     prefix: Vec<u8>,
     lanes: Lanes,
     form: TimeForm,
+    /// Whether the file says which clock it has.
+    has_clock: bool,
     indents: Vec<Indents>,
+    /// Whether the latest record of each CPU was printed.
+    shown: Vec<bool>,
+}
+
+#[inline]
+fn note_shown(list: &mut Vec<bool>, cpu: u32, shown: bool) {
+    let cpu = cpu as usize;
+    if list.len() <= cpu {
+        list.resize(cpu + 1, false);
+    }
+    list[cpu] = shown;
 }
 
 struct Report<'a> {
@@ -240,14 +260,15 @@ impl<'a> Report<'a> {
         let correction = Correction::of(input, settings);
         let form = TimeForm::of_buffer(buffer, settings, &correction);
         let layout = PageLayout::of(machine, buffer.page_size as usize);
-        let wanted = |cpu| settings.cpus.is_empty() || settings.cpus.iter().any(|range| range.contains(&cpu));
         let name = if buffer.name.is_empty() { name } else { &buffer.name };
         Ok(Handle {
             file,
             prefix: prefix(name, width),
-            lanes: Lanes::new(&input.recording, buffer, layout, correction, settings.check_times, wanted)?,
+            lanes: Lanes::new(&input.recording, buffer, layout, correction, settings.check_times)?,
             form,
+            has_clock: !buffer.clock.is_empty(),
             indents: Vec::new(),
+            shown: Vec::new(),
         })
     }
 
@@ -295,7 +316,7 @@ impl<'a> Report<'a> {
         let Some(next) = handle.lanes.take()? else { return Ok(true) };
         let (endian, time, cpu, record) = (file.endian, next.time, next.cpu, next.record);
         let out = &mut self.out;
-        if let Some(missed) = next.missed {
+        if let Some(missed) = next.missed.filter(|_| settings.shows_cpu(cpu)) {
             out.extend_from_slice(&handle.prefix);
             write_missed(out, cpu, missed);
         }
@@ -304,7 +325,12 @@ impl<'a> Report<'a> {
         let filtered = event.and_then(|event| event.filters.as_ref()).is_some_and(|list| !list.is_empty());
         let name = if filtered { file.names.get(head.pid) } else { b"" };
         let known = Record { bytes: record, endian, cpu, time, name };
-        if !wanted(event, &head, &known, settings) {
+        let before = handle.shown.get(cpu as usize).copied().unwrap_or_default();
+        // A stack belongs to the event before it, so it is shown with that one.
+        let stack = before && !settings.filters.is_empty() && event.is_some_and(|event| event.is_stack);
+        let shown = stack || wanted(event, &head, &known, settings);
+        note_shown(&mut handle.shown, cpu, shown);
+        if !shown {
             return Ok(true);
         }
         out.extend_from_slice(&handle.prefix);
@@ -318,7 +344,8 @@ impl<'a> Report<'a> {
         handle.form.write(out, shown);
         out.extend_from_slice(b": ");
         if settings.differences {
-            write_difference(out, handle.form, shown, &mut self.last_time);
+            let unit = if handle.has_clock && !settings.nanoseconds { 1000 } else { 1 };
+            write_difference(out, unit, shown, &mut self.last_time);
         }
         out.extend_from_slice(&event.label);
         if let Kind::Entry(entry) = &event.kind {
@@ -369,6 +396,9 @@ impl Head {
 /// Whether a record is to be printed.
 #[inline]
 fn wanted(event: Option<&EventText>, head: &Head, record: &Record<'_>, settings: &Settings) -> bool {
+    if !settings.shows_cpu(record.cpu) {
+        return false;
+    }
     if settings.without_hardirq && head.flags & 0x08 != 0
         || settings.without_softirq && head.flags & 0x10 != 0
     {
@@ -605,9 +635,9 @@ fn write_flags(out: &mut Vec<u8>, flags: u8, preemption: u8) {
     out.extend_from_slice(&[interrupts, reschedule, context, digit(preemption & 15), digit(preemption >> 4)]);
 }
 
-/// The time since the last line, in nanoseconds (microseconds for clocks that do not count nanoseconds).
-fn write_difference(out: &mut Vec<u8>, form: TimeForm, time: u64, last: &mut u64) {
-    let time = if form == TimeForm::Plain { time.saturating_add(500) / 1000 } else { time };
+/// The time since the last line, in so many nanoseconds.
+fn write_difference(out: &mut Vec<u8>, unit: u64, time: u64, last: &mut u64) {
+    let time = time.saturating_add(unit / 2) / unit;
     let mut text = Vec::new();
     if *last != 0 {
         text.extend_from_slice(b"(+");

@@ -68,7 +68,10 @@ impl TimeForm {
             buffer.clock.as_str(),
             "" | "local" | "global" | "uptime" | "perf" | "mono" | "mono_raw" | "boot" | "tai" | "tsc2nsec"
         );
-        if !known && correction.cycles.is_none() && correction.hertz.is_none() {
+        // Numbers as they were recorded are seconds only where nobody says which clock they are of.
+        if settings.raw_times && !buffer.clock.is_empty()
+            || !known && correction.cycles.is_none() && correction.hertz.is_none()
+        {
             Self::Plain
         } else if settings.nanoseconds {
             Self::Nanoseconds

@@ -493,15 +493,8 @@ impl Builder<'_> {
         let settings = self.settings;
         let triggers = settings.events.iter().flat_map(|event| &event.triggers);
         let takes = |text: &str, what: &str| text.split([':', '.', ' ', '(']).any(|word| word == what);
-        let snapshots = triggers.clone().chain(&settings.commands).any(|text| takes(text, "snapshot"));
-        let stacks = triggers.chain(&settings.commands).any(|text| takes(text, "stacktrace"));
-        let prints_symbols = stacks
-            || settings.stacks.kernel
-            || settings.stacks.function
-            || settings.tracer.as_deref().is_some_and(|tracer| tracer != "nop")
-            || !settings.probes.is_empty();
+        let snapshots = triggers.chain(&settings.commands).any(|text| takes(text, "snapshot"));
         Plan {
-            prints_symbols,
             snapshots,
             place: self.place,
             steps: self.steps,

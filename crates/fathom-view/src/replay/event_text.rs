@@ -2,9 +2,6 @@
 
 use fathom_store::{Endian, event_id, probe};
 
-/// Ids below this are the kernel's.
-const FIRST_BUILT_IN: u64 = 100_000;
-
 /// The text in brackets after an event's name, with signs on differences; none when the event has no payload that
 /// is known here.
 pub(crate) fn event_text(id: u64, payload: &[u8], endian: Endian) -> Option<String> {
@@ -43,7 +40,7 @@ pub(crate) fn event_text(id: u64, payload: &[u8], endian: Endian) -> Option<Stri
         100_011 => format!("cpu={}", word(payload, endian)?),
         event_id::TASK_NAME => format!("comm=\"{}\"", String::from_utf8_lossy(payload)),
         // Events of the kernel carry their text.
-        id if id < FIRST_BUILT_IN && !payload.is_empty() => String::from_utf8_lossy(payload).into_owned(),
+        id if event_id::is_kernel(id) && !payload.is_empty() => String::from_utf8_lossy(payload).into_owned(),
         event_id::USER..event_id::EXTERNAL => probe::text(payload, endian)?,
         _ => return None,
     })

@@ -13,7 +13,7 @@ use crate::source;
 use crate::units::{blanks, hex_in, number, right, time, timestamp};
 use crate::values::Values;
 use fathom_analysis::{Callee, Role};
-use fathom_store::{Event, External, Kind, Trace, event_id};
+use fathom_store::{Event, External, Kind, Trace, event_id, record};
 
 /// Columns before the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -471,7 +471,8 @@ impl<'t> Lines<'t> {
                 },
                 Column::Tid => out.extend_from_slice(&task.tid_text),
                 Column::Addr => match cells.addr {
-                    Some(addr) => hex_in(out, 12, addr),
+                    // As many digits as the format keeps of an address.
+                    Some(addr) => hex_in(out, 12, addr & record::ADDR),
                     None => blanks(out, 12),
                 },
                 Column::Time => timestamp(out, cells.time),

@@ -19,6 +19,8 @@ use merge::Merge;
 use std::io::Write;
 use task::{Shown, TaskReplay};
 
+pub(crate) use event_text::event_text;
+
 /// Bytes that are collected before they are written.
 const CHUNK: usize = 1 << 16;
 
