@@ -388,7 +388,7 @@ pub fn ftrace_format(data: &[u8]) {
                 }
                 let _ = (field.text(&record, machine.endian), field.i64(&record, machine.endian));
             }
-            ftrace_text(format.clone(), &record, machine);
+            ftrace_text(&format, &record, machine);
         }
     }
 }
@@ -399,13 +399,13 @@ pub fn ftrace_print_fmt(data: &[u8]) {
     let record = data.get(end + 1..).unwrap_or_default();
     for machine in MACHINES {
         if let Ok(format) = Format::parse("system", &String::from_utf8_lossy(&data[..end]), machine) {
-            ftrace_text(format, record, machine);
+            ftrace_text(&format, record, machine);
         }
     }
 }
 
 /// Prints one event in every way.
-fn ftrace_text(format: Format, record: &[u8], machine: Machine) {
+fn ftrace_text(format: &Format, record: &[u8], machine: Machine) {
     let mut events = Events::default();
     for system in ["ftrace", "syscalls", "synthetic", "system"] {
         events.add(Format { system: system.to_owned(), ..format.clone() });

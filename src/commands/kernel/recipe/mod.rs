@@ -255,7 +255,7 @@ fn look(recipe: &'static Recipe, args: &Args, context: &Context) -> Result<u8, F
                 ));
             }
             Some(name) if !note.is_empty() => {
-                context.log.note(&format!("{}: {name}; {note}", choice.item.role))
+                context.log.note(&format!("{}: {name}; {note}", choice.item.role));
             }
             _ => {}
         }
