@@ -121,10 +121,7 @@ fn said(done: &Finished, wanted: &[&str]) -> Outcome {
 
 fn events(fathom: &Path, work: &Path) -> Result<Outcome> {
     let args = ["-e", "sched:sched_process_exit", "-e", "sched:sched_switch", "--", "sh", "-c", "sleep 0.1"];
-    Ok(said(
-        &trace(fathom, work, &args)?,
-        &["sched_process_exit: comm=sh", "sched_switch: prev_comm=sleep"],
-    ))
+    Ok(said(&trace(fathom, work, &args)?, &["sched_process_exit: comm=sh", "sched_switch: prev_comm=sleep"]))
 }
 
 fn uprobes(fathom: &Path, work: &Path) -> Result<Outcome> {
