@@ -37,10 +37,11 @@ usage: cargo xtask COMMAND
   bench record [--quick] [--only NAME]  cost of a traced call against uftrace and two clock reads,
                                  and of options
   bench read [--records 1M,10M]  reading speed and memory against uftrace
+  bench script                   calls of a counting script a second, against uftrace
   bench tui [--records 1M,10M]   how long the terminal user interface takes to show its first screen
   bench kernel [--quick] [--only text|binary|memory|record]  decoding against trace-cmd and perf, memory,
                                  recording under load in a virtual machine
-  fuzz [SECONDS]                 each fuzz target for that long (60)
+  fuzz [SECONDS [live]]          each fuzz target and a live receiver for that long (60), or only the receiver
   licences                       check the licences of all dependencies
 ";
 

@@ -203,7 +203,6 @@ impl Tree {
     /// The tree as the kernel draws it, at most `limit` lines.
     pub fn text(&self, names: &dyn Names, limit: usize) -> String {
         let mut text = String::new();
-        let mut shown = 0;
         let depth_of = |line: &Line| match line {
             Line::Call { depth, .. } | Line::Note { depth, .. } => *depth,
         };
@@ -213,13 +212,12 @@ impl Tree {
             while let Some((at, ns)) = closing.pop_if(|(at, _)| *at >= depth) {
                 let _ = writeln!(text, "{} |{:indent$}}}", duration(ns), "", indent = at * 2 + 2);
             }
-            if shown == limit {
+            if index == limit {
                 let rest = self.lines.len() - index;
                 let _ =
                     writeln!(text, "{:18} |{:indent$}… {rest} more lines", "", "", indent = depth * 2 + 2);
                 break;
             }
-            shown += 1;
             match line {
                 Line::Note { depth, text: note } => {
                     let _ = writeln!(text, "{:18} |{:indent$}/* {note} */", "", "", indent = depth * 2 + 2);

@@ -6,6 +6,7 @@ mod case;
 mod cell;
 mod equal;
 mod interop;
+mod network;
 mod options;
 mod random;
 pub(crate) mod real;
@@ -212,6 +213,13 @@ fn tests(long: bool) -> Result<Vec<Test>> {
         for build in builds.iter().filter(|build| both(build.name) && !build.name.contains("clang")) {
             tests.push(cell(case, *build, "interop/", interop::check));
         }
+    }
+    for (name, ends) in network::ENDS {
+        let check = move |context: &Context| match missing(&["gcc".to_owned()]) {
+            Some(reason) => Ok(Outcome::Skipped(reason)),
+            None => network::check(context, ends),
+        };
+        tests.push(Test { name: format!("network/{name}"), check: Box::new(check) });
     }
     let rows = options::tests(&paths::root().join("tests/options"))?;
     tests.extend(rows.into_iter().map(|(name, check)| Test { name, check }));
