@@ -305,7 +305,9 @@ fn split_declaration(text: &str) -> Option<(String, &str, Count)> {
         Some(at) => (text[..at].trim_end(), &text[at..]),
         None => (text, ""),
     };
-    let start = rest.rfind(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).map_or(0, |at| at + 1);
+    let name_length =
+        rest.bytes().rev().take_while(|byte| byte.is_ascii_alphanumeric() || *byte == b'_').count();
+    let start = rest.len() - name_length;
     let name = &rest[start..];
     if name.is_empty() {
         return None;
