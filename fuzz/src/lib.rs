@@ -4,15 +4,20 @@
 //! what is in `corpus`.
 
 use fathom_filter::{Match, Rules, SpecKind, Specs, Subject};
+use fathom_ftrace::{
+    Comms, Context, CpuReader, EntryStyle, Events, Format, Formatter, Machine, Merge, Names, Options,
+    PageLayout, Pointers, Printer, TextOptions, Value,
+};
 use fathom_store::args::parse_items;
 use fathom_store::directory::{Directory, OpenOptions, PerfReader};
-use fathom_store::kernel::{CpuPages, Kernel, KernelHeader, KernelStack, Names, PageSource};
+use fathom_store::kernel::{CpuPages, Kernel, KernelHeader, KernelStack, Names as KernelNames, PageSource};
 use fathom_store::{Batch, Class, Endian, EventOptions, Info, Kind, TaskMessage, Trace};
 use fathom_symbols::dbgfile::DbgFile;
 use fathom_symbols::demangle::{Style, demangle};
 use fathom_symbols::lines::SourceMap;
 use fathom_symbols::symfile::{ModuleId, SymFile};
 use fathom_symbols::{Image, maps};
+use fathom_tracedat::report::{self, Filter, Input, Question, Settings};
 use fathom_types::debug_info::debug_file;
 use fathom_types::{Layout, Prototypes};
 use std::path::Path;
@@ -30,15 +35,20 @@ pub const TARGETS: &[Target] = &[
     ("directory", directory),
     ("elf_image", elf_image),
     ("filter_spec", filter_spec),
+    ("ftrace_format", ftrace_format),
+    ("ftrace_page", ftrace_page),
+    ("ftrace_print_fmt", ftrace_print_fmt),
     ("info_file", info_file),
     ("kernel_files", kernel_files),
     ("layout", layout),
     ("map_file", map_file),
+    ("network", network),
     ("perf_file", perf_file),
     ("prototypes", prototypes),
     ("sdt_args", sdt_args),
     ("sym_file", sym_file),
     ("task_file", task_file),
+    ("tracedat", tracedat),
 ];
 
 /// What clients say to the agent.
@@ -47,6 +57,67 @@ pub fn agent_message(mut data: &[u8]) {
         let bytes = message.encode();
         assert_eq!(fathom_agent::Message::read(&mut bytes.as_slice()).ok(), Some(message));
     }
+}
+
+/// `trace.dat` files: their tables, their pages, the text of their events, and what they say of themselves.
+pub fn tracedat(data: &[u8]) {
+    let source: std::sync::Arc<dyn fathom_tracedat::Source> = std::sync::Arc::new(data.to_vec());
+    let Ok(recording) = fathom_tracedat::open_source(&source, "fuzz") else { return };
+    let inputs = [Input::new(recording)];
+    let filter = Filter::new(".*: common_pid > 0 && COMM != \"x\" || a & 1", false).into_iter();
+    let all = Settings {
+        latency: true,
+        nanoseconds: true,
+        differences: true,
+        aligned: true,
+        wakeups: true,
+        check_times: true,
+        filters: filter.collect(),
+        ..Settings::default()
+    };
+    let raw = Settings { raw: true, raw_times: true, ..Settings::default() };
+    for settings in [Settings::default(), Settings { plugins: false, ..all }, raw] {
+        let _ = report::events(&inputs, &settings, &mut std::io::sink());
+    }
+    for question in [Question::CheckFormats, Question::Functions, Question::Statistics, Question::LastEvents]
+    {
+        let mut notes = Vec::new();
+        let _ = report::info(&inputs, &question, &Settings::default(), &mut notes, &mut std::io::sink());
+    }
+}
+
+/// What senders say to the receiver: a first byte for the form, then a conversation of uftrace's protocol or what is in a
+/// frame with a token.
+pub fn network(data: &[u8]) {
+    struct Files(usize);
+    impl fathom_net::plain::Place for Files {
+        fn name(&mut self, name: &[u8]) -> fathom_net::Result<()> {
+            let safe = fathom_net::directory_name(name);
+            assert!(!safe.contains('/') && !safe.starts_with('.') && !safe.is_empty());
+            Ok(())
+        }
+        fn create(&mut self, file: &str) -> fathom_net::Result<()> {
+            assert!(!file.contains('/') && !file.starts_with('.') && !file.is_empty());
+            Ok(())
+        }
+        fn append(&mut self, _file: &str, bytes: &[u8]) -> fathom_net::Result<()> {
+            self.0 += bytes.len();
+            Ok(())
+        }
+        fn refused(&mut self, _file: &[u8]) {}
+    }
+    let Some((form, rest)) = data.split_first() else { return };
+    if *form & 1 == 1 {
+        return fathom_net::token::parse_payload(rest);
+    }
+    let (mut connection, mut files) = (fathom_net::plain::Connection::default(), Files(0));
+    // In pieces, as it comes.
+    for piece in rest.chunks(usize::from(*form) / 2 + 1) {
+        if connection.feed(piece, &mut files).is_err() {
+            break;
+        }
+    }
+    assert!(files.0 <= rest.len());
 }
 
 /// Argument specs.
@@ -206,7 +277,7 @@ pub fn kernel_files(data: &[u8]) {
     let header = KernelHeader::parse(header);
     let layout = header.layout();
     let formats = header.formats(&mut Vec::new());
-    let kernel = Kernel::new(Box::new(OneCpu::new(pages)), layout, formats, Names::default);
+    let kernel = Kernel::new(Box::new(OneCpu::new(pages)), layout, formats, KernelNames::default);
     let tids: Vec<i32> = kernel.tasks().map(|(tid, _)| tid).take(8).collect();
     let mut data = Vec::new();
     for tid in tids {
@@ -301,6 +372,100 @@ pub fn btf(data: &[u8]) {
         }
     }
 }
+
+const MACHINES: [Machine; 2] =
+    [Machine::LITTLE64, Machine { endian: fathom_ftrace::Endian::Big, long_size: 4 }];
+
+/// A format file; a record of zeros and one of ones are read by it.
+pub fn ftrace_format(data: &[u8]) {
+    for machine in MACHINES {
+        let Ok(format) = Format::parse("system", &String::from_utf8_lossy(data), machine) else { continue };
+        for byte in [0, 0xff] {
+            let record = [byte; 64];
+            for field in format.common.iter().chain(&format.fields) {
+                if let Some(Value::Array(numbers)) = field.value(&record, machine.endian) {
+                    assert!(numbers.iter().count() <= record.len());
+                }
+                let _ = (field.text(&record, machine.endian), field.i64(&record, machine.endian));
+            }
+            ftrace_text(format.clone(), &record, machine);
+        }
+    }
+}
+
+/// A format file, NUL, and a record of it.
+pub fn ftrace_print_fmt(data: &[u8]) {
+    let end = data.iter().position(|byte| *byte == 0).unwrap_or(data.len());
+    let record = data.get(end + 1..).unwrap_or_default();
+    for machine in MACHINES {
+        if let Ok(format) = Format::parse("system", &String::from_utf8_lossy(&data[..end]), machine) {
+            ftrace_text(format, record, machine);
+        }
+    }
+}
+
+/// Prints one event in every way.
+fn ftrace_text(format: Format, record: &[u8], machine: Machine) {
+    let mut events = Events::default();
+    for system in ["ftrace", "syscalls", "synthetic", "system"] {
+        events.add(Format { system: system.to_owned(), ..format.clone() });
+        let formatter = Formatter::new(&events, &Options::default());
+        let names = Names::default();
+        let context = Context { machine, names: &names, pointers: Pointers::Padded };
+        let mut out = Vec::new();
+        let id = format.id;
+        let head = match machine.endian {
+            fathom_ftrace::Endian::Little => id.to_le_bytes(),
+            fathom_ftrace::Endian::Big => id.to_be_bytes(),
+        };
+        let record = [&head, record.get(2..).unwrap_or_default()].concat();
+        formatter.message(&mut out, &record, &context);
+        formatter.kernel_text(&mut out, 7, &record, &context, &EntryStyle::default());
+        assert!(out.len() < 1 << 24, "an event's text is not that long");
+    }
+}
+
+/// Pages of two CPUs, with the formats of the tracer itself. The first byte says where the second CPU's begin.
+pub fn ftrace_page(data: &[u8]) {
+    let Some((first, pages)) = data.split_first() else { return };
+    let (left, right) = pages.split_at(pages.len() * usize::from(*first) / 256);
+    for machine in MACHINES {
+        let mut events = Events::default();
+        for text in FTRACE_FORMATS {
+            events.extend(Format::parse("ftrace", text, machine));
+        }
+        let formatter = Formatter::new(&events, &Options::default());
+        let (names, comms) = (Names::default(), Comms::default());
+        let context = Context { machine, names: &names, pointers: Pointers::Padded };
+        let layout = PageLayout::of(machine, 256);
+        let merge =
+            || Merge::new(vec![(0, CpuReader::new(left, layout)), (1, CpuReader::new(right, layout))]);
+        for tracer in ["nop", "function_graph"] {
+            let options = TextOptions { tracer, cpus: 2, annotate: true, ..TextOptions::default() };
+            let mut printer = Printer::new(&formatter, context, &comms, options);
+            let (mut merge, mut out, mut items) = (merge(), Vec::new(), 0);
+            while let Ok(true) = printer.print_next(&mut merge, &mut out) {
+                out.clear();
+                items += 1;
+                assert!(items <= data.len() + 16, "the items do not end");
+            }
+        }
+    }
+}
+
+const FTRACE_FORMATS: [&str; 5] = [
+    "name: funcgraph_entry\nID: 11\nformat:\n\tfield:unsigned long func;\toffset:8;\tsize:8;\tsigned:0;\n\tfield:int \
+     depth;\toffset:16;\tsize:4;\tsigned:1;\n\tfield:unsigned long args[];\toffset:24;\tsize:0;\tsigned:0;\n",
+    "name: funcgraph_exit\nID: 10\nformat:\n\tfield:unsigned long func;\toffset:8;\tsize:8;\tsigned:0;\n\tfield:int \
+     depth;\toffset:16;\tsize:4;\tsigned:1;\n\tfield:unsigned int overrun;\toffset:20;\tsize:4;\tsigned:0;\n\tfield:u64 \
+     calltime;\toffset:24;\tsize:8;\tsigned:0;\n\tfield:u64 rettime;\toffset:32;\tsize:8;\tsigned:0;\n",
+    "name: kernel_stack\nID: 4\nformat:\n\tfield:int size;\toffset:8;\tsize:4;\tsigned:1;\n\tfield:unsigned long \
+     caller[8];\toffset:16;\tsize:64;\tsigned:0;\n",
+    "name: print\nID: 5\nformat:\n\tfield:unsigned long ip;\toffset:8;\tsize:8;\tsigned:0;\n\tfield:char \
+     buf[];\toffset:16;\tsize:0;\tsigned:0;\n",
+    "name: raw_data\nID: 18\nformat:\n\tfield:unsigned int id;\toffset:8;\tsize:4;\tsigned:0;\n\tfield:char \
+     buf[];\toffset:12;\tsize:0;\tsigned:0;\n",
+];
 
 /// Arguments of static probes.
 pub fn sdt_args(data: &[u8]) {

@@ -8,6 +8,7 @@ use crate::messages::{Failure, exit};
 use crate::without::Without;
 use fathom_analysis::statistics::{Key, parse_keys};
 use fathom_store::Trace;
+use fathom_store::directory::Directory;
 use fathom_tui::{Setup, Start, Stop, Stoppable, Theme, Words};
 use fathom_view::{Extra, InfoOptions};
 
@@ -26,7 +27,8 @@ pub(crate) fn run(args: &Tui, context: &Context) -> Result<u8, Failure> {
         trace: seen.trace(),
         replayed: if args.libcall.no_libcall { &without } else { seen.trace() },
         events: trace.shown(filtering::events(data::events(&args.load), &args.filters, &args.selection)),
-        seekable: seen.is_seekable() && !args.libcall.no_libcall,
+        // How deep a task is in the kernel is counted from its last record in the program on.
+        seekable: seen.is_seekable() && !args.libcall.no_libcall && trace.kernel().is_none(),
         libcalls: !args.libcall.no_libcall,
         stop: &stop,
         start: match (args.report, args.replay) {
@@ -52,8 +54,7 @@ pub(crate) fn run(args: &Tui, context: &Context) -> Result<u8, Failure> {
 
 /// The text of the info view.
 fn info(trace: &Opened, context: &Context) -> Result<String, Failure> {
-    let note = trace.directory().and_then(fathom_store::directory::Directory::note);
-    let extra = Extra { note, ..Extra::default() };
+    let extra = Extra { note: trace.directory().and_then(Directory::note), ..Extra::default() };
     let mut text = Vec::new();
     fathom_view::info(trace, &InfoOptions { task: false }, &extra, &mut text)
         .map_err(|error| view_failure("info", error))?;

@@ -61,6 +61,12 @@ impl Events {
     }
 }
 
+impl Extend<Format> for Events {
+    fn extend<T: IntoIterator<Item = Format>>(&mut self, formats: T) {
+        formats.into_iter().for_each(|format| self.add(format));
+    }
+}
+
 /// What every record begins with, in 8 bytes: `u16 type, u8 flags, u8 preempt_count, s32 pid`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Common {

@@ -8,9 +8,11 @@ pub mod command;
 pub mod live;
 pub mod recorder;
 pub mod tables;
+pub mod text;
 
 pub use command::Stopped;
 pub use recorder::{Recorder, Summary};
+pub use text::{Knowledge, Text};
 
 /// What can go wrong.
 #[derive(Debug, thiserror::Error)]
@@ -32,4 +34,18 @@ pub enum Error {
     /// The output went away or could not take it.
     #[error("writing the output: {0}")]
     Output(std::io::Error),
+}
+
+impl Error {
+    /// The error of the output, if it is that.
+    ///
+    /// # Errors
+    ///
+    /// Any other error.
+    pub fn into_output(self) -> Result<std::io::Error, Error> {
+        match self {
+            Error::Output(error) => Ok(error),
+            other => Err(other),
+        }
+    }
 }

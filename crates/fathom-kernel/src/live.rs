@@ -85,6 +85,11 @@ impl Live {
         self.newest = self.newest.max(last);
     }
 
+    /// Whether something is said of any record that is held and will be handed on by the next round.
+    pub fn has_news(&self, said: impl Fn(&[u8]) -> bool) -> bool {
+        self.held.iter().filter_map(|held| self.record(held)).any(|record| said(record.data))
+    }
+
     /// A round is over: hands on what is in order by now. `see` gets what comes next, its CPU, and the record that follows on
     /// the same CPU, and says whether it has taken that, too.
     ///

@@ -140,10 +140,9 @@ impl Recorder {
         };
         self.read_results(&mut summary);
         let tracefs = self.session.tracefs().clone();
-        let plan = self.session.plan();
         self.tables.cmdlines = tracefs.read_bytes("saved_cmdlines").unwrap_or_default();
         let file = self.file.take();
-        let symbols = file.is_some().then(|| tables::symbols(&tracefs, &self.tables, plan.prints_symbols));
+        let symbols = file.is_some().then(|| tables::symbols(&tracefs));
         // In this order: pipes that are open keep the tracer.
         drop(self.pipes.take());
         summary.problems = self.session.finish();
@@ -183,6 +182,13 @@ impl ToFile {
             cpu_count,
         };
         let dir = path.with_added_extension("spool");
+        if dir.exists() {
+            let (dir, path) = (dir.display(), path.display());
+            let doing = format!(
+                "making {path}: {dir} was left by a recorder that was killed; `fathom kernel report {dir}` reads it, and without it there is room for a new one"
+            );
+            return Err(Error::Io { doing, source: std::io::ErrorKind::AlreadyExists.into() });
+        }
         let mut spool = Spool::create(&dir, machine, tables, &options)?;
         // The bracketed word is the clock.
         let clocks = session.read("trace_clock").unwrap_or_default();

@@ -36,18 +36,8 @@ pub fn of_plan(tracefs: &Tracefs, plan: &Plan) -> Result<Tables, fathom_tracefs:
     Ok(tables)
 }
 
-/// `/proc/kallsyms`, if anything in these tables prints addresses as symbols. It is the largest table by far and takes the
-/// kernel the longest to make.
-pub fn symbols(tracefs: &Tracefs, tables: &Tables, needed: bool) -> Vec<u8> {
-    let named = |format: &Vec<u8>| {
-        ["%pS", "%ps", "%pF", "%pf", "__probe_ip", "__probe_func"]
-            .iter()
-            .any(|mark| format.windows(mark.len()).any(|part| part == mark.as_bytes()))
-    };
-    let wanted = needed || tables.systems.iter().flat_map(|system| &system.formats).any(named);
-    if !wanted {
-        return Vec::new();
-    }
+/// `/proc/kallsyms`: marks of programs need it too, which are shown with the function that wrote them.
+pub fn symbols(tracefs: &Tracefs) -> Vec<u8> {
     fs::read(tracefs.proc().join("kallsyms")).unwrap_or_default()
 }
 

@@ -140,19 +140,21 @@ impl MemoryTrace {
     }
 
     /// The address of the function of that name, which is made if it is new. A name that ends in `@plt` makes a
-    /// library function, shown without that ending.
+    /// library function, shown without that ending; one that ends in `@kernel` a function of the kernel.
     pub fn address_of(&mut self, name: &str) -> u64 {
         let functions = self.functions.get_mut().unwrap_or_else(PoisonError::into_inner);
         let found = functions.iter().position(|f| *f.raw_name == *name);
         let index = found.unwrap_or_else(|| {
-            let (shown, kind) = match name.strip_suffix("@plt") {
-                Some(library) => (library, FunctionKind::Plt),
-                None => (name, FunctionKind::User),
+            let (shown, kind) = match name.rsplit_once('@') {
+                Some((library, "plt")) => (library, FunctionKind::Plt),
+                Some((function, "kernel")) => (function, FunctionKind::Kernel),
+                _ => (name, FunctionKind::User),
             };
+            let module = if kind == FunctionKind::Kernel { "[kernel]" } else { "/tmp/toy" };
             functions.push(Function {
                 name: shown.into(),
                 raw_name: name.into(),
-                module: "/tmp/toy".into(),
+                module: module.into(),
                 addr: FIRST_ADDRESS + functions.len() as u64 * FUNCTION_SIZE,
                 size: FUNCTION_SIZE,
                 kind,

@@ -98,7 +98,7 @@ impl Pages {
     /// What the system refused, or chunks that the file does not hold.
     pub fn unpacked_size(&self) -> Result<u64, Error> {
         if self.chunks.is_none() {
-            return Ok(self.end.saturating_sub(self.next) + self.block.len() as u64);
+            return Ok(self.end.saturating_sub(self.next).saturating_add(self.block.len() as u64));
         }
         let mut word = [0; 4];
         let mut at = self.next;

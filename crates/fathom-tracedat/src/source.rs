@@ -78,7 +78,7 @@ pub(crate) fn read_exact(
 }
 
 /// More than any table of a real kernel (kallsyms with all modules is some 20 MB) and little enough to hold.
-pub(crate) const MAX_BLOCK: u64 = 1 << 28;
+pub(crate) const MAX_BLOCK: u64 = 1 << 26;
 
 const WINDOW: usize = 4096;
 

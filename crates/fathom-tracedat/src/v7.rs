@@ -222,7 +222,7 @@ impl File7<'_> {
         for _ in 0..count {
             let (packed, size) = (reader.u32()?, reader.u32()?);
             if all.len() as u64 + u64::from(size) > MAX_BLOCK {
-                return Err(reader.damaged("a text of more than 256 MiB"));
+                return Err(reader.damaged("a text of more than 64 MiB"));
             }
             let bytes = reader.bytes(packed.into(), "a compressed text")?;
             let unpacked = unpacker.unpack(&bytes, size as usize, &mut chunk);

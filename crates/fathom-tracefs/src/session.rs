@@ -25,7 +25,7 @@ impl Session {
     ///
     /// Whatever is wrong with the settings or refused by the kernel; everything is put back then.
     pub fn begin(tracefs: &Tracefs, settings: &Settings, journals: &Journals) -> Result<Session, Error> {
-        Session::begin_as(tracefs, settings, journals, Naming::of_process(std::process::id()))
+        Session::begin_as(tracefs, settings, journals, &Naming::of_process(std::process::id()))
     }
 
     /// The same with other names for what is ours.
@@ -37,29 +37,29 @@ impl Session {
         tracefs: &Tracefs,
         settings: &Settings,
         journals: &Journals,
-        naming: Naming,
+        naming: &Naming,
     ) -> Result<Session, Error> {
-        let naming = free_names(tracefs, naming);
-        let mut place = Plan::likely_place(tracefs, settings, &naming);
-        let tracer = settings.tracer.as_deref().unwrap_or("nop");
-        let can_try = !settings.top_level && tracefs.has("instances");
-        if place == Place::Top && can_try {
-            // Only an instance knows what instances can do.
-            place = Place::Instance(naming.instance.clone());
-        }
         let journal = journals.begin(tracefs)?;
-        let empty = Plan::build(tracefs, &Settings::default(), &naming, Place::Top).map(|plan| Plan {
+        let empty = Plan::build(tracefs, &Settings::default(), naming, Place::Top).map(|plan| Plan {
             steps: Vec::new(),
             notes: Vec::new(),
             ..plan
         })?;
         let mut session =
             Session { tracefs: tracefs.clone(), plan: empty, journal: Some(journal), undo: Vec::new() };
-        if let Place::Instance(name) = &place
-            && !session.instance(name, tracer)?
-        {
-            place = Place::Top;
-        }
+        // Only an instance knows what instances can do.
+        let own = !settings.top_level && tracefs.has("instances");
+        let tracer = settings.tracer.as_deref().unwrap_or("nop");
+        let mut names = free_names(tracefs, naming.clone());
+        let (naming, place) = loop {
+            let naming = names.next().unwrap_or_else(|| naming.clone());
+            let made = if own { session.instance(&naming.instance, tracer)? } else { Made::Not };
+            match made {
+                Made::Instance => break (naming.clone(), Place::Instance(naming.instance)),
+                Made::Not => break (naming, Place::Top),
+                Made::Taken => {}
+            }
+        };
         if place == Place::Top {
             let users = others::at_top(tracefs);
             if !users.is_empty() {
@@ -77,7 +77,7 @@ impl Session {
     }
 
     /// Makes the instance, and sees whether the tracer works in it.
-    fn instance(&mut self, name: &str, tracer: &str) -> Result<bool, Error> {
+    fn instance(&mut self, name: &str, tracer: &str) -> Result<Made, Error> {
         let dir = format!("instances/{name}");
         let step = Step {
             write: Write::make_dir(dir.clone()),
@@ -88,20 +88,24 @@ impl Session {
         };
         match self.make(&step) {
             Ok(()) => {}
+            // Another trace of this process, or of one in another name space that has our id.
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::AlreadyExists => {
+                return Ok(Made::Taken);
+            }
             // Then there are none to be had here.
-            Err(Error::Io { .. }) => return Ok(false),
+            Err(Error::Io { .. }) => return Ok(Made::Not),
             Err(error) => return Err(error),
         }
         let list = self.tracefs.read(&format!("{dir}/available_tracers")).unwrap_or_default();
         if tracer == "nop" || list.split_whitespace().any(|word| word == tracer) {
-            return Ok(true);
+            return Ok(Made::Instance);
         }
         remove_dir(&self.tracefs, &Write::remove_dir(dir))?;
         self.undo.pop();
         if let Some(journal) = &mut self.journal {
             journal.void(self.undo.len())?;
         }
-        Ok(false)
+        Ok(Made::Not)
     }
 
     /// Makes one step more: notes how it is undone, writes, and looks whether it was taken.
@@ -314,15 +318,25 @@ fn remove_dir(tracefs: &Tracefs, write: &Write) -> Result<(), Error> {
     }
 }
 
+/// What came of making an instance.
+enum Made {
+    /// It is there, and the tracer works in it.
+    Instance,
+    /// There is one of that name.
+    Taken,
+    /// There are none, or the tracer does not work in them.
+    Not,
+}
+
 /// Names that are not in use: an instance of a process that was killed and had our id, or our own second trace.
-fn free_names(tracefs: &Tracefs, naming: Naming) -> Naming {
+fn free_names(tracefs: &Tracefs, naming: Naming) -> impl Iterator<Item = Naming> {
     let taken = |naming: &Naming| {
         tracefs.has(&format!("instances/{}", naming.instance))
             || tracefs.has(&format!("events/{}", naming.group))
     };
-    let numbered = |n: u32| match n {
+    let numbered = move |n: u32| match n {
         1 => naming.clone(),
         n => Naming { instance: format!("{}-{n}", naming.instance), group: format!("{}_{n}", naming.group) },
     };
-    (1..1000).map(numbered).find(|naming| !taken(naming)).unwrap_or(naming)
+    (1..1000).map(numbered).filter(move |naming| !taken(naming))
 }

@@ -8,6 +8,7 @@ use fathom_tracefs::{
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 
 struct Kernel {
@@ -18,7 +19,9 @@ struct Kernel {
 }
 
 fn kernel(graph_in_instance: bool) -> Kernel {
-    let dir = tempfile::tempdir().unwrap();
+    // Where journals are kept on a machine, syncing costs nothing; on a disk it would take most of the time.
+    let memory = Path::new("/dev/shm");
+    let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
     let fake = Fake::new(&dir.path().join("tracing"), graph_in_instance);
     let tracefs = fake.tracefs().with_proc(dir.path().join("proc"));
     let journals = Journals::at(dir.path().join("run/journals"));
@@ -237,6 +240,28 @@ fn a_busy_top_level_is_left_alone() {
 }
 
 #[test]
+fn what_others_left_in_the_one_list_of_graphs_does_not_narrow_ours() {
+    let kernel = kernel(true);
+    others(&kernel);
+    let before = kernel.fake.dump();
+    let settings = Settings {
+        tracer: Some("function_graph".into()),
+        functions: vec!["vfs_read".into()],
+        ..Settings::default()
+    };
+    let session = Session::begin(&kernel.tracefs, &settings, &kernel.journals).unwrap();
+    let during = kernel.fake.dump();
+    assert_eq!(during["set_graph_function"], "#### all functions enabled ####\n");
+    assert_eq!(during["max_graph_depth"], "0\n");
+    assert!(session.finish().is_empty());
+    assert_eq!(kernel.changed(&before), [""; 0]);
+    // Unless somebody is at it.
+    fs::write(kernel.tracefs.root().join("instances/mine/current_tracer"), "function_graph\n").unwrap();
+    let error = Session::begin(&kernel.tracefs, &settings, &kernel.journals).unwrap_err();
+    assert!(error.to_string().ends_with("the tracer function_graph runs in the instance 'mine'"), "{error}");
+}
+
+#[test]
 fn a_second_trace_of_a_process_has_names_of_its_own() {
     let kernel = kernel(true);
     let settings = Settings {
@@ -244,13 +269,27 @@ fn a_second_trace_of_a_process_has_names_of_its_own() {
         ..Settings::default()
     };
     let naming = || Naming::of_process(7);
-    let first = Session::begin_as(&kernel.tracefs, &settings, &kernel.journals, naming()).unwrap();
-    let second = Session::begin_as(&kernel.tracefs, &settings, &kernel.journals, naming()).unwrap();
+    let first = Session::begin_as(&kernel.tracefs, &settings, &kernel.journals, &naming()).unwrap();
+    let second = Session::begin_as(&kernel.tracefs, &settings, &kernel.journals, &naming()).unwrap();
     assert_eq!(first.plan().place.prefix(), "instances/fathom-7/");
     assert_eq!(second.plan().place.prefix(), "instances/fathom-7-2/");
     assert_eq!(second.plan().events, ["fathom_7_2/vfs_read"]);
     assert!(first.finish().is_empty());
     assert!(second.finish().is_empty());
+}
+
+#[test]
+fn many_traces_of_a_process_at_once_each_have_an_instance() {
+    let kernel = kernel(true);
+    let (tracefs, journals) = (&kernel.tracefs, &kernel.journals);
+    let places: BTreeSet<String> = std::thread::scope(|scope| {
+        let begin = || Session::begin(tracefs, &Settings::default(), journals).unwrap();
+        let threads: Vec<_> = (0..6).map(|_| scope.spawn(begin)).collect();
+        let sessions: Vec<Session> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+        sessions.iter().map(|session| session.plan().place.prefix()).collect()
+    });
+    assert_eq!(places.len(), 6, "{places:?}");
+    assert!(!places.contains(""), "{places:?}");
 }
 
 /// What is done to a kernel.
@@ -311,7 +350,7 @@ fn some_settings() -> impl Strategy<Value = Settings> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(60))]
+    #![proptest_config(ProptestConfig::with_cases(40))]
     #[test]
     fn any_sequence_leaves_it_as_it_was(
         graph in any::<bool>(),

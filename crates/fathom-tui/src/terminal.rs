@@ -12,6 +12,8 @@ use ratatui::crossterm::execute;
 use ratatui::crossterm::terminal::{
     EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGTSTP};
 use std::io::{self, IsTerminal, Stdout, Write, stdin, stdout};
 use std::path::Path;
@@ -131,7 +133,14 @@ impl Session<'_, '_> {
     fn input(&self, app: &mut App, screen: &mut Screen, wait: Duration) -> io::Result<bool> {
         let mut any = false;
         let mut wait = wait;
-        while event::poll(wait)? {
+        loop {
+            if !is_there(wait)? {
+                self.quit.store(SIGHUP as usize, Ordering::Relaxed);
+                return Ok(any);
+            }
+            if !event::poll(Duration::ZERO)? {
+                break;
+            }
             wait = Duration::ZERO;
             any = true;
             match event::read()? {
@@ -203,6 +212,21 @@ impl Session<'_, '_> {
         }
         Ok(true)
     }
+}
+
+/// Waits for the user, and says whether there still is a terminal. crossterm is not asked to wait, as it does not come back
+/// from a terminal that is gone.
+fn is_there(wait: Duration) -> io::Result<bool> {
+    let stdin = stdin();
+    let mut terminal = [PollFd::new(&stdin, PollFlags::IN)];
+    let wait = Timespec::try_from(wait).map_err(io::Error::other)?;
+    match poll(&mut terminal, Some(&wait)) {
+        // Another size, for example.
+        Err(Errno::INTR) => return Ok(true),
+        result => result?,
+    };
+    let gone = PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL;
+    Ok(!terminal[0].revents().intersects(gone))
 }
 
 /// Does something with the terminal as it was before.

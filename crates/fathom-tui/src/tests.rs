@@ -31,7 +31,8 @@ fn trace() -> MemoryTrace {
     };
     trace.enter(10, 1_000, "main");
     trace.enter_with(10, 1_100, "parse", &text("config.toml"));
-    trace.enter(10, 1_150, "open@plt").leave(10, 1_900);
+    trace.enter(10, 1_150, "open@plt").enter(10, 1_200, "do_sys_openat2@kernel");
+    trace.call(10, 1_300, 1_500, "getname@kernel").leave(10, 1_800).leave(10, 1_900);
     for line in 0..6 {
         let at = 2_000 + line * 1_000;
         trace
@@ -407,6 +408,24 @@ fn without_colors_there_are_none() {
         }
         assert_eq!(colored, color);
     }
+}
+
+#[test]
+fn functions_of_program_library_and_kernel_are_in_one_tree() {
+    let trace = trace();
+    let work = read(&trace);
+    let mut ui = Ui::new(&work, Start::Graph);
+    ui.keys("G/getname\n");
+    // What the graph is called from, up to the program.
+    for name in ["getname", "do_sys_openat2", "open", "parse", "main", "toy"] {
+        assert!(ui.line().ends_with(&format!("(1) {name}")), "{}", ui.line());
+        ui.keys("u");
+    }
+    ui.keys("T/getname\nb");
+    let screen = ui.screen();
+    assert!(ui.line().contains("[kernel]"), "{}", ui.line());
+    let places = ["[0] main", "[1] parse", "[2] open", "[3] do_sys_openat2", "[4] getname"];
+    assert!(places.iter().all(|place| screen.contains(place)), "{screen}");
 }
 
 #[test]

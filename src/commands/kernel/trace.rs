@@ -4,14 +4,17 @@ use super::ending::Ending;
 use super::{Context, SETTING_UP, settings};
 use crate::args::kernel::trace::Trace;
 use crate::messages::{Failure, exit};
+use crate::output::Output;
 use fathom_kernel::command::exit_code;
-use fathom_kernel::{Error, Recorder, Stopped, Summary};
+use fathom_kernel::{Error, Knowledge, Recorder, Stopped, Summary, Text};
 use fathom_tracefs::shell::{self, Style};
 use fathom_tracefs::{Naming, Plan, Settings, Task, Tracefs};
 use std::time::Duration;
 
 /// How long the recorder sleeps at most when buffers are not yet half full: then a slow trace is on disk, too.
 const RECORD: Duration = Duration::from_millis(500);
+/// The same when it is shown: what a person takes for at once.
+const SHOW: Duration = Duration::from_millis(60);
 
 pub(crate) fn run(args: &Trace, context: &Context) -> Result<u8, Failure> {
     let tracefs = super::tracefs(&args.place, context)?;
@@ -47,7 +50,7 @@ fn show_commands(
 fn trace(args: &Trace, mut settings: Settings, tracefs: &Tracefs, context: &Context) -> Result<u8, Failure> {
     // From here on a signal is a flag, so that nothing is left half done.
     let mut ending = Ending::prepare()?;
-    let mut command = match args.command.as_slice() {
+    let command = match args.command.as_slice() {
         [] => None,
         words => Some(Stopped::start(&["kernel", "run-stopped", "--"], words).map_err(starting)?),
     };
@@ -62,14 +65,23 @@ fn trace(args: &Trace, mut settings: Settings, tracefs: &Tracefs, context: &Cont
         Recorder::begin(tracefs, &settings, &super::journals(&args.place), file).map_err(setting_up)?;
     let plan = recorder.session().plan();
     plan.notes.iter().for_each(|note| context.log.note(note));
-    recorder.start().map_err(setting_up)?;
-    if let Some(command) = &mut command {
-        command.go().map_err(starting)?;
-    }
     ending.after(args.output.duration);
-    let (summary, code) = record(recorder, &mut ending, command)?;
+    let (summary, code) = if args.output.stream || args.output.output.is_none() {
+        let knowledge = Knowledge::of(recorder.session(), recorder.tables()).map_err(setting_up)?;
+        let shown = Shown { text: Text::new(&knowledge), out: context.plain_output()?, tracefs };
+        record(recorder, &mut ending, command, Some(shown))?
+    } else {
+        record(recorder, &mut ending, command, None)?
+    };
     conclude(args, &summary, context)?;
     Ok(code)
+}
+
+/// What is shown as it happens.
+struct Shown<'k> {
+    text: Text<'k>,
+    out: Output,
+    tracefs: &'k Tracefs,
 }
 
 /// Takes pages until the end.
@@ -77,13 +89,23 @@ fn record(
     mut recorder: Recorder,
     ending: &mut Ending,
     mut command: Option<Stopped>,
+    mut shown: Option<Shown<'_>>,
 ) -> Result<(Summary, u8), Failure> {
+    let most = if shown.is_some() { SHOW } else { RECORD };
     let mut code = exit::SUCCESS;
+    recorder.start().map_err(setting_up)?;
+    if let Some(command) = &mut command {
+        command.go().map_err(starting)?;
+    }
+    let mut gone = None;
     loop {
-        recorder.wait(ending.wait(RECORD), &[ending.wake()]).map_err(recording)?;
+        recorder.wait(ending.wait(most), &[ending.wake()]).map_err(recording)?;
         ending.awake();
-        recorder.drain(|_, _| Ok(())).map_err(recording)?;
         let ended = command.as_mut().map(Stopped::ended).transpose().map_err(recording)?.flatten();
+        if let Some(error) = drain(&mut recorder, shown.as_mut()).map_err(recording)? {
+            gone = Some(error);
+            break;
+        }
         if let Some(status) = ended {
             code = exit_code(status);
             break;
@@ -92,8 +114,39 @@ fn record(
             break;
         }
     }
-    let summary = recorder.end(|_, _| Ok(())).map_err(recording)?;
-    Ok((summary, code))
+    let summary = recorder
+        .end(|cpu, pages| {
+            if let Some(shown) = &mut shown {
+                shown.text.pages(cpu, pages);
+            }
+            Ok(())
+        })
+        .map_err(recording)?;
+    if let (Some(mut shown), None) = (shown, &gone) {
+        let ended = shown.text.end(shown.tracefs, &mut shown.out);
+        gone = ended.err().map(Error::into_output).transpose().map_err(recording)?;
+    }
+    match gone {
+        // Who has seen enough closes the pipe.
+        Some(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(recording(Error::Output(error))),
+        _ => Ok((summary, code)),
+    }
+}
+
+/// Takes what there is; gives the error of an output that takes no more.
+fn drain(recorder: &mut Recorder, shown: Option<&mut Shown<'_>>) -> Result<Option<std::io::Error>, Error> {
+    let Some(shown) = shown else {
+        recorder.drain(|_, _| Ok(()))?;
+        return Ok(None);
+    };
+    recorder.drain(|cpu, pages| {
+        shown.text.pages(cpu, pages);
+        Ok(())
+    })?;
+    match shown.text.round(shown.tracefs, &mut shown.out) {
+        Ok(()) => Ok(None),
+        Err(error) => error.into_output().map(Some),
+    }
 }
 
 fn starting(error: Error) -> Failure {

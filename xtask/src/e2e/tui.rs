@@ -24,6 +24,7 @@ pub(crate) const TESTS: &[(&str, Check)] = &[
     ("tui/filters", filters),
     ("tui/sigterm", |context, case| signalled(context, case, "TERM")),
     ("tui/sighup", |context, case| signalled(context, case, "HUP")),
+    ("tui/terminal_gone", terminal_gone),
     ("tui/suspend", suspend),
     ("tui/panic", panic),
     ("tui/without_terminal", without_terminal),
@@ -168,6 +169,24 @@ fn signalled(context: &Context, case: &Case, signal: &str) -> Result<Outcome> {
         PATIENCE,
     )?;
     restored(&terminal, &dir, "0")?;
+    Ok(Outcome::Passed)
+}
+
+/// The window is closed: the program ends, and does not go on reading from nothing.
+fn terminal_gone(context: &Context, case: &Case) -> Result<Outcome> {
+    let dir = recording(context, case, "terminal_gone")?;
+    let terminal = start(context, &dir, "")?;
+    terminal.wait("graph", PATIENCE, |screen| screen.contains("main"))?;
+    let mut find = Command::new("pgrep");
+    let found = run_ok(find.arg("-t").arg(tty(&terminal)?).arg("fathom"), &dir, PATIENCE)?;
+    let process = Path::new("/proc").join(found.stdout.trim());
+    ensure!(process.exists(), "no process {}", found.stdout);
+    drop(terminal);
+    let started = std::time::Instant::now();
+    while process.exists() {
+        ensure!(started.elapsed() < PATIENCE, "it goes on without a terminal");
+        std::thread::sleep(Duration::from_millis(20));
+    }
     Ok(Outcome::Passed)
 }
 

@@ -5,10 +5,11 @@ use crate::events::Common;
 use crate::number;
 use crate::tables::{Clock, Comms, Tgids};
 use rustc_hash::FxHashMap;
+use std::borrow::Cow;
 
 #[derive(Debug)]
 pub(super) struct Columns<'a> {
-    comms: &'a Comms,
+    comms: Cow<'a, Comms>,
     tgids: Option<&'a Tgids>,
     clock: Clock,
     irq_info: bool,
@@ -20,23 +21,34 @@ pub(super) struct Columns<'a> {
 impl<'a> Columns<'a> {
     pub(super) fn new(comms: &'a Comms, options: &TextOptions<'a>) -> Columns<'a> {
         let mut columns = Columns {
-            comms,
+            comms: Cow::Borrowed(comms),
             tgids: options.tgids,
             clock: options.clock,
             irq_info: options.irq_info,
             lazy: options.lazy_resched,
             tasks: FxHashMap::default(),
         };
-        let pids: Vec<i32> = comms.iter().map(|(pid, _)| pid).chain([0]).collect();
-        for pid in pids {
-            let mut text = Vec::new();
-            columns.task(&mut text, pid);
-            columns.tasks.insert(pid, text.into());
-        }
+        columns.keep_tasks();
         columns
     }
 
-    pub(super) fn comm(&self, pid: i32) -> &'a [u8] {
+    /// Takes other names of tasks.
+    pub(super) fn set_comms(&mut self, comms: Comms) {
+        self.comms = Cow::Owned(comms);
+        self.keep_tasks();
+    }
+
+    fn keep_tasks(&mut self) {
+        self.tasks.clear();
+        let pids: Vec<i32> = self.comms.iter().map(|(pid, _)| pid).chain([0]).collect();
+        for pid in pids {
+            let mut text = Vec::new();
+            self.task(&mut text, pid);
+            self.tasks.insert(pid, text.into());
+        }
+    }
+
+    pub(super) fn comm(&self, pid: i32) -> &[u8] {
         self.comms.shown(pid)
     }
 

@@ -155,6 +155,33 @@ impl<'a> Printer<'a> {
         Ok(())
     }
 
+    /// Takes the names of tasks as they are by now, for a trace that goes on.
+    pub fn set_comms(&mut self, comms: Comms) {
+        self.columns.set_comms(comms);
+    }
+
+    /// Writes one record, knowing which follows on its CPU: a call without calls in it is one line with its exit. True if
+    /// that was so, and the record that follows is written with it.
+    pub fn record_before(
+        &mut self,
+        out: &mut Vec<u8>,
+        cpu: u32,
+        record: Record,
+        next: Option<Record>,
+    ) -> bool {
+        if let (Some(graph), Some(next)) = (&mut self.graph, next) {
+            let entries = &self.formatter.entries;
+            let exit = graph::leaf_exit(entries, record, next, &self.context);
+            if exit.is_some() {
+                let scene = Scene { entries, columns: &self.columns, context: &self.context };
+                graph.entry(out, cpu, record, exit, scene);
+                return true;
+            }
+        }
+        self.record(out, cpu, record);
+        false
+    }
+
     /// Writes one record; the entry of a call is taken for one with calls in it.
     pub fn record(&mut self, out: &mut Vec<u8>, cpu: u32, record: Record) {
         if let Some(graph) = &mut self.graph {

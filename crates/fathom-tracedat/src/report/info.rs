@@ -196,8 +196,9 @@ fn write_formats(out: &mut Vec<u8>, recording: &Recording, pattern: Option<&Form
 
 fn check_formats(recording: &Recording, notes: &mut Vec<String>) -> bool {
     let before = notes.len();
+    let symbols = Symbols::new(&recording.tables.kallsyms, b"");
     for format in formats(recording, machine(recording), notes).iter() {
-        if matches!(Text::new(format), Text::Fields(_)) {
+        if matches!(Text::new(format, &symbols), Text::Fields(_)) {
             notes.push(format!(
                 "{}: the print fmt of {}:{} cannot be worked out",
                 recording.name, format.system, format.name
@@ -227,7 +228,7 @@ fn write_statistics(out: &mut Vec<u8>, recording: &Recording) -> Result<(), Erro
         if let Some(cpu) = top.cpus.iter().find(|cpu| cpu.cpu == number) {
             size = recording.pages(top, cpu).unpacked_size()?;
             offset = if cpu.compressed { place } else { cpu.offset };
-            place += size;
+            place = place.saturating_add(size);
         }
         let line = format!("CPU{number} data recorded at offset={offset:#x}\n    {size} bytes in size\n");
         out.extend_from_slice(line.as_bytes());
@@ -274,7 +275,9 @@ fn write_cpus(
             }
             _ => {}
         }
-        out.extend_from_slice(time.get(1..).unwrap_or_default());
+        // The column of seconds has a space less here.
+        let narrow = usize::from(form != TimeForm::Plain);
+        out.extend_from_slice(time.get(narrow..).unwrap_or_default());
         out.push(b'\n');
     }
     Ok(())

@@ -166,7 +166,7 @@ impl Plugin {
             Self::TimerStart { timer, function, expires, soft_expires } => {
                 labelled(out, b"hrtimer=0x", |out| number::hex(out, timer.get(record, endian)));
                 labelled(out, b" function=", |out| {
-                    timer_function(out, function.get(record, endian), symbols)
+                    timer_function(out, function.get(record, endian), symbols);
                 });
                 labelled(out, b" expires=", |out| number::decimal(out, expires.get(record, endian)));
                 labelled(out, b" softexpires=", |out| number::decimal(out, soft_expires.get(record, endian)));
@@ -175,7 +175,7 @@ impl Plugin {
                 labelled(out, b"hrtimer=0x", |out| number::hex(out, timer.get(record, endian)));
                 labelled(out, b" now=", |out| number::decimal(out, now.get(record, endian)));
                 labelled(out, b" function=", |out| {
-                    timer_function(out, function.get(record, endian), symbols)
+                    timer_function(out, function.get(record, endian), symbols);
                 });
             }
             Self::Futex { .. } => return self.write_futex(out, record, endian),

@@ -192,7 +192,7 @@ impl Conversion {
                     }
                 }
                 None if value == 0 && !matches!(self.pointer, b's' | b'S' | b'f' | b'F') => {
-                    text.extend_from_slice(b"(nil)")
+                    text.extend_from_slice(b"(nil)");
                 }
                 None => {
                     text.extend_from_slice(b"0x");

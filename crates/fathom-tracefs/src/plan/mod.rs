@@ -173,8 +173,6 @@ pub struct Plan {
     pub events: Vec<String>,
     /// Files of histograms that can be read before the end.
     pub histograms: Vec<String>,
-    /// Whether what is recorded holds addresses that are shown as symbols, beside those of events' own formats.
-    pub prints_symbols: bool,
     /// Whether a trigger or command may take a snapshot.
     pub snapshots: bool,
     /// What is written to begin.

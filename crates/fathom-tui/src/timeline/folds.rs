@@ -92,17 +92,20 @@ impl Folds {
 /// Follows the calls of one task.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Walk {
-    /// Everything deeper than this level is hidden: it is in a folded call.
-    hidden_below: Option<u32>,
+    /// Everything deeper than this level is hidden up to this event: it is in a folded call, which ends there. 0 if it is not
+    /// known where.
+    hidden: Option<(u32, u64)>,
     /// Open calls inside of which another level counts, with that level.
     scopes: Vec<(u32, u32)>,
 }
 
 impl Walk {
     /// Whether a call that begins at a level is shown, and whether it is folded. `event` is none for calls of which nothing
-    /// is known.
-    pub(crate) fn enter(&mut self, folds: &Folds, event: Option<u64>, level: u32) -> (bool, bool) {
-        if !self.shows(level) {
+    /// is known, `end` the event that ends it; 0 if that is not known.
+    pub(crate) fn enter(&mut self, folds: &Folds, event: Option<u64>, level: u32, end: u64) -> (bool, bool) {
+        // What begins may be what ends time off the processor.
+        self.hidden = self.hidden.filter(|(_, end)| *end == 0 || event.is_none_or(|event| event < *end));
+        if !self.shows(level, event.unwrap_or(0)) {
             return (false, false);
         }
         while self.scopes.last().is_some_and(|(outer, _)| *outer >= level) {
@@ -111,8 +114,8 @@ impl Walk {
         let exception = event.and_then(|event| folds.exceptions.get(&event));
         let from = self.scopes.last().map_or(folds.level, |(_, from)| *from);
         let folded = exception.and_then(|exception| exception.folded).unwrap_or(level >= from);
-        if folded {
-            self.hidden_below = Some(level);
+        if folded && self.hidden.is_none() {
+            self.hidden = Some((level, end));
         }
         if let Some(from) = exception.and_then(|exception| exception.inside) {
             self.scopes.push((level, from));
@@ -120,20 +123,20 @@ impl Walk {
         (true, folded)
     }
 
-    /// Whether something at a level is shown that is no call.
-    pub(crate) fn shows(&mut self, level: u32) -> bool {
-        match self.hidden_below {
-            Some(folded) if level > folded => false,
-            _ => {
-                self.hidden_below = None;
-                true
-            }
+    /// Whether what happens at a level and an event is shown.
+    pub(crate) fn shows(&mut self, level: u32, event: u64) -> bool {
+        let Some((folded, end)) = self.hidden else { return true };
+        // Where frames are in no order, something further out may happen in a call that goes on.
+        if (event > end && end != 0) || (level <= folded && end == 0) {
+            self.hidden = None;
+            return true;
         }
+        level <= folded
     }
 
-    /// Whether the task is in a folded call: its level.
-    pub(crate) fn hidden_below(&self) -> Option<u32> {
-        self.hidden_below
+    /// The event up to which the task is in a folded call; none if it is in none.
+    pub(crate) fn hidden_until(&self) -> Option<u64> {
+        self.hidden.map(|(_, end)| if end == 0 { u64::MAX } else { end })
     }
 }
 
@@ -150,7 +153,7 @@ mod tests {
 
     fn shown(folds: &Folds) -> Vec<u64> {
         let mut walk = Walk::default();
-        let shown = CALLS.iter().filter(|(event, level)| walk.enter(folds, Some(*event), *level).0);
+        let shown = CALLS.iter().filter(|(event, level)| walk.enter(folds, Some(*event), *level, 0).0);
         shown.map(|(event, _)| *event).collect()
     }
 
@@ -178,10 +181,13 @@ mod tests {
         let mut folds = Folds::default();
         folds.fold_from(1);
         let mut walk = Walk::default();
-        assert_eq!(walk.enter(&folds, None, 0), (true, false));
-        assert_eq!(walk.enter(&folds, None, 1), (true, true));
-        assert!(!walk.shows(2));
-        assert_eq!(walk.hidden_below(), Some(1));
-        assert!(walk.shows(1));
+        assert_eq!(walk.enter(&folds, None, 0, 0), (true, false));
+        assert_eq!(walk.enter(&folds, None, 1, 7), (true, true));
+        assert!(!walk.shows(2, 5));
+        assert_eq!(walk.hidden_until(), Some(7));
+        assert!(walk.shows(1, 6));
+        assert_eq!(walk.enter(&folds, Some(8), 1, 9), (true, true));
+        assert!(!walk.shows(2, 9));
+        assert!(walk.shows(2, 10), "the folded call has ended");
     }
 }

@@ -142,6 +142,8 @@ pub(crate) struct Open {
     pub(crate) event: Option<u64>,
     /// When it ended, ns; 0 if that is not known.
     pub(crate) end: u64,
+    /// Number of the event that ended it; 0 if that is not known.
+    pub(crate) end_event: u64,
 }
 
 impl Index {
@@ -183,7 +185,12 @@ impl Index {
         let mut open = Vec::new();
         let mut at = self.state(task, slice).map_or(NONE, |state| state.top);
         while let Some(node) = self.nodes.get(at as usize) {
-            open.push(Open { frame: node.frame, event: Some(node.event), end: node.end });
+            open.push(Open {
+                frame: node.frame,
+                event: Some(node.event),
+                end: node.end,
+                end_event: node.end_event,
+            });
             let above = self.nodes.get(node.parent as usize).map_or(0, |parent| parent.depth + 1);
             for missing in (above..node.depth).rev() {
                 open.push(unknown(missing, &node.frame));
@@ -307,7 +314,7 @@ fn unknown(level: u32, inner: &Frame) -> Open {
         tag: 0,
         ..*inner
     };
-    Open { frame, event: None, end: 0 }
+    Open { frame, event: None, end: 0, end_event: 0 }
 }
 
 impl SliceInfo {

@@ -302,43 +302,42 @@ fn is_hidden(timeline: &Timeline, number: usize, folds: &Folds) -> bool {
     if messages.get(first).is_some_and(|message| message.time <= slice.to) || number == 0 {
         return false;
     }
-    slice.tasks.iter().all(|task| {
-        let (walk, ends) = walk_to(&index, *task, number, folds);
-        walk.hidden_below().is_some() && (ends == 0 || ends > slice.to)
-    })
+    let end = slice.first + slice.events;
+    let hidden =
+        |task: &u32| walk_to(&index, *task, number, folds).hidden_until().is_some_and(|until| until >= end);
+    slice.tasks.iter().all(hidden)
 }
 
-/// Follows the calls of a task that are open at the beginning of a slice. Also tells when the outermost folded one ends,
-/// 0 if that is not known.
-fn walk_to(index: &Index, task: u32, number: usize, folds: &Folds) -> (Walk, u64) {
+/// Follows the calls of a task that are open at the beginning of a slice.
+fn walk_to(index: &Index, task: u32, number: usize, folds: &Folds) -> Walk {
     let hidden = index.hidden.get(task as usize).copied().unwrap_or(0);
-    let (mut walk, mut ends) = (Walk::default(), 0);
+    let mut walk = Walk::default();
     for (depth, open) in (0..).zip(index.open(task, number)) {
         if open.event == Some(u64::MAX) {
             // It has no row, so it cannot be folded.
             continue;
         }
-        let (_, folded) = walk.enter(folds, open.event, u32::saturating_sub(depth, hidden));
+        let level = u32::saturating_sub(depth, hidden);
+        let (_, folded) = walk.enter(folds, open.event, level, open.end_event);
         if folded {
-            ends = open.end;
             break;
         }
     }
-    (walk, ends)
+    walk
 }
 
 fn shown_rows(index: &Index, number: usize, slice: &Slice, folds: &Folds) -> Vec<(u32, bool)> {
     let mut walks: FxHashMap<u32, Walk> = FxHashMap::default();
     if !folds.is_empty() {
         let tasks = slice.info.tasks.iter();
-        walks.extend(tasks.map(|task| (*task, walk_to(index, *task, number, folds).0)));
+        walks.extend(tasks.map(|task| (*task, walk_to(index, *task, number, folds))));
     }
     let mut shown = Vec::new();
     for (at, row) in (0..).zip(&slice.rows) {
         let (is_shown, folded) = match (walks.get_mut(&row.task), row.what) {
             (None, _) | (_, What::Message) => (true, false),
-            (Some(walk), What::Call) => walk.enter(folds, Some(row.id.event), row.level),
-            (Some(walk), _) => (walk.shows(row.level), false),
+            (Some(walk), What::Call) => walk.enter(folds, Some(row.id.event), row.level, row.end_event),
+            (Some(walk), _) => (walk.shows(row.level, row.id.event), false),
         };
         if is_shown {
             shown.push((at, folded));

@@ -42,6 +42,8 @@ pub(crate) struct Row {
     pub(crate) time: u64,
     /// When the call ended, ns; 0 as long as that is not known.
     pub(crate) end: u64,
+    /// Number of the event that ended it; 0 as long as that is not known.
+    pub(crate) end_event: u64,
     pub(crate) addr: u64,
     pub(crate) callee: Callee,
     /// Index of the task.
@@ -130,7 +132,7 @@ impl Slice {
                     break;
                 }
                 if let Some(row) = self.row_of_event(node.event) {
-                    row.end = node.end;
+                    (row.end, row.end_event) = (node.end, node.end_event);
                     row.open = node.end_event == u64::MAX;
                     row.parent |= node.calls_later;
                     self.long.insert(node.event, node.end_event);
@@ -159,6 +161,7 @@ impl Slice {
                 id: Id { event, extra: at as u32 },
                 time: message.time,
                 end: 0,
+                end_event: 0,
                 addr: at as u64,
                 callee: Callee::UNKNOWN,
                 task: u32::MAX,
@@ -278,6 +281,7 @@ impl Rows {
             id: Id::of_event(self.number),
             time: self.event.time,
             end: 0,
+            end_event: 0,
             addr: self.event.addr,
             callee: Callee::UNKNOWN,
             task: self.task,
@@ -328,7 +332,7 @@ impl Visitor for Rows {
             _ => Range::default(),
         };
         if let Some(row) = self.rows.get_mut(frame.tag as usize) {
-            (row.end, row.returned) = (end, returned);
+            (row.end, row.end_event, row.returned) = (end, self.number, returned);
             return;
         }
         if frame.origin == Origin::Called && returned.len > 0 {

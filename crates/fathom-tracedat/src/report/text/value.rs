@@ -301,9 +301,9 @@ impl Words {
             Self::Bytes(place) => out.extend_from_slice(until_nul(place.get(data))),
             Self::Condition(condition, yes, no) => {
                 if condition.get(data) != 0 {
-                    yes.write(out, data)
+                    yes.write(out, data);
                 } else {
-                    no.write(out, data)
+                    no.write(out, data);
                 }
             }
             Self::Flags { value, between, entries } => flags(out, value.get(data), between, entries),
