@@ -9,7 +9,9 @@ pub(crate) mod filters;
 pub(crate) mod in_kernel;
 pub(crate) mod kernel;
 pub(crate) mod later;
+pub(crate) mod network;
 pub(crate) mod recorded;
+pub(crate) mod script;
 pub(crate) mod source;
 pub(crate) mod tuning;
 pub(crate) mod values;
@@ -28,9 +30,16 @@ Exit codes:
     0  the program ended with 0
     1  the program ended with another code, or could not be traced
     2  the program was killed by a signal
-  replay, report, graph, info, dump, tui
+  replay, report, graph, info, dump, tui, script
     0    success; also when the reader of a pipe went away
-    1    the command line is wrong, or the answer could not be written
+    1    the command line is wrong, the answer could not be written, or a script failed
+    255  the data could not be read
+  recv
+    0    a signal has ended it
+    1    the command line is wrong, or the port could not be listened on
+  send
+    0    the receiver has all
+    1    it could not be sent
     255  the data could not be read";
 
 fn overview() -> String {
@@ -84,6 +93,18 @@ pub(crate) enum Command {
     /// Walk through a recording on the terminal: call graph, report, replay, info
     #[command(override_usage = "fathom tui [OPTION...]", after_help = EXIT_CODES)]
     Tui(Tui),
+    /// Call the functions of a script, in Python or Lua, for every call of a recording
+    #[command(
+        override_usage = "fathom script [OPTION...] -S FILE\n       fathom script --record [OPTION...] -S FILE PROGRAM [ARG...]",
+        after_help = script::after_help()
+    )]
+    Script(Box<script::Script>),
+    /// Receive recordings over the network, each into a directory of its own
+    #[command(override_usage = "fathom recv [OPTION...]", after_help = EXIT_CODES)]
+    Recv(network::Recv),
+    /// Send a recording to where `recv` listens
+    #[command(override_usage = "fathom send [OPTION...] --host HOST", after_help = EXIT_CODES)]
+    Send(network::Send),
     /// Trace the kernel: functions, events, probes; recipes that explain; reports
     #[command(
         override_usage = "fathom kernel COMMAND [OPTION...]",
@@ -100,7 +121,12 @@ pub(crate) enum Command {
 impl Command {
     /// Whether it reads a recording that is there already.
     pub(crate) fn reads_data(&self) -> bool {
-        !matches!(self, Command::Record(_) | Command::Live(_) | Command::Kernel(_) | Command::Generate(_))
+        match self {
+            Command::Record(_) | Command::Live(_) | Command::Kernel(_) | Command::Generate(_) => false,
+            Command::Recv(_) | Command::Send(_) => false,
+            Command::Script(args) => args.reads_data(),
+            _ => true,
+        }
     }
 
     /// The options that every command has.
@@ -113,6 +139,9 @@ impl Command {
             Command::Info(a) => &a.common,
             Command::Dump(a) => &a.common,
             Command::Graph(a) => &a.common,
+            Command::Script(a) => &a.common,
+            Command::Recv(a) => &a.common,
+            Command::Send(a) => &a.common,
             Command::Tui(a) => &a.common,
             Command::Kernel(_) | Command::Generate(_) => return None,
         })
@@ -340,6 +369,10 @@ pub(crate) struct Record {
     #[command(flatten)]
     pub(crate) source: source::Source,
     #[command(flatten)]
+    pub(crate) script: script::Along,
+    #[command(flatten)]
+    pub(crate) sending: network::Sending,
+    #[command(flatten)]
     pub(crate) common: Common,
     #[command(flatten)]
     pub(crate) program: Program,
@@ -390,6 +423,8 @@ pub(crate) struct Live {
     pub(crate) load: Load,
     #[command(flatten)]
     pub(crate) source: source::Source,
+    #[command(flatten)]
+    pub(crate) script: script::Along,
     #[command(flatten)]
     pub(crate) common: Common,
     #[command(flatten)]

@@ -8,9 +8,11 @@ pub(crate) mod info;
 pub(crate) mod kernel;
 pub(crate) mod list_event;
 pub(crate) mod live;
+pub(crate) mod network;
 pub(crate) mod record;
 pub(crate) mod replay;
 pub(crate) mod report;
+pub(crate) mod script;
 pub(crate) mod tui;
 
 use crate::args::kernel::KernelCommon;

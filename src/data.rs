@@ -1,6 +1,7 @@
 //! Which recording a command reads, and opening it.
 
 use crate::args::events::Events;
+use crate::args::filters::Filters;
 use crate::args::{Common, Demangle, Load};
 use crate::messages::{Failure, Log, exit};
 use crate::version::Name;
@@ -73,6 +74,16 @@ pub(crate) fn events(load: &Load) -> EventOptions {
     let Events { event, no_event, no_sched } = &load.events;
     let events = !no_event || !event.is_empty();
     EventOptions { events, sched: events && !no_sched, ..EventOptions::default() }
+}
+
+/// Which events of a recording with these options are shown.
+pub(crate) fn shown_events(events: &Events, filters: &Filters) -> EventOptions {
+    let any = !events.no_event || !events.event.is_empty();
+    EventOptions {
+        events: any,
+        sched: any && !events.no_sched && !filters.no_sched(),
+        ..EventOptions::default()
+    }
 }
 
 /// A recording, of whatever kind.

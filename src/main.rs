@@ -88,6 +88,9 @@ fn dispatch(command: &Command, context: &Context) -> Result<u8, Failure> {
         Command::Info(args) => commands::info::run(args, context),
         Command::Dump(args) => commands::dump::run(args, context),
         Command::Graph(args) => commands::graph::run(args, context),
+        Command::Recv(args) => commands::network::receive(args, context),
+        Command::Send(args) => commands::network::send(args, context),
+        Command::Script(args) => commands::script::run(args, context),
         Command::Tui(args) => commands::tui::run(args, context),
         // They have no options in common with the others and were carried out before.
         Command::Kernel(_) | Command::Generate(_) => Ok(exit::SUCCESS),

@@ -48,6 +48,16 @@ impl Output {
         self.close()
     }
 
+    /// Puts the pager, if there is one, in the place of standard output, for those who write there by themselves.
+    pub(crate) fn in_place(self) -> io::Result<InPlace> {
+        let mut before = None;
+        if let (Some(_), Some(sink)) = (&self.pager, &self.sink) {
+            before = Some(io::stdout().as_fd().try_clone_to_owned()?);
+            rustix::stdio::dup2_stdout(sink.get_ref())?;
+        }
+        Ok(InPlace { output: self, before })
+    }
+
     fn close(&mut self) -> io::Result<()> {
         let written = match self.sink.take() {
             Some(mut sink) => sink.flush(),
@@ -57,6 +67,36 @@ impl Output {
             pager.wait()?;
         }
         written
+    }
+}
+
+/// An output that is standard output for the time being.
+#[derive(Debug)]
+pub(crate) struct InPlace {
+    output: Output,
+    before: Option<std::os::fd::OwnedFd>,
+}
+
+impl InPlace {
+    /// Waits until the user has seen enough.
+    pub(crate) fn finish(mut self) -> io::Result<()> {
+        self.restore()?;
+        self.output.close()
+    }
+
+    /// The pager sees the end only when nobody can write any more.
+    fn restore(&mut self) -> io::Result<()> {
+        match self.before.take() {
+            Some(before) => Ok(rustix::stdio::dup2_stdout(before)?),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for InPlace {
+    fn drop(&mut self) {
+        // Reached when a command failed; that error is the one to show.
+        let _ = self.restore();
     }
 }
 

@@ -11,6 +11,10 @@ use std::path::PathBuf;
 /// Options of record and live with which they run no program.
 const WITHOUT_PROGRAM: [&str; 2] = ["list-event", "pid"];
 
+/// Options that the data directory, which may come from somewhere else, must not give: they run programs, write files or
+/// send data.
+const NOT_BY_DEFAULT: [&str; 7] = ["script", "python", "logfile", "record", "run-cmd", "host", "token"];
+
 const DOING: &str = "reading the command line";
 
 /// What is to be done.
@@ -49,6 +53,9 @@ pub(crate) fn understand(words: Vec<OsString>, defaults: &[OsString]) -> Result<
     let mut notes = Vec::new();
     option_files(&vocabulary, &mut sorted, &mut notes)?;
     let name = sorted.command.clone().unwrap_or_else(|| "live".to_owned());
+    if matches!(name.as_str(), "record" | "live") || name == "script" && sorted.has("record") {
+        script_options(&vocabulary, &mut sorted)?;
+    }
     if let Some((command, part)) = later::COMMANDS.iter().find(|(command, _)| *command == name) {
         let cause = format!("the command '{command}' is not there yet: {part} later");
         return Err(Failure::because(exit::TROUBLE, DOING, cause).next("`fathom --help` lists the commands"));
@@ -141,6 +148,34 @@ fn option_files(
     Ok(())
 }
 
+/// Adds what the head of a script asks a recording for. What is typed goes before.
+fn script_options(vocabulary: &Vocabulary, sorted: &mut Sorted) -> Result<(), Failure> {
+    let named = sorted.options.iter().rev().find(|option| option.long == "script");
+    let Some(file) = named.and_then(|option| option.value.clone()) else { return Ok(()) };
+    let source = fathom_script::Source::find(file.as_ref());
+    // What cannot be read is the command's business.
+    let Ok((language, text)) = source.read() else { return Ok(()) };
+    let name = source.name();
+    let bad = |cause: String| {
+        let next = "correct the comment with uftrace-option in it, or remove it";
+        Failure::because(exit::TROUBLE, format!("{DOING}: the head of script '{name}'"), cause).next(next)
+    };
+    let more = vocabulary.sort(words::split(fathom_script::header_options(language, &text)));
+    let more = more.map_err(|error| bad(error.to_string()))?;
+    if let Some(unknown) = &more.unknown {
+        return bad_option(unknown, bad);
+    }
+    if let Some(later) = more.later.first() {
+        return Err(bad(format!("--{} is not there yet: {} later", later.long, later.part)));
+    }
+    sorted.options.splice(0..0, more.options);
+    Ok(())
+}
+
+fn bad_option(unknown: &std::ffi::OsStr, bad: impl Fn(String) -> Failure) -> Result<(), Failure> {
+    Err(bad(format!("there is no option '{}'", unknown.to_string_lossy())))
+}
+
 /// The command line as clap takes it.
 fn clap_line(
     vocabulary: &Vocabulary,
@@ -159,7 +194,12 @@ fn clap_line(
     notes.extend(from_file.unknown.iter().map(|word| {
         format!("default.opts: there is no option '{}', the rest is left out", word.to_string_lossy())
     }));
-    let given = from_file.options.iter().map(|option| (option, false));
+    let (left_out, from_file): (Vec<_>, Vec<_>) =
+        from_file.options.iter().partition(|option| NOT_BY_DEFAULT.contains(&option.long.as_str()));
+    let refused =
+        |option: &&Given| format!("--{} of default.opts is left out: it has to be typed", option.long);
+    notes.extend(left_out.iter().map(refused));
+    let given = from_file.into_iter().map(|option| (option, false));
     let all: Vec<_> = given.chain(sorted.options.iter().map(|option| (option, true))).collect();
     let dropped = exclusive(&all, notes);
     for (option, typed) in all {
@@ -255,14 +295,38 @@ mod tests {
 
     #[test]
     fn later_options_are_refused_by_name() {
-        insta::assert_snapshot!(refusal("record --host x ./a"), @r"
-        reading the command line: --host is not there yet: sending recordings over the network comes later
-          leave it out; `fathom record --help` lists the options of record
+        insta::assert_snapshot!(refusal("info --system"), @r"
+        reading the command line: --system is not there yet: the state of the current machine comes later
+          leave it out; `fathom info --help` lists the options of info
         ");
-        insta::assert_snapshot!(refusal("tui -d x"), @r"
-        reading the command line: the command 'tui' is not there yet: the text user interface comes later
-          `fathom --help` lists the commands
-        ");
+    }
+
+    #[test]
+    fn the_head_of_a_script_has_options() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("x.lua");
+        std::fs::write(&file, "-- uftrace-option: -D 3 -F 'a b'\n").unwrap();
+        let line = |rest: &str| format!("record -S {} {rest}", file.display());
+        let Ok(Request::Run { command, .. }) = ask(&line("./a")) else { panic!() };
+        let Command::Record(record) = *command else { panic!() };
+        assert_eq!((record.filters.depth(), record.filters.specs().unwrap().iter().count()), (Some(3), 1));
+        let Ok(Request::Run { command, .. }) = ask(&line("-D 5 ./a")) else { panic!() };
+        let Command::Record(record) = *command else { panic!() };
+        assert_eq!(record.filters.depth(), Some(5));
+        // Recordings that are there are shown as the user says.
+        let Ok(Request::Run { command, .. }) = ask(&line("").replace("record", "script")) else { panic!() };
+        let Command::Script(script) = *command else { panic!() };
+        assert_eq!(script.filters.depth(), None);
+    }
+
+    #[test]
+    fn data_directories_cannot_run_programs() {
+        let defaults = ["-S", "evil.py", "--python", "evil", "--logfile=x", "-D", "2"].map(OsString::from);
+        let words = ["script", "-S", "mine.py"].map(OsString::from).to_vec();
+        let Ok(Request::Run { command, notes }) = understand(words, &defaults) else { panic!() };
+        let Command::Script(script) = *command else { panic!() };
+        assert_eq!(script.script.script.as_deref(), Some("mine.py".as_ref()));
+        assert_eq!((script.script.python, script.common.logfile, notes.len()), ("python3".into(), None, 3));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 /// Features by the peer's names (`dwarf`, `python3`, `luajit`, `tui`, `perf`, `sched`, `dynamic`, `kernel`), in
 /// its order. Test suites of others skip what needs a missing one, so a word is added when the thing works.
-const FEATURES: &[&str] = &["tui"];
+const FEATURES: &[&str] = &["python3", "luajit", "tui"];
 
 /// The version that the peer's data and output are compatible with.
 const PEER: &str = "0.13";
@@ -48,8 +48,8 @@ mod tests {
     fn version_lines() {
         let own = env!("CARGO_PKG_VERSION");
         let arch = std::env::consts::ARCH;
-        assert_eq!(line(Name::Fathom), format!("fathom v{own} ( {arch} tui )"));
-        assert_eq!(line(Name::Uftrace), format!("uftrace v0.13-fathom-{own} ( {arch} tui )"));
+        assert_eq!(line(Name::Fathom), format!("fathom v{own} ( {arch} python3 luajit tui )"));
+        assert_eq!(line(Name::Uftrace), format!("uftrace v0.13-fathom-{own} ( {arch} python3 luajit tui )"));
         assert_eq!(Name::of(Some("/usr/bin/uftrace".as_ref())), Name::Uftrace);
         assert_eq!(Name::of(Some("fathom".as_ref())), Name::Fathom);
         assert_eq!(Name::of(None), Name::Fathom);

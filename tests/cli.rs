@@ -61,7 +61,9 @@ fn refused(dir: &Path, words: &str) -> String {
 fn help_of_every_command() {
     let dir = tempfile::tempdir().unwrap();
     let mut all = shown(dir.path(), "--help");
-    for command in ["record", "replay", "live", "report", "info", "dump", "graph", "tui"] {
+    let commands =
+        ["record", "replay", "live", "report", "info", "dump", "graph", "tui", "script", "recv", "send"];
+    for command in commands {
         all.push_str(&format!("\n---- {command}\n\n{}", shown(dir.path(), &format!("{command} -h"))));
     }
     insta::assert_snapshot!(all);
@@ -345,15 +347,18 @@ fn the_version_depends_on_the_name() {
     let dir = tempfile::tempdir().unwrap();
     let arch = std::env::consts::ARCH;
     let own = env!("CARGO_PKG_VERSION");
-    assert_eq!(shown(dir.path(), "-V"), format!("fathom v{own} ( {arch} tui )\n"));
-    assert_eq!(shown(dir.path(), "replay --version"), format!("fathom v{own} ( {arch} tui )\n"));
+    assert_eq!(shown(dir.path(), "-V"), format!("fathom v{own} ( {arch} python3 luajit tui )\n"));
+    assert_eq!(
+        shown(dir.path(), "replay --version"),
+        format!("fathom v{own} ( {arch} python3 luajit tui )\n")
+    );
     let link = as_uftrace(dir.path());
     let output = named(&link, dir.path()).arg("--version").output().unwrap();
     let line = text(&output.stdout);
-    assert_eq!(line, format!("uftrace v0.13-fathom-{own} ( {arch} tui )\n"));
+    assert_eq!(line, format!("uftrace v0.13-fathom-{own} ( {arch} python3 luajit tui )\n"));
     // How test suites take it apart: blank-separated, three words and the last one are not features.
     let words: Vec<_> = line.split_whitespace().collect();
-    assert_eq!(words[3..words.len() - 1], [arch, "tui"]);
+    assert_eq!(words[3..words.len() - 1], [arch, "python3", "luajit", "tui"]);
 }
 
 #[test]
@@ -389,12 +394,12 @@ fn generated_texts_list_what_works_and_nothing_else() {
     files.retain(|file| !kernel(file));
     let pages =
         ["_fathom", "fathom-dump.1", "fathom-graph.1", "fathom-info.1", "fathom-live.1", "fathom-record.1"];
-    let others =
-        ["fathom-replay.1", "fathom-report.1", "fathom-tui.1", "fathom.1", "fathom.bash", "fathom.fish"];
-    assert_eq!(files, [&pages[..], &others[..]].concat());
+    let more = ["fathom-recv.1", "fathom-replay.1", "fathom-report.1", "fathom-script.1", "fathom-send.1"];
+    let others = ["fathom-tui.1", "fathom.1", "fathom.bash", "fathom.fish"];
+    assert_eq!(files, [&pages[..], &more[..], &others[..]].concat());
     assert!(all.contains("\\-\\-column\\-view") && all.contains("--column-view"));
     all.push_str(&shown(dir.path(), "--help"));
-    for later in ["recv", "script", "generate"] {
+    for later in ["generate"] {
         assert!(!all.contains(&format!("-{later}")) && !all.contains(&format!("\\-{later}")), "{later}");
         assert!(!all.contains(&format!("\n  {later} ")), "{later}");
     }

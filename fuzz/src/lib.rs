@@ -10,6 +10,7 @@ use fathom_ftrace::{
 };
 use fathom_store::args::parse_items;
 use fathom_store::directory::{Directory, OpenOptions, PerfReader};
+use fathom_store::kernel::{CpuPages, Kernel, KernelHeader, KernelStack, Names as KernelNames, PageSource};
 use fathom_store::{Batch, Class, Endian, EventOptions, Info, Kind, TaskMessage, Trace};
 use fathom_symbols::dbgfile::DbgFile;
 use fathom_symbols::demangle::{Style, demangle};
@@ -38,8 +39,10 @@ pub const TARGETS: &[Target] = &[
     ("ftrace_page", ftrace_page),
     ("ftrace_print_fmt", ftrace_print_fmt),
     ("info_file", info_file),
+    ("kernel_files", kernel_files),
     ("layout", layout),
     ("map_file", map_file),
+    ("network", network),
     ("perf_file", perf_file),
     ("prototypes", prototypes),
     ("sdt_args", sdt_args),
@@ -81,6 +84,40 @@ pub fn tracedat(data: &[u8]) {
         let mut notes = Vec::new();
         let _ = report::info(&inputs, &question, &Settings::default(), &mut notes, &mut std::io::sink());
     }
+}
+
+/// What senders say to the receiver: a first byte for the form, then a conversation of uftrace's protocol or what is in a
+/// frame with a token.
+pub fn network(data: &[u8]) {
+    struct Files(usize);
+    impl fathom_net::plain::Place for Files {
+        fn name(&mut self, name: &[u8]) -> fathom_net::Result<()> {
+            let safe = fathom_net::directory_name(name);
+            assert!(!safe.contains('/') && !safe.starts_with('.') && !safe.is_empty());
+            Ok(())
+        }
+        fn create(&mut self, file: &str) -> fathom_net::Result<()> {
+            assert!(!file.contains('/') && !file.starts_with('.') && !file.is_empty());
+            Ok(())
+        }
+        fn append(&mut self, _file: &str, bytes: &[u8]) -> fathom_net::Result<()> {
+            self.0 += bytes.len();
+            Ok(())
+        }
+        fn refused(&mut self, _file: &[u8]) {}
+    }
+    let Some((form, rest)) = data.split_first() else { return };
+    if *form & 1 == 1 {
+        return fathom_net::token::parse_payload(rest);
+    }
+    let (mut connection, mut files) = (fathom_net::plain::Connection::default(), Files(0));
+    // In pieces, as it comes.
+    for piece in rest.chunks(usize::from(*form) / 2 + 1) {
+        if connection.feed(piece, &mut files).is_err() {
+            break;
+        }
+    }
+    assert!(files.0 <= rest.len());
 }
 
 /// Argument specs.
@@ -232,6 +269,57 @@ const BASE: &[(&str, &[u8])] = &[
     ("events.txt", b""),
     ("extern.dat", b""),
 ];
+
+/// The header and the pages of the kernel's tracer. The first two bytes say how long the header is.
+pub fn kernel_files(data: &[u8]) {
+    let Some((len, rest)) = data.split_first_chunk::<2>() else { return };
+    let (header, pages) = rest.split_at_checked(u16::from_le_bytes(*len).into()).unwrap_or((rest, &[]));
+    let header = KernelHeader::parse(header);
+    let layout = header.layout();
+    let formats = header.formats(&mut Vec::new());
+    let kernel = Kernel::new(Box::new(OneCpu::new(pages)), layout, formats, KernelNames::default);
+    let tids: Vec<i32> = kernel.tasks().map(|(tid, _)| tid).take(8).collect();
+    let mut data = Vec::new();
+    for tid in tids {
+        let mut records = kernel.records(tid, true);
+        let mut stack = KernelStack::default();
+        while let Ok(Some(_)) = records.peek() {
+            let Some(event) = records.take(&mut data) else { break };
+            stack.depth(&event);
+        }
+        records.seek(u64::MAX / 2);
+        let _ = records.peek();
+    }
+    let _ = kernel.each_of_cpu(0, |record| {
+        record.subject();
+        Ok::<_, fathom_store::Error>(())
+    });
+}
+
+/// The pages of a CPU as one block.
+struct OneCpu {
+    cpus: [CpuPages; 1],
+    pages: Vec<u8>,
+}
+
+impl OneCpu {
+    fn new(pages: &[u8]) -> OneCpu {
+        let cpu = CpuPages { cpu: 0, blocks: 1, bytes: pages.len() as u64, name: "cpu0".to_owned() };
+        OneCpu { cpus: [cpu], pages: pages.to_vec() }
+    }
+}
+
+impl PageSource for OneCpu {
+    fn cpus(&self) -> &[CpuPages] {
+        &self.cpus
+    }
+
+    fn read(&self, _cpu: usize, _block: u32, buffer: &mut Vec<u8>) -> Result<(), fathom_store::Error> {
+        buffer.clear();
+        buffer.extend_from_slice(&self.pages);
+        Ok(())
+    }
+}
 
 /// A whole data directory. The first byte says which file the others are the content of.
 pub fn directory(data: &[u8]) {

@@ -14,25 +14,12 @@ pub(crate) struct Later {
     pub(crate) part: &'static str,
 }
 
-const fn with(long: &'static str, short: Option<char>, part: &'static str) -> Later {
-    Later { long, short, value: true, part }
-}
-
 const fn flag(long: &'static str, short: Option<char>, part: &'static str) -> Later {
     Later { long, short, value: false, part }
 }
 
-const NETWORK: &str = "sending recordings over the network comes";
-const SCRIPTS: &str = "scripts come";
-
 /// Options of the peer that later work brings.
-pub(crate) const OPTIONS: &[Later] = &[
-    with("host", None, NETWORK),
-    with("port", None, NETWORK),
-    with("run-cmd", None, NETWORK),
-    with("script", Some('S'), SCRIPTS),
-    flag("system", None, "the state of the current machine comes"),
-];
+pub(crate) const OPTIONS: &[Later] = &[flag("system", None, "the state of the current machine comes")];
 
 /// Commands that later work brings, with what they belong to.
-pub(crate) const COMMANDS: &[(&str, &str)] = &[("recv", NETWORK), ("script", SCRIPTS)];
+pub(crate) const COMMANDS: &[(&str, &str)] = &[];

@@ -371,8 +371,8 @@ mod tests {
         assert_eq!(sorted.unknown, Some("--colum-view".into()));
         assert_eq!(sorted.command.as_deref(), Some("replay"));
         assert_eq!(sort("replay -vq").unwrap().unknown, Some("-q".into()));
-        let sorted = sort("-S x -k record a.out -F x").unwrap();
-        assert_eq!(sorted.later.iter().map(|l| l.long).collect::<Vec<_>>(), ["script"]);
+        let sorted = sort("-S x --system record a.out -F x").unwrap();
+        assert_eq!(sorted.later.iter().map(|l| l.long).collect::<Vec<_>>(), ["system"]);
         assert_eq!(sorted.rest.len(), 3);
     }
 

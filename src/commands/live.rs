@@ -1,6 +1,7 @@
 //! `live`: records, shows, and forgets.
 
 use super::replay::Shown;
+use super::script::Companion;
 use super::{Context, agent, list_event, record, replay, report};
 use crate::args::Live;
 use crate::data;
@@ -73,6 +74,7 @@ pub(crate) fn run(args: &Live, context: &Context) -> Result<u8, Failure> {
         kernel: args.recording.in_kernel.options(args.selection.kernel),
         program: &args.program.program,
     };
+    let companion = Companion::load(&args.script, args.filters.pattern(), &asked, context)?;
     let outcome = record::record(asked, &place.dir(), context)?;
     if args.recording.time {
         record::print_times(&outcome)?;
@@ -85,6 +87,10 @@ pub(crate) fn run(args: &Live, context: &Context) -> Result<u8, Failure> {
         clean_up_on_signals(dir.path())?;
     }
     let code = record::code(outcome.status);
+    if let Some(companion) = companion {
+        let events = data::shown_events(&args.load.events, &args.filters);
+        record::after(companion.run(&place.dir(), events, context), code, context)?;
+    }
     let shown = show(args, &filtering, &place.dir(), context);
     if let Place::Temporary(dir) = place {
         let path = dir.path().display().to_string();

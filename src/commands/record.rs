@@ -1,5 +1,7 @@
 //! `record`: runs a program and saves its calls.
 
+use super::network::Away;
+use super::script::Companion;
 use super::{Context, list_event};
 use crate::args::events::Events;
 use crate::args::filters::Filters;
@@ -21,7 +23,7 @@ pub(crate) fn run(args: &Record, context: &Context) -> Result<u8, Failure> {
     if args.recording.list_event.wanted(&args.events) {
         return list_event::run(args.program.program.first().map(OsString::as_os_str), context);
     }
-    let dir = args.common.data.clone().unwrap_or_else(|| data::default_target(context.name));
+    let kept = args.common.data.clone().unwrap_or_else(|| data::default_target(context.name));
     let selection = args.recorded.selection(&args.filters)?;
     let asked = Asked {
         recording: &args.recording,
@@ -33,11 +35,56 @@ pub(crate) fn run(args: &Record, context: &Context) -> Result<u8, Failure> {
         kernel: args.recording.in_kernel.options(args.kernel),
         program: &args.program.program,
     };
-    let outcome = record(asked, &dir, context)?;
+    let (nop, keep_pid) = (args.recording.tuning.nop, args.recording.tuning.keep_pid);
+    let companion = Companion::load(&args.script, args.filters.pattern(), &asked, context)?;
+    let away = Away::start(&args.sending, &kept, !keep_pid && !nop)?;
+    let dir = away.as_ref().map_or(&kept, |away| &away.dir).clone();
+    let outcome = match (record(asked, &dir, context), away) {
+        (Ok(outcome), Some(away)) if !nop => {
+            let script = companion.map(|companion| run_script(companion, args, &dir, &outcome, context));
+            if args.recording.time {
+                print_times(&outcome)?;
+            }
+            after(away.finish(context), code(outcome.status), context)?;
+            script.transpose()?;
+            return Ok(code(outcome.status));
+        }
+        (recorded, away) => {
+            if let Some(away) = away {
+                away.abandon();
+            }
+            recorded?
+        }
+    };
     if args.recording.time {
         print_times(&outcome)?;
     }
+    if let Some(companion) = companion.filter(|_| !nop) {
+        run_script(companion, args, &dir, &outcome, context)?;
+    }
     Ok(code(outcome.status))
+}
+
+fn run_script(
+    companion: Companion,
+    args: &Record,
+    dir: &Path,
+    outcome: &Outcome,
+    context: &Context,
+) -> Result<(), Failure> {
+    let events = data::shown_events(&args.events, &args.filters);
+    after(companion.run(dir, events, context), code(outcome.status), context)
+}
+
+/// What comes of a script or of sending when the recording is done: how the program ended is the more important thing to pass on.
+pub(crate) fn after(what: Result<(), Failure>, code: u8, context: &Context) -> Result<(), Failure> {
+    match what {
+        Err(failure) if code != exit::SUCCESS && !failure.is_broken_pipe() => {
+            context.log.error(&failure);
+            Ok(())
+        }
+        other => other,
+    }
 }
 
 /// What a recording is asked for, by either command that makes one.

@@ -1,15 +1,22 @@
 //! Running the fuzz targets of `fuzz/`, each for a while.
 
+mod live;
+
 use crate::paths::{self, cargo, root, which};
 use anyhow::{Context, Result, bail};
 use std::process::Command;
 
-/// `cargo xtask fuzz [SECONDS]`.
+/// `cargo xtask fuzz [SECONDS [live]]`: all targets and a live receiver, or only that.
 pub(crate) fn main(args: &[String]) -> Result<bool> {
     let seconds = match args.first() {
         Some(text) => text.parse().with_context(|| format!("'{text}' is not a number of seconds"))?,
         None => 60,
     };
+    if args.get(1).is_some_and(|what| what == "live") {
+        live::receiver(seconds)?;
+        println!("1 passed, 0 failed");
+        return Ok(true);
+    }
     let (passed, failed) = all(seconds)?;
     println!("{passed} passed, {failed} failed");
     Ok(failed == 0)
@@ -49,6 +56,19 @@ pub(crate) fn all(seconds: u64) -> Result<(u64, u64)> {
         let ok = command.status().context("cannot run cargo fuzz")?.success();
         println!("test fuzz/{target} ... {}", if ok { "ok" } else { "FAILED" });
         if ok { passed += 1 } else { failed += 1 }
+    }
+    let ok = match live::receiver(seconds) {
+        Ok(()) => true,
+        Err(error) => {
+            println!("live receiver: {error:#}");
+            false
+        }
+    };
+    println!("test fuzz/live_receiver ... {}", if ok { "ok" } else { "FAILED" });
+    if ok {
+        passed += 1
+    } else {
+        failed += 1
     }
     Ok((passed, failed))
 }

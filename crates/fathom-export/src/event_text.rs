@@ -4,7 +4,7 @@ use fathom_store::{Endian, Info, event_id, probe};
 use std::fmt::Write;
 
 /// The payload of the event `id` in words; empty when there is nothing to say. `info` tells the byte order.
-pub(crate) fn event_text(info: &Info, id: u64, payload: &[u8]) -> String {
+pub fn event_text(info: &Info, id: u64, payload: &[u8]) -> String {
     let values = Values { payload, big: info.endian == Endian::Big };
     let mut text = String::new();
     // Formatting into a String does not fail.

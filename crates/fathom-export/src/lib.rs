@@ -25,6 +25,7 @@ mod tree;
 pub use chrome::{ChromeOptions, chrome};
 pub use diagram::{DiagramOptions, graphviz, mermaid};
 pub use error::Error;
+pub use event_text::event_text;
 pub use flame::{FlameOptions, flame_graph};
 pub use raw::{RawOptions, raw};
 

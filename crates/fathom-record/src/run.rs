@@ -71,6 +71,9 @@ pub fn record(options: &Options) -> Result<Outcome, Error> {
     let stop = Signals::install()?;
     let started = Instant::now();
     let wanted = kernel::is_wanted(options).then(|| Prepared::new(options));
+    if let Some(Ok(prepared)) = &wanted {
+        prepared.write_files(&writer)?;
+    }
     let started_all = start::start(options, &runtime, arena.dir(), &journal, wanted);
     let Started { target, rings, kernel } = match started_all {
         Ok(started) => started,
@@ -90,16 +93,16 @@ pub fn record(options: &Options) -> Result<Outcome, Error> {
         Some(Err(why)) => (None, Some(format!("nothing of the kernel is recorded: {why}"))),
         None => (None, None),
     };
-    if let Some(running) = &kernel {
-        running.write_header(&writer)?;
+    if no_kernel.is_some() {
+        kernel::remove_files(&writer);
     }
     let has_events = !rings.is_empty();
     let drainer = drainer.with_events(rings);
     let (listener, deaf) = listen(options.agent, target.pid());
     // On an error (a full disk) the arena and the journal stay: the next reading command takes up what is in them.
     let agent = listener.as_ref().map(|listener| (listener, options.matching));
-    let served = Served { agent, kernel: kernel.as_mut() };
-    let ran = supervise(&arena, sessions, drainer, served, target, &stop, &writer, options);
+    let served = Served { agent, kernel: kernel.as_mut().map(|kernel| (kernel, &writer)) };
+    let ran = supervise(&arena, sessions, drainer, served, target, &stop, options);
     let has_kernel = kernel.is_some();
     let in_kernel = kernel.map_or(Ok(Finished::default()), |kernel| kernel.finish(&writer));
     let mut ran = ran?;
@@ -259,7 +262,8 @@ impl Ran {
 /// What is served besides the program's own records.
 struct Served<'a> {
     agent: Option<(&'a Listener, Match)>,
-    kernel: Option<&'a mut Running>,
+    /// With where its pages go.
+    kernel: Option<(&'a mut Running, &'a DirectoryWriter)>,
 }
 
 /// Serves the program until all that came of it has ended, or until the user has had enough.
@@ -270,7 +274,6 @@ fn supervise(
     Served { agent, kernel }: Served<'_>,
     target: Target,
     stop: &Signals,
-    writer: &DirectoryWriter,
     options: &Options,
 ) -> Result<Ran, Error> {
     let done = &AtomicBool::new(false);
@@ -283,7 +286,7 @@ fn supervise(
     let priority = options.priority.map_or(Ok(()), |priority| sys::set_priority(Some(priority)));
     let ran: Result<_, Error> = thread::scope(|scope| {
         scope.spawn(|| beat(arena, done));
-        let in_kernel = kernel.map(|kernel| scope.spawn(move || kernel.read(writer, done)));
+        let in_kernel = kernel.map(|(kernel, writer)| scope.spawn(move || kernel.read(writer, done)));
         let mut changes = agent.map(|(listener, matching)| {
             let (intake, changes) = agent::changes(matching);
             scope.spawn(move || intake.listen(listener, done));

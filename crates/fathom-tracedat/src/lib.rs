@@ -1,10 +1,11 @@
 //! The `trace.dat` file: recordings of the kernel as trace-cmd keeps them. Reads versions 6 and 7, writes 7.
 //!
-//! Not for decoding pages and events: that is `fathom-ftrace`; nor for driving the kernel's tracer.
+//! Not for decoding pages and formats: that is `fathom-ftrace`; nor for driving the kernel's tracer.
 //!
 //! * [`open`] gives a [`Recording`]: its tables in memory, its pages read by position, a chunk at a time.
 //! * [`Writer`] writes a file piece by piece; [`Spool`] is the directory in which a recorder gathers pages
 //!   until then, and [`recover`] finishes what a killed recorder left.
+//! * [`report`] prints a recording as `trace-cmd report` does.
 //!
 //! Sizes and offsets in a file are checked against what the file holds before anything is allocated.
 #![forbid(unsafe_code)]

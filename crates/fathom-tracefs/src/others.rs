@@ -19,6 +19,21 @@ pub fn at_top(tracefs: &Tracefs) -> Vec<String> {
     users
 }
 
+/// Where graphs of functions are made at this time, in words.
+pub(crate) fn graphs(tracefs: &Tracefs) -> Vec<String> {
+    let runs = |file: &str| tracefs.read(file).is_ok_and(|tracer| tracer.trim() == "function_graph");
+    let mut users = Vec::new();
+    if runs("current_tracer") {
+        users.push("the tracer function_graph runs".to_owned());
+    }
+    for instance in tracefs.list("instances").unwrap_or_default() {
+        if runs(&format!("instances/{instance}/current_tracer")) {
+            users.push(format!("the tracer function_graph runs in the instance '{instance}'"));
+        }
+    }
+    users
+}
+
 /// All that others have left or are doing in tracefs, in words.
 pub fn all(tracefs: &Tracefs) -> Vec<String> {
     let mut found = at_top(tracefs);

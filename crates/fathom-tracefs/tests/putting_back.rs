@@ -240,6 +240,28 @@ fn a_busy_top_level_is_left_alone() {
 }
 
 #[test]
+fn what_others_left_in_the_one_list_of_graphs_does_not_narrow_ours() {
+    let kernel = kernel(true);
+    others(&kernel);
+    let before = kernel.fake.dump();
+    let settings = Settings {
+        tracer: Some("function_graph".into()),
+        functions: vec!["vfs_read".into()],
+        ..Settings::default()
+    };
+    let session = Session::begin(&kernel.tracefs, &settings, &kernel.journals).unwrap();
+    let during = kernel.fake.dump();
+    assert_eq!(during["set_graph_function"], "#### all functions enabled ####\n");
+    assert_eq!(during["max_graph_depth"], "0\n");
+    assert!(session.finish().is_empty());
+    assert_eq!(kernel.changed(&before), [""; 0]);
+    // Unless somebody is at it.
+    fs::write(kernel.tracefs.root().join("instances/mine/current_tracer"), "function_graph\n").unwrap();
+    let error = Session::begin(&kernel.tracefs, &settings, &kernel.journals).unwrap_err();
+    assert!(error.to_string().ends_with("the tracer function_graph runs in the instance 'mine'"), "{error}");
+}
+
+#[test]
 fn a_second_trace_of_a_process_has_names_of_its_own() {
     let kernel = kernel(true);
     let settings = Settings {
@@ -247,8 +269,8 @@ fn a_second_trace_of_a_process_has_names_of_its_own() {
         ..Settings::default()
     };
     let naming = || Naming::of_process(7);
-    let first = Session::begin_as(&kernel.tracefs, &settings, &kernel.journals, naming()).unwrap();
-    let second = Session::begin_as(&kernel.tracefs, &settings, &kernel.journals, naming()).unwrap();
+    let first = Session::begin_as(&kernel.tracefs, &settings, &kernel.journals, &naming()).unwrap();
+    let second = Session::begin_as(&kernel.tracefs, &settings, &kernel.journals, &naming()).unwrap();
     assert_eq!(first.plan().place.prefix(), "instances/fathom-7/");
     assert_eq!(second.plan().place.prefix(), "instances/fathom-7-2/");
     assert_eq!(second.plan().events, ["fathom_7_2/vfs_read"]);

@@ -36,4 +36,4 @@ pub use places::{caller_text, place_text};
 pub use replay::{Colors, replay, replay_colored};
 pub use report::{report, report_diff};
 pub use texts::{event_label, time_text, timestamp_text};
-pub use values::Values;
+pub use values::{Values, extended, signed};

@@ -215,7 +215,7 @@ fn octal(number: u64) -> String {
 }
 
 /// With the sign of a number of that many bytes.
-pub(crate) fn signed(number: u64, len: usize) -> i64 {
+pub fn signed(number: u64, len: usize) -> i64 {
     let unused = 64 - 8 * len.clamp(1, 8) as u32;
     (number << unused).cast_signed() >> unused
 }
@@ -235,7 +235,7 @@ pub(crate) fn auto(number: u64, len: usize) -> String {
 }
 
 /// A number of x87, which has an explicit leading one, as near as it can be had.
-fn extended(bytes: &[u8]) -> f64 {
+pub fn extended(bytes: &[u8]) -> f64 {
     let mantissa = bytes.get(..8).and_then(|b| b.try_into().ok()).map_or(0, u64::from_le_bytes);
     let head = bytes.get(8..10).and_then(|b| b.try_into().ok()).map_or(0, u16::from_le_bytes);
     let sign = if head & 0x8000 == 0 { 1.0 } else { -1.0 };

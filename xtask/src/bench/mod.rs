@@ -1,8 +1,10 @@
-//! `cargo xtask bench record`, `bench read` and `bench tui`: promises about speed, each with its ratio to the peer in the same run.
+//! `cargo xtask bench record`, `read`, `script` and `tui`: promises about speed, each with its ratio to the peer in the same run.
 
+mod kernel;
 mod options;
 mod read;
 mod record;
+mod script;
 mod tui;
 mod usage;
 
@@ -21,10 +23,12 @@ pub(crate) fn main(args: &[String]) -> Result<bool> {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     match words[..] {
         ["record", ref rest @ ..] => record::main(&Setup::new(rest)?),
+        ["kernel", ref rest @ ..] => kernel::main(&Setup::new(rest)?),
         ["read", ref rest @ ..] => read::main(&Setup::new(rest)?),
+        ["script", ref rest @ ..] => script::main(&Setup::new(rest)?),
         ["tui", ref rest @ ..] => tui::main(&Setup::new(rest)?),
         _ => bail!(
-            "usage: cargo xtask bench record|read|tui [--quick] [--runs N] [--only NAME] [--records 1M,10M] [--fathom PATH]"
+            "usage: cargo xtask bench record|read|script|tui [--quick] [--runs N] [--only NAME] [--records 1M,10M] [--fathom PATH]"
         ),
     }
 }

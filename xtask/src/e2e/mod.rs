@@ -6,6 +6,7 @@ mod case;
 mod cell;
 mod equal;
 mod interop;
+mod network;
 mod options;
 mod random;
 pub(crate) mod real;
@@ -52,6 +53,15 @@ pub(crate) struct Summary {
     pub(crate) failed: u64,
     /// Names and reasons.
     pub(crate) skipped: Vec<(String, String)>,
+}
+
+impl Summary {
+    /// Counts another run's tests in.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped.extend(other.skipped);
+    }
 }
 
 /// The calls of all functions of a report's text.
@@ -203,6 +213,13 @@ fn tests(long: bool) -> Result<Vec<Test>> {
         for build in builds.iter().filter(|build| both(build.name) && !build.name.contains("clang")) {
             tests.push(cell(case, *build, "interop/", interop::check));
         }
+    }
+    for (name, ends) in network::ENDS {
+        let check = move |context: &Context| match missing(&["gcc".to_owned()]) {
+            Some(reason) => Ok(Outcome::Skipped(reason)),
+            None => network::check(context, ends),
+        };
+        tests.push(Test { name: format!("network/{name}"), check: Box::new(check) });
     }
     let rows = options::tests(&paths::root().join("tests/options"))?;
     tests.extend(rows.into_iter().map(|(name, check)| Test { name, check }));

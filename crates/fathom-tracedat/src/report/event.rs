@@ -6,6 +6,7 @@ use super::ftrace::{Entry, Exit, Function, Place, Repeats};
 use super::number;
 use super::plugins::Plugin;
 use super::raw::RawFields;
+use super::symbols::Symbols;
 use super::text::Text;
 use super::wakeup::Scheduling;
 use fathom_ftrace::Format;
@@ -47,16 +48,19 @@ pub(crate) enum Kind {
 const LABEL_WIDTH: usize = 22;
 
 impl EventText {
-    pub(crate) fn new(format: &Format, settings: &Settings) -> Self {
+    pub(crate) fn new(format: &Format, settings: &Settings, symbols: &Symbols) -> Self {
         let mut label = Vec::new();
         number::left(&mut label, format!("{}: ", format.name).as_bytes(), LABEL_WIDTH);
         let named = |list: &[super::EventPattern]| list.iter().any(|pattern| pattern.matches(format));
         let kind = if settings.raw || named(&settings.raw_events) {
             Kind::Raw(RawFields::new(format))
         } else {
-            let own =
-                if settings.plugins && !named(&settings.plain_events) { by_plugin(format) } else { None };
-            own.unwrap_or_else(|| Kind::Text(Text::new(format)))
+            let own = if settings.plugins && !named(&settings.plain_events) {
+                by_plugin(format, symbols)
+            } else {
+                None
+            };
+            own.unwrap_or_else(|| Kind::Text(Text::new(format, symbols)))
         };
         Self {
             label,
@@ -69,7 +73,7 @@ impl EventText {
     }
 }
 
-fn by_plugin(format: &Format) -> Option<Kind> {
+fn by_plugin(format: &Format, symbols: &Symbols) -> Option<Kind> {
     let field = |name: &str| format.field(name).map(|field| field.offset);
     Some(match (format.system.as_str(), format.name.as_str()) {
         ("ftrace", "function") => Kind::Function(Function::of(format)?),
@@ -78,6 +82,6 @@ fn by_plugin(format: &Format) -> Option<Kind> {
         ("ftrace", "raw_data") => Kind::RawData { id: Place::of(format, "id")?, at: field("buf")? },
         ("ftrace", "funcgraph_entry") => Kind::Entry(Entry::of(format)?),
         ("ftrace", "funcgraph_exit") => Kind::Exit(Exit::of(format)?),
-        _ => Kind::Plugin(Box::new(Plugin::of(format)?), Text::new(format)),
+        _ => Kind::Plugin(Box::new(Plugin::of(format)?), Text::new(format, symbols)),
     })
 }

@@ -196,8 +196,9 @@ fn write_formats(out: &mut Vec<u8>, recording: &Recording, pattern: Option<&Form
 
 fn check_formats(recording: &Recording, notes: &mut Vec<String>) -> bool {
     let before = notes.len();
+    let symbols = Symbols::new(&recording.tables.kallsyms, b"");
     for format in formats(recording, machine(recording), notes).iter() {
-        if matches!(Text::new(format), Text::Fields(_)) {
+        if matches!(Text::new(format, &symbols), Text::Fields(_)) {
             notes.push(format!(
                 "{}: the print fmt of {}:{} cannot be worked out",
                 recording.name, format.system, format.name
@@ -274,7 +275,9 @@ fn write_cpus(
             }
             _ => {}
         }
-        out.extend_from_slice(time.get(1..).unwrap_or_default());
+        // The column of seconds has a space less here.
+        let narrow = usize::from(form != TimeForm::Plain);
+        out.extend_from_slice(time.get(narrow..).unwrap_or_default());
         out.push(b'\n');
     }
     Ok(())

@@ -227,12 +227,13 @@ impl<'a> Report<'a> {
         let recording = &input.recording;
         let file = self.files.len();
         let machine = machine(recording);
-        let events = event_texts(recording, machine, self.settings, &mut self.notes);
+        let symbols = Symbols::new(&recording.tables.kallsyms, &recording.tables.printk_formats);
+        let events = event_texts(recording, machine, self.settings, &symbols, &mut self.notes);
         self.files.push(File {
             endian: machine.endian,
             machine,
             events,
-            symbols: Symbols::new(&recording.tables.kallsyms, &recording.tables.printk_formats),
+            symbols,
             names: Names::new(&recording.tables.cmdlines, self.settings.latency),
         });
         let name = if several { input.base_name() } else { "" };
@@ -567,6 +568,7 @@ fn event_texts(
     recording: &Recording,
     machine: Machine,
     settings: &Settings,
+    symbols: &Symbols,
     notes: &mut Vec<String>,
 ) -> Vec<Option<Box<EventText>>> {
     let mut list = Vec::new();
@@ -575,7 +577,7 @@ fn event_texts(
         if list.len() <= index {
             list.resize_with(index + 1, || None);
         }
-        list[index] = Some(Box::new(EventText::new(format, settings)));
+        list[index] = Some(Box::new(EventText::new(format, settings, symbols)));
     }
     list
 }

@@ -73,6 +73,12 @@ impl Symbols {
         Some((self.slice(symbol.name), symbol.address))
     }
 
+    /// The address of the symbol of that name.
+    pub(crate) fn address(&self, name: &str) -> Option<u64> {
+        let found = self.list.iter().find(|symbol| self.slice(symbol.name) == name.as_bytes());
+        found.map(|symbol| symbol.address)
+    }
+
     /// The text at an address of the kernel.
     pub(crate) fn text(&self, address: u64) -> Option<&[u8]> {
         self.texts.get(&address).map(|text| &**text)

@@ -286,6 +286,9 @@ impl Builder<'_> {
         self.function_list("set_ftrace_notrace", &settings.not_functions, false)?;
         self.function_list("set_graph_function", &settings.graph_functions, true)?;
         self.function_list("set_graph_notrace", &settings.not_graph_functions, true)?;
+        if graph {
+            self.left_by_others()?;
+        }
         if let Some(depth) = settings.max_depth {
             self.present("max_graph_depth", "it was built without CONFIG_FUNCTION_GRAPH_TRACER")?;
             self.set_global(Part::Functions, "max_graph_depth", &depth.to_string())?;
@@ -298,6 +301,35 @@ impl Builder<'_> {
         }
         for command in &settings.commands {
             self.function_command(command)?;
+        }
+        Ok(())
+    }
+
+    /// There is one list of graphs for all instances: what somebody has left in it would narrow ours without a word. It
+    /// is put back. Where somebody's graphs are made at this time, they are left alone.
+    fn left_by_others(&mut self) -> Result<(), Error> {
+        let settings = self.settings;
+        let lists = [
+            ("set_graph_function", settings.graph_functions.is_empty()),
+            ("set_graph_notrace", settings.not_graph_functions.is_empty()),
+        ];
+        let mut changed = lists.iter().any(|(_, unset)| !unset) || settings.max_depth.is_some();
+        for (file, unset) in lists {
+            let undo = restore(self.tracefs, file)?;
+            if unset && undo.len() > 1 {
+                changed = true;
+                let write = Write::truncate(file, "");
+                self.push(Step { write, undo, undo_failed: true, expect: None, part: Part::Functions });
+            }
+        }
+        let depth = self.tracefs.read("max_graph_depth").unwrap_or_default();
+        if settings.max_depth.is_none() && !matches!(depth.trim(), "0" | "") {
+            changed = true;
+            self.set_global(Part::Functions, "max_graph_depth", "0")?;
+        }
+        let users = crate::others::graphs(self.tracefs);
+        if changed && !users.is_empty() {
+            return Err(Error::InUse(users));
         }
         Ok(())
     }

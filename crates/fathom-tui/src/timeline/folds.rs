@@ -92,7 +92,8 @@ impl Folds {
 /// Follows the calls of one task.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Walk {
-    /// Everything deeper than this level is hidden up to this event: it is in a folded call, which ends there.
+    /// Everything deeper than this level is hidden up to this event: it is in a folded call, which ends there. 0 if it is not
+    /// known where.
     hidden: Option<(u32, u64)>,
     /// Open calls inside of which another level counts, with that level.
     scopes: Vec<(u32, u32)>,
@@ -102,6 +103,8 @@ impl Walk {
     /// Whether a call that begins at a level is shown, and whether it is folded. `event` is none for calls of which nothing
     /// is known, `end` the event that ends it; 0 if that is not known.
     pub(crate) fn enter(&mut self, folds: &Folds, event: Option<u64>, level: u32, end: u64) -> (bool, bool) {
+        // What begins may be what ends time off the processor.
+        self.hidden = self.hidden.filter(|(_, end)| *end == 0 || event.is_none_or(|event| event < *end));
         if !self.shows(level, event.unwrap_or(0)) {
             return (false, false);
         }
@@ -111,8 +114,8 @@ impl Walk {
         let exception = event.and_then(|event| folds.exceptions.get(&event));
         let from = self.scopes.last().map_or(folds.level, |(_, from)| *from);
         let folded = exception.and_then(|exception| exception.folded).unwrap_or(level >= from);
-        if folded {
-            self.hidden = Some((level, if end == 0 { u64::MAX } else { end }));
+        if folded && self.hidden.is_none() {
+            self.hidden = Some((level, end));
         }
         if let Some(from) = exception.and_then(|exception| exception.inside) {
             self.scopes.push((level, from));
@@ -122,18 +125,18 @@ impl Walk {
 
     /// Whether what happens at a level and an event is shown.
     pub(crate) fn shows(&mut self, level: u32, event: u64) -> bool {
-        match self.hidden {
-            Some((folded, end)) if level > folded && event <= end => false,
-            _ => {
-                self.hidden = None;
-                true
-            }
+        let Some((folded, end)) = self.hidden else { return true };
+        // Where frames are in no order, something further out may happen in a call that goes on.
+        if (event > end && end != 0) || (level <= folded && end == 0) {
+            self.hidden = None;
+            return true;
         }
+        level <= folded
     }
 
     /// The event up to which the task is in a folded call; none if it is in none.
     pub(crate) fn hidden_until(&self) -> Option<u64> {
-        self.hidden.map(|(_, end)| end)
+        self.hidden.map(|(_, end)| if end == 0 { u64::MAX } else { end })
     }
 }
 

@@ -3,6 +3,9 @@
 //! Expressions have the types of C, as in the kernel that would have printed them; what they print has trace-cmd's
 //! form where it has one of its own: addresses as they were recorded, sets of CPUs as ranges, and the fields of an
 //! event whose `print fmt` cannot be worked out.
+//!
+//! This is not the text that `fathom-ftrace` makes, which is the kernel's: trace-cmd prints an event by its fields or by
+//! names of the kernel's symbols where the kernel knows better, and has other forms for what is not in a list of names.
 
 mod lex;
 mod parse;
@@ -93,8 +96,8 @@ impl Width {
 const MAX_WIDTH: usize = 1024;
 
 impl Text {
-    pub(crate) fn new(format: &Format) -> Self {
-        match compile(format) {
+    pub(crate) fn new(format: &Format, symbols: &Symbols) -> Self {
+        match compile(format, symbols) {
             Some(pieces) => Self::Pieces { pieces, long_size: usize::from(format.machine.long_size) },
             None => Self::Fields(RawFields::plain(format)),
         }
@@ -119,8 +122,8 @@ impl Text {
 }
 
 /// The pieces of a `print fmt`; `None` where it cannot be worked out.
-fn compile(format: &Format) -> Option<Vec<Piece>> {
-    let mut parser = Parser::new(lex::tokens(&format.print_fmt)?, format);
+fn compile(format: &Format, symbols: &Symbols) -> Option<Vec<Piece>> {
+    let mut parser = Parser::new(lex::tokens(&format.print_fmt)?, format, symbols);
     let text = parser.literal()?;
     let mut arguments = Vec::new();
     while parser.sign(",") {
@@ -151,7 +154,7 @@ impl Compiler {
     fn number(&mut self) -> Option<(Number, Int)> {
         match self.arguments.next()? {
             Value::Number(number, int) => Some((number, int)),
-            Value::Unknown => Some((Number::Constant(0), Int::INT)),
+            Value::Unknown(address) => Some((Number::Constant(address), Int::U64)),
             Value::Opaque(number) => Some((number, Int::U64)),
             Value::Place(..) | Value::Words(_) => None,
         }
@@ -242,7 +245,9 @@ impl Compiler {
                     _ => Piece::Pointer(conversion, number),
                 });
             }
-            Value::Unknown => return Some(Piece::Pointer(conversion, Number::Constant(0))),
+            Value::Unknown(address) => {
+                return Some(Piece::Pointer(conversion, Number::Constant(address)));
+            }
         };
         let width = |conversion: &Conversion| {
             Box::new(match &conversion.width {

@@ -2,10 +2,12 @@
 //!
 //! What cannot be worked out from a record (a function of the kernel's, a structure of its memory) makes the whole
 //! `print fmt` unusable, and so does an unknown name that something is compared with. Otherwise unknown names are as
-//! trace-cmd has them: 0 in arithmetic, and in lists of names they match nothing.
+//! trace-cmd has them: in arithmetic the address of the kernel's symbol of that name, or 0; and in lists of names they
+//! match nothing.
 
 use super::lex::Token;
 use super::value::{Int, Number, Operator, Place, Words};
+use crate::report::symbols::Symbols;
 use fathom_ftrace::{Field, FieldKind, Format};
 
 /// An argument, or a part of one.
@@ -15,8 +17,8 @@ pub(crate) enum Value {
     /// Bytes in the record, with the type of what is there.
     Place(Place, Int),
     Words(Words),
-    /// A name that is not known.
-    Unknown,
+    /// A name that the format does not explain, with the address of the kernel's symbol of that name, or 0.
+    Unknown(u64),
     /// An address of something whose size only the kernel knows.
     Opaque(Number),
 }
@@ -25,6 +27,7 @@ pub(crate) enum Value {
 pub(crate) struct Parser<'a> {
     tokens: std::iter::Peekable<std::vec::IntoIter<Token>>,
     format: &'a Format,
+    symbols: &'a Symbols,
     depth: usize,
     /// Whether a name was not known since this was last reset.
     unknown: bool,
@@ -57,8 +60,8 @@ const BINARY: [(&str, u8, Operator); 18] = [
 ];
 
 impl<'a> Parser<'a> {
-    pub(crate) fn new(tokens: Vec<Token>, format: &'a Format) -> Self {
-        Self { tokens: tokens.into_iter().peekable(), format, depth: 0, unknown: false, held: None }
+    pub(crate) fn new(tokens: Vec<Token>, format: &'a Format, symbols: &'a Symbols) -> Self {
+        Self { tokens: tokens.into_iter().peekable(), format, symbols, depth: 0, unknown: false, held: None }
     }
 
     /// Takes a sign if it comes next.
@@ -217,7 +220,7 @@ impl<'a> Parser<'a> {
                 "false" | "NULL" => Value::Number(Number::Constant(0), Int::INT),
                 _ => {
                     self.unknown = true;
-                    Value::Unknown
+                    Value::Unknown(self.symbols.address(&name).unwrap_or_default())
                 }
             }),
             Token::Sign(_) => None,
@@ -486,7 +489,7 @@ fn number(value: Value) -> Option<(Number, Int)> {
         Value::Opaque(number) => Some((number, Int::U64)),
         // A text is there, so it is true.
         Value::Words(Words::Literal(_) | Words::Bytes(_)) => Some((Number::Constant(1), Int::INT)),
-        Value::Place(..) | Value::Words(_) | Value::Unknown => None,
+        Value::Place(..) | Value::Words(_) | Value::Unknown(_) => None,
     }
 }
 
@@ -518,7 +521,7 @@ fn combine(operator: Operator, left: Value, right: Value) -> Option<Value> {
             | Operator::Either
     );
     let known = |value| match value {
-        Value::Unknown if !compares => Value::Number(Number::Constant(0), Int::INT),
+        Value::Unknown(address) if !compares => Value::Number(Number::Constant(address), Int::U64),
         value => value,
     };
     let ((left, a), (right, b)) = (number(known(left))?, number(known(right))?);
@@ -564,7 +567,7 @@ pub(crate) fn words(value: Value) -> Option<Words> {
         Value::Words(words) => words,
         Value::Place(place, _) => Words::Bytes(place),
         Value::Number(number, _) | Value::Opaque(number) => Words::At(Box::new(number)),
-        Value::Unknown => return None,
+        Value::Unknown(_) => return None,
     })
 }
 
@@ -577,7 +580,7 @@ fn cast_to(operand: Value, cast: Cast) -> Option<Value> {
             let number = number.constant().map_or(number, Number::Constant);
             Some(Value::Number(number, int))
         }
-        (Value::Unknown, Cast::Opaque) => Some(Value::Unknown),
+        (Value::Unknown(address), Cast::Opaque) => Some(Value::Unknown(address)),
         (value, Cast::Opaque) => Some(Value::Opaque(number(value)?.0)),
         (value, Cast::Pointer(_)) => Some(Value::Number(number(value)?.0, Int::U64)),
     }

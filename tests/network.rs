@@ -1,0 +1,223 @@
+//! Recordings over the network as users meet it: what `recv` wrote is the recording that was sent.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
+
+const FATHOM: &str = env!("CARGO_BIN_EXE_fathom");
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn run(dir: &Path, words: &str) -> Output {
+    let mut command = Command::new(FATHOM);
+    command.current_dir(dir).env_remove("PAGER").stdin(Stdio::null());
+    command.args(words.split_whitespace()).output().unwrap()
+}
+
+/// A directory with a recording (`sent.data`) and a token in it.
+fn place() -> tempfile::TempDir {
+    place_with("scripts/values.data")
+}
+
+fn place_with(recording: &str) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(recording);
+    let data = dir.path().join("sent.data");
+    fs::create_dir(&data).unwrap();
+    for entry in fs::read_dir(source).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), data.join(entry.file_name())).unwrap();
+    }
+    fs::write(dir.path().join("token"), "a token that nobody guesses\n").unwrap();
+    dir
+}
+
+/// A receiver into `received`.
+struct Receiver {
+    child: Child,
+    messages: BufReader<ChildStderr>,
+    address: String,
+}
+
+impl Receiver {
+    fn start(dir: &Path, words: &[&str]) -> Receiver {
+        let mut command = Command::new(FATHOM);
+        command.args(["recv", "-d", "received", "--port", "0"]).args(words).current_dir(dir);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut messages = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        messages.read_line(&mut line).unwrap();
+        let address = line.split("listening on ").nth(1).and_then(|rest| rest.split(',').next());
+        let address = address.unwrap_or_else(|| panic!("{line}")).to_owned();
+        Receiver { child, messages, address }
+    }
+
+    /// Ends it by a signal; gives what it said and printed.
+    fn stop(mut self) -> (String, String) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+        let (mut said, mut printed) = (String::new(), String::new());
+        self.messages.read_to_string(&mut said).unwrap();
+        self.child.stdout.take().unwrap().read_to_string(&mut printed).unwrap();
+        assert_eq!(self.child.wait().unwrap().code(), Some(0), "{said}");
+        (said, printed)
+    }
+}
+
+const VIEWS: [&str; 6] = ["info", "report", "graph", "dump", "replay", "dump --chrome"];
+
+/// All views of a recording.
+fn views(dir: &Path, data: &str) -> Vec<String> {
+    let view = |command: &&str| {
+        let output = run(dir, &format!("{command} --no-pager -d {data}"));
+        assert_eq!(
+            (text(&output.stderr), output.status.code()),
+            (String::new(), Some(0)),
+            "{command} {data}"
+        );
+        text(&output.stdout)
+    };
+    VIEWS.iter().map(view).collect()
+}
+
+#[test]
+fn what_was_received_is_what_was_sent() {
+    for token in [&[][..], &["--token", "token"]] {
+        let dir = place();
+        let receiver = Receiver::start(dir.path(), token);
+        let words = format!("send -d sent.data --host {} {}", receiver.address, token.join(" "));
+        let output = run(dir.path(), &words);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        let (said, _) = receiver.stop();
+        assert!(said.contains("'received/sent.data' is complete"), "{said}");
+        let (sent, received) = (views(dir.path(), "sent.data"), views(dir.path(), "received/sent.data"));
+        for (view, (sent, received)) in VIEWS.iter().zip(sent.iter().zip(&received)) {
+            assert_eq!(sent, received, "{view}");
+        }
+    }
+}
+
+#[test]
+fn commands_run_on_what_was_received() {
+    let dir = place();
+    let command = format!("{FATHOM} report --no-pager -d sent.data");
+    let receiver = Receiver::start(dir.path(), &["--run-cmd", &command]);
+    assert_eq!(
+        run(dir.path(), &format!("send -d sent.data --host {}", receiver.address)).status.code(),
+        Some(0)
+    );
+    let (_, printed) = receiver.stop();
+    let wanted = text(&run(dir.path(), "report -d sent.data").stdout);
+    assert_eq!(printed, wanted);
+}
+
+#[test]
+fn a_receiver_says_whom_it_listens_for() {
+    let dir = place();
+    let said = |words: &[&str]| {
+        let mut command = Command::new(FATHOM);
+        command.args(["recv", "--port", "0"]).args(words).current_dir(dir.path());
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        line
+    };
+    assert!(said(&[]).contains("listening on 127.0.0.1:"));
+    assert!(said(&[]).contains("for this machine only"));
+    assert!(said(&["--host", "0.0.0.0"]).contains("for everybody who reaches it"));
+    assert!(said(&["--host", "0.0.0.0", "--token", "token"]).contains("for whoever knows the token"));
+}
+
+#[test]
+fn a_stopped_receiver_leaves_what_has_come() {
+    // Arguments would be unreadable without the header, which comes last.
+    let dir = place_with("cli/toy.data");
+    let receiver = Receiver::start(dir.path(), &[]);
+    let name = |kind: u8, body: &[u8]| {
+        let mut bytes = vec![0xfa, 0xce, 0, kind];
+        bytes.extend((body.len() as u32).to_be_bytes());
+        bytes.extend(body);
+        bytes
+    };
+    let mut stream = TcpStream::connect(&receiver.address).unwrap();
+    stream.write_all(&name(101, b"../../part.data")).unwrap();
+    let tasks = fs::read_dir(dir.path().join("sent.data")).unwrap().map(|entry| entry.unwrap().path());
+    let is_records = |path: &PathBuf| path.extension().is_some_and(|end| end == "dat");
+    let of_tasks = tasks.filter(is_records).filter_map(|path| {
+        let tid: i32 = path.file_stem()?.to_str()?.parse().ok()?;
+        Some((tid, path))
+    });
+    let mut sent = 0;
+    for (tid, path) in of_tasks {
+        let records = fs::read(path).unwrap();
+        sent += records.len() as u64;
+        let body = [&tid.to_be_bytes()[..], &records].concat();
+        stream.write_all(&name(102, &body)).unwrap();
+    }
+    let received = dir.path().join("received/part.data");
+    let bytes = || -> u64 {
+        let files = fs::read_dir(&received).into_iter().flatten();
+        files.map(|entry| entry.unwrap().metadata().unwrap().len()).sum()
+    };
+    let started = std::time::Instant::now();
+    while bytes() < sent && started.elapsed().as_secs() < 20 {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let (said, _) = receiver.stop();
+    assert!(said.contains("'received/part.data' is not complete"), "{said}");
+    assert!(said.contains("stopped; what has come can be read"), "{said}");
+    let dump = run(dir.path(), "dump --no-pager -d received/part.data");
+    assert_eq!(dump.status.code(), Some(0), "{}", text(&dump.stderr));
+    assert!(text(&dump.stdout).contains("[entry] <"), "{}", text(&dump.stdout));
+    assert!(!dir.path().join("part.data").exists());
+}
+
+#[test]
+fn what_cannot_be_sent_is_kept_and_named() {
+    let dir = place();
+    let output = run(dir.path(), "send -d sent.data --host 127.0.0.1:1");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("cannot connect to 127.0.0.1:1"), "{}", text(&output.stderr));
+    // Nothing runs if nobody would have it.
+    let output = run(dir.path(), "record --host 127.0.0.1:1 -d x.data /bin/true");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("start `fathom recv` there"), "{}", text(&output.stderr));
+    let output = run(dir.path(), "send -d sent.data");
+    assert!(text(&output.stderr).contains("--host HOST[:PORT]"), "{}", text(&output.stderr));
+    fs::write(dir.path().join("short"), "x").unwrap();
+    let output = run(dir.path(), "recv --token short");
+    assert!(text(&output.stderr).contains("at least 16 characters"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn recordings_are_sent_instead_of_kept() {
+    let dir = place();
+    let source = "int leaf(int n) { return n + 1; }\nint main(void) { return leaf(1) == 2 ? 0 : 1; }\n";
+    fs::write(dir.path().join("toy.c"), source).unwrap();
+    let made =
+        Command::new("gcc").args(["-O0", "-pg", "toy.c", "-o", "toy"]).current_dir(dir.path()).status();
+    if !made.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: there is no gcc");
+        return;
+    }
+    for token in [&[][..], &["--token", "token"]] {
+        let receiver = Receiver::start(dir.path(), token);
+        let words = format!("record -d toy.data --host {} {} ./toy", receiver.address, token.join(" "));
+        let output = run(dir.path(), &words);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        let (said, _) = receiver.stop();
+        assert!(said.contains("'received/toy.data' is complete"), "{said}");
+        let graph = text(&run(dir.path(), "report -d received/toy.data -F leaf").stdout);
+        assert!(graph.contains(" leaf\n"), "{graph}");
+        for left in ["toy.data", "toy.data.sending"] {
+            assert!(!dir.path().join(left).exists(), "{left}");
+        }
+    }
+}
