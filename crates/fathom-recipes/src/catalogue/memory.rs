@@ -407,7 +407,7 @@ pub(super) const OOM: Recipe = Recipe {
         for (id, whose) in stalls {
             if let Some(found) = summary.times(id) {
                 words.say(format!(
-                    "Before that, {} tried to free memory {whose} {}, {} in all: that is how long the machine seems to hang before the kill.",
+                    "Before that, {} tried to free memory {whose} {}, {} in all: for that long they stood still before the kill.",
                     counted(found.rows.len() as u64, "task"), counted(found.all.count(), "time"), time(found.all.sum())
                 ));
             }
