@@ -399,10 +399,7 @@ fn generated_texts_list_what_works_and_nothing_else() {
     assert_eq!(files, [&pages[..], &more[..], &others[..]].concat());
     assert!(all.contains("\\-\\-column\\-view") && all.contains("--column-view"));
     all.push_str(&shown(dir.path(), "--help"));
-    for later in ["generate"] {
-        assert!(!all.contains(&format!("-{later}")) && !all.contains(&format!("\\-{later}")), "{later}");
-        assert!(!all.contains(&format!("\n  {later} ")), "{later}");
-    }
+    assert!(!all.contains("-generate") && !all.contains("\\-generate") && !all.contains("\n  generate "));
 }
 
 #[test]

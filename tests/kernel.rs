@@ -17,6 +17,8 @@ fn tracefs(dir: &Path) {
         ("options/stacktrace", "0\n"),
         ("options/function-fork", "0\n"),
         ("set_graph_function", "#### all functions enabled ####\n"),
+        ("set_graph_notrace", "#### no functions disabled ####\n"),
+        ("tracing_on", "1\n"),
         ("set_ftrace_filter", "#### all functions enabled ####\n"),
         ("set_ftrace_pid", "no pid\n"),
         ("set_event_pid", ""),

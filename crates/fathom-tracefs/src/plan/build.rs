@@ -72,6 +72,10 @@ pub(super) fn plan(
         events: Vec::new(),
         histograms: Vec::new(),
     };
+    // First of all: where it happens depends on it.
+    if let Some(tracer) = &settings.tracer {
+        one_of("tracer", tracer, tracefs.read("available_tracers")?.split_whitespace())?;
+    }
     builder.quiet()?;
     builder.buffers()?;
     builder.tasks()?;
@@ -495,8 +499,6 @@ impl Builder<'_> {
         let Some(tracer) = self.settings.tracer.as_deref().filter(|tracer| *tracer != "nop") else {
             return Ok(());
         };
-        let list = self.tracefs.read("available_tracers")?;
-        one_of("tracer", tracer, list.split_whitespace())?;
         let file = self.own("current_tracer");
         let undo = vec![Write::truncate(file.clone(), "nop")];
         let write = Write::truncate(file, tracer);
