@@ -10,6 +10,7 @@ use fathom_ftrace::{
 };
 use fathom_store::args::parse_items;
 use fathom_store::directory::{Directory, OpenOptions, PerfReader};
+use fathom_store::kernel::{CpuPages, Kernel, KernelHeader, KernelStack, Names, PageSource};
 use fathom_store::{Batch, Class, Endian, EventOptions, Info, Kind, TaskMessage, Trace};
 use fathom_symbols::dbgfile::DbgFile;
 use fathom_symbols::demangle::{Style, demangle};
@@ -38,6 +39,7 @@ pub const TARGETS: &[Target] = &[
     ("ftrace_page", ftrace_page),
     ("ftrace_print_fmt", ftrace_print_fmt),
     ("info_file", info_file),
+    ("kernel_files", kernel_files),
     ("layout", layout),
     ("map_file", map_file),
     ("perf_file", perf_file),
@@ -232,6 +234,57 @@ const BASE: &[(&str, &[u8])] = &[
     ("events.txt", b""),
     ("extern.dat", b""),
 ];
+
+/// The header and the pages of the kernel's tracer. The first two bytes say how long the header is.
+pub fn kernel_files(data: &[u8]) {
+    let Some((len, rest)) = data.split_first_chunk::<2>() else { return };
+    let (header, pages) = rest.split_at_checked(u16::from_le_bytes(*len).into()).unwrap_or((rest, &[]));
+    let header = KernelHeader::parse(header);
+    let layout = header.layout();
+    let formats = header.formats(&mut Vec::new());
+    let kernel = Kernel::new(Box::new(OneCpu::new(pages)), layout, formats, Names::default);
+    let tids: Vec<i32> = kernel.tasks().map(|(tid, _)| tid).take(8).collect();
+    let mut data = Vec::new();
+    for tid in tids {
+        let mut records = kernel.records(tid, true);
+        let mut stack = KernelStack::default();
+        while let Ok(Some(_)) = records.peek() {
+            let Some(event) = records.take(&mut data) else { break };
+            stack.depth(&event);
+        }
+        records.seek(u64::MAX / 2);
+        let _ = records.peek();
+    }
+    let _ = kernel.each_of_cpu(0, |record| {
+        record.subject();
+        Ok::<_, fathom_store::Error>(())
+    });
+}
+
+/// The pages of a CPU as one block.
+struct OneCpu {
+    cpus: [CpuPages; 1],
+    pages: Vec<u8>,
+}
+
+impl OneCpu {
+    fn new(pages: &[u8]) -> OneCpu {
+        let cpu = CpuPages { cpu: 0, blocks: 1, bytes: pages.len() as u64, name: "cpu0".to_owned() };
+        OneCpu { cpus: [cpu], pages: pages.to_vec() }
+    }
+}
+
+impl PageSource for OneCpu {
+    fn cpus(&self) -> &[CpuPages] {
+        &self.cpus
+    }
+
+    fn read(&self, _cpu: usize, _block: u32, buffer: &mut Vec<u8>) -> Result<(), fathom_store::Error> {
+        buffer.clear();
+        buffer.extend_from_slice(&self.pages);
+        Ok(())
+    }
+}
 
 /// A whole data directory. The first byte says which file the others are the content of.
 pub fn directory(data: &[u8]) {

@@ -8,7 +8,6 @@ use crate::messages::{Failure, exit};
 use crate::without::Without;
 use fathom_analysis::statistics::{Key, parse_keys};
 use fathom_store::Trace;
-use fathom_store::directory::Directory;
 use fathom_tui::{Setup, Start, Stop, Stoppable, Theme, Words};
 use fathom_view::{Extra, InfoOptions};
 

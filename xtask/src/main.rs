@@ -6,13 +6,17 @@ mod bench;
 mod demo;
 mod e2e;
 mod fuzz;
+mod guest;
 mod licences;
+mod live;
 mod paths;
 mod run;
 mod setup;
 mod sources;
+mod state;
 mod terminal;
 mod test;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -20,16 +24,22 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
   demo                           build everything, record Lua, show its call graph and report
-  test [--tier full]             install what the tests need and run all of them
+  test [--tier full|vm]          install what the tests need and run all of them
   e2e [OPTIONS] [FILTER...]      the end-to-end cases only (see tests/e2e/README.md)
       --fathom PATH              the program to test instead of building it
       --list                     print the names of the cases and stop
       --bless                    write the expected replays anew (then read the difference); print what option rows show
       --long                     with the long workloads of the full tier
+  vm [OPTIONS] [FILTER...]       the cases on live kernels only (see tests/vm/README.md)
+      --kernel NAME              only on this one: 6.1, 6.12, extra
+      --fathom PATH, --list      as above
+      --script FILE              run this shell script in the guest instead, and show what it printed
   bench record [--quick] [--only NAME]  cost of a traced call against uftrace and two clock reads,
                                  and of options
   bench read [--records 1M,10M]  reading speed and memory against uftrace
   bench tui [--records 1M,10M]   how long the terminal user interface takes to show its first screen
+  bench kernel [--quick] [--only text|binary|memory|record]  decoding against trace-cmd and perf, memory,
+                                 recording under load in a virtual machine
   fuzz [SECONDS]                 each fuzz target for that long (60)
   licences                       check the licences of all dependencies
 ";
@@ -42,6 +52,8 @@ fn main() -> ExitCode {
         Some("test") => test::main(rest),
         Some("e2e") => e2e::main(rest),
         Some("bench") => bench::main(rest),
+        Some("vm") => live::main(rest),
+        Some("guest") => guest::main(rest),
         Some("fuzz") => fuzz::main(rest),
         Some("licences") => licences::main(),
         Some("-h" | "--help" | "help") => {

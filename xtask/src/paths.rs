@@ -41,10 +41,11 @@ pub(crate) fn build_fathom() -> Result<PathBuf> {
     Ok(target().join("release/fathom"))
 }
 
-/// Finds a program in `PATH`.
+/// Finds a program in `PATH`, or where Debian has those for administrators.
 pub(crate) fn which(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())
+    let more = ["/usr/sbin", "/sbin"].map(PathBuf::from);
+    std::env::split_paths(&path).chain(more).map(|dir| dir.join(name)).find(|file| file.is_file())
 }
 
 /// The peer that results are compared with.

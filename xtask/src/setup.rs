@@ -16,6 +16,15 @@ pub(crate) const CLANG: Tool = Tool { program: "clang", package: "clang" };
 pub(crate) const TMUX: Tool = Tool { program: "tmux", package: "tmux" };
 pub(crate) const UFTRACE: Tool = Tool { program: "uftrace", package: "uftrace" };
 pub(crate) const VALGRIND: Tool = Tool { program: "valgrind", package: "valgrind" };
+pub(crate) const QEMU: Tool = Tool { program: "qemu-system-x86_64", package: "qemu-system-x86" };
+pub(crate) const BUSYBOX: Tool = Tool { program: "busybox", package: "busybox-static" };
+pub(crate) const TRACE_CMD: Tool = Tool { program: "trace-cmd", package: "trace-cmd" };
+pub(crate) const PERF: Tool = Tool { program: "perf", package: "linux-perf" };
+pub(crate) const MKFS: Tool = Tool { program: "mkfs.ext4", package: "e2fsprogs" };
+pub(crate) const ZSTD: Tool = Tool { program: "zstd", package: "zstd" };
+pub(crate) const LZ4: Tool = Tool { program: "lz4", package: "lz4" };
+pub(crate) const XZ: Tool = Tool { program: "xz", package: "xz-utils" };
+pub(crate) const DPKG: Tool = Tool { program: "dpkg", package: "dpkg" };
 
 /// Makes sure that the tools are there. Returns the programs that are still missing afterwards.
 pub(crate) fn ensure(tools: &[Tool]) -> Vec<&'static str> {
@@ -33,32 +42,42 @@ pub(crate) fn ensure(tools: &[Tool]) -> Vec<&'static str> {
     missing(tools).into_iter().map(|i| tools[i].program).collect()
 }
 
-/// Installs Debian packages as root or through sudo without a password.
-fn apt_install(packages: &[&str]) -> Result<(), String> {
+/// Brings the lists of packages up to date, where that is allowed.
+pub(crate) fn apt_update() -> bool {
+    privilege().is_ok_and(|prefix| apt(prefix, &["update", "-qq"]))
+}
+
+/// The words before a command that needs root.
+fn privilege() -> Result<&'static [&'static str], String> {
     if which("apt-get").is_none() {
         return Err("there is no apt-get here".to_owned());
     }
-    let prefix: &[&str] = if is_root() {
-        &[]
+    if is_root() {
+        Ok(&[])
     } else if quiet(Command::new("sudo").args(["-n", "true"])) {
-        &["sudo", "-n"]
+        Ok(&["sudo", "-n"])
     } else {
-        return Err("neither root nor sudo without a password".to_owned());
-    };
-    let apt = |args: &[&str]| {
-        let words: Vec<&str> =
-            prefix.iter().copied().chain(["apt-get"]).chain(args.iter().copied()).collect();
-        let mut command = Command::new(words[0]);
-        command.args(&words[1..]).env("DEBIAN_FRONTEND", "noninteractive");
-        command.stdin(Stdio::null()).stdout(Stdio::null());
-        command.status().is_ok_and(|status| status.success())
-    };
+        Err("neither root nor sudo without a password".to_owned())
+    }
+}
+
+fn apt(prefix: &[&str], args: &[&str]) -> bool {
+    let words: Vec<&str> = prefix.iter().copied().chain(["apt-get"]).chain(args.iter().copied()).collect();
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]).env("DEBIAN_FRONTEND", "noninteractive");
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
+
+/// Installs Debian packages as root or through sudo without a password.
+fn apt_install(packages: &[&str]) -> Result<(), String> {
+    let prefix = privilege()?;
     let install: Vec<&str> = ["install", "-y", "-qq", "--no-install-recommends"]
         .into_iter()
         .chain(packages.iter().copied())
         .collect();
     // The lists may be there already, so an update comes only after a failure.
-    if apt(&install) || (apt(&["update", "-qq"]) && apt(&install)) {
+    if apt(prefix, &install) || (apt(prefix, &["update", "-qq"]) && apt(prefix, &install)) {
         return Ok(());
     }
     Err("apt-get failed".to_owned())

@@ -2,7 +2,9 @@
 
 mod common;
 
-use fathom_ftrace::{Context, EntryStyle, Events, Format, Formatter, Kallsyms, Machine, Names, Options, Pointers, Texts};
+use fathom_ftrace::{
+    Context, EntryStyle, Events, Format, Formatter, Kallsyms, Machine, Names, Options, Pointers, Texts,
+};
 use proptest::prelude::*;
 
 const HEAD: &str = "name: made
@@ -95,7 +97,13 @@ fn helpers_and_conversions() {
 #[test]
 fn what_cannot_be_evaluated_is_printed_as_fields() {
     let mut shown = Vec::new();
-    for case in ["\"%d\", UNKNOWN_NAME", "\"%s\", kernel_function(REC->ip)", "\"%d %d\", REC->small", "REC->x", "\"%pd\", REC->ip"] {
+    for case in [
+        "\"%d\", UNKNOWN_NAME",
+        "\"%s\", kernel_function(REC->ip)",
+        "\"%d %d\", REC->small",
+        "REC->x",
+        "\"%pd\", REC->ip",
+    ] {
         let mut events = Events::default();
         events.add(Format::parse("system", &format!("{HEAD}{case}\n"), Machine::LITTLE64).unwrap());
         let formatter = Formatter::new(&events, &Options::default());

@@ -27,6 +27,10 @@ pub struct KernelOptions {
     pub full: bool,
 }
 
+/// Files of the trace: how its pages are read, and the symbols of the kernel.
+const HEADER: &str = "kernel_header";
+const SYMBOLS: &str = "kallsyms";
+
 /// KiB of the buffer of a CPU for each level of calls, up to [`MOST_LEVELS`].
 const LEVEL_KB: u64 = 1408;
 const MOST_LEVELS: u64 = 4;
@@ -115,6 +119,25 @@ impl Prepared {
         Ok(Prepared { tracefs, settings, formats, notes })
     }
 
+    /// Writes what readers of the pages need, before there are any: reading the kernel's symbols takes its time. The pages
+    /// can be read then even if the rest is never written.
+    pub(crate) fn write_files(&self, writer: &DirectoryWriter) -> Result<(), Error> {
+        let endian = if cfg!(target_endian = "big") { "BE" } else { "LE" };
+        let mut text = format!(
+            "PAGE_SIZE: {}\nLONG_SIZE: {}\nENDIAN: {endian}\n",
+            rustix::param::page_size(),
+            size_of::<usize>()
+        );
+        for name in &self.formats {
+            if let Ok(format) = self.tracefs.read(name) {
+                text.push_str(&format!("TRACEFS: {name}: {}\n{format}", format.len()));
+            }
+        }
+        writer.file(HEADER, text.as_bytes())?;
+        writer.file(SYMBOLS, &host::read(Path::new("/proc/kallsyms"))?)?;
+        Ok(())
+    }
+
     /// Sets the kernel up to follow a task, and starts.
     ///
     /// # Errors
@@ -163,30 +186,10 @@ impl Prepared {
 }
 
 impl Running {
-    /// Writes what readers of the pages need. They can be read then even if the rest is never written.
-    pub(crate) fn write_header(&self, writer: &DirectoryWriter) -> Result<(), Error> {
-        let endian = if cfg!(target_endian = "big") { "BE" } else { "LE" };
-        let mut text = format!(
-            "PAGE_SIZE: {}\nLONG_SIZE: {}\nENDIAN: {endian}\n",
-            rustix::param::page_size(),
-            size_of::<usize>()
-        );
-        for name in &self.formats {
-            if let Ok(format) = self.session.tracefs().read(name) {
-                text.push_str(&format!("TRACEFS: {name}: {}\n{format}", format.len()));
-            }
-        }
-        writer.file("kernel_header", text.as_bytes())?;
-        for cpu in self.pipes.cpus() {
-            writer.append_kernel(cpu, &[])?;
-        }
-        let symbols = fs::read("/proc/kallsyms").map_err(|e| Error::io("read", "/proc/kallsyms", e))?;
-        writer.file("kallsyms", &symbols)?;
-        Ok(())
-    }
-
     /// Moves pages from the pipes to the trace until `done` is set.
     pub(crate) fn read(&mut self, writer: &DirectoryWriter, done: &AtomicBool) -> Result<(), Error> {
+        // Files are there even if nothing happens on a CPU.
+        self.pipes.cpus().try_for_each(|cpu| writer.append_kernel(cpu, &[]))?;
         while !done.load(Ordering::Relaxed) {
             self.pipes.wait(PATIENCE).map_err(|e| Error::io("read", "the kernel's buffers", e))?;
             self.drain(writer, TURN)?;
@@ -234,6 +237,14 @@ impl Running {
     }
 }
 
+/// Removes what [`Prepared::write_files`] has written.
+pub(crate) fn remove_files(writer: &DirectoryWriter) {
+    for name in [HEADER, SYMBOLS] {
+        // What stays is of no use and does no harm.
+        let _ = fs::remove_file(writer.path().join(name));
+    }
+}
+
 /// What can go wrong between a pipe and a file.
 enum Moving {
     Reading(fathom_tracefs::Error),
@@ -268,7 +279,7 @@ fn formats(settings: &Settings) -> Vec<String> {
 /// reaches.
 fn cut_symbols(writer: &DirectoryWriter) -> Result<(), Error> {
     let dir = writer.path();
-    let header = KernelHeader::parse(&host::read(&dir.join("kernel_header"))?);
+    let header = KernelHeader::parse(&host::read(&dir.join(HEADER))?);
     let files = kernel_files(dir)?;
     let layout = header.layout();
     let pages = PageFiles::open(&files, layout.size())?;
@@ -287,9 +298,9 @@ fn cut_symbols(writer: &DirectoryWriter) -> Result<(), Error> {
             Ok::<_, fathom_store::Error>(())
         })?;
     }
-    let path = dir.join("kallsyms");
+    let path = dir.join(SYMBOLS);
     let text = host::read(&path)?;
-    writer.file("kallsyms", &named(&text, &used))?;
+    writer.file(SYMBOLS, &named(&text, &used))?;
     Ok(())
 }
 

@@ -71,6 +71,9 @@ pub fn record(options: &Options) -> Result<Outcome, Error> {
     let stop = Signals::install()?;
     let started = Instant::now();
     let wanted = kernel::is_wanted(options).then(|| Prepared::new(options));
+    if let Some(Ok(prepared)) = &wanted {
+        prepared.write_files(&writer)?;
+    }
     let started_all = start::start(options, &runtime, arena.dir(), &journal, wanted);
     let Started { target, rings, kernel } = match started_all {
         Ok(started) => started,
@@ -90,8 +93,8 @@ pub fn record(options: &Options) -> Result<Outcome, Error> {
         Some(Err(why)) => (None, Some(format!("nothing of the kernel is recorded: {why}"))),
         None => (None, None),
     };
-    if let Some(running) = &kernel {
-        running.write_header(&writer)?;
+    if no_kernel.is_some() {
+        kernel::remove_files(&writer);
     }
     let has_events = !rings.is_empty();
     let drainer = drainer.with_events(rings);

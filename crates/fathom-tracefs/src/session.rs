@@ -25,7 +25,7 @@ impl Session {
     ///
     /// Whatever is wrong with the settings or refused by the kernel; everything is put back then.
     pub fn begin(tracefs: &Tracefs, settings: &Settings, journals: &Journals) -> Result<Session, Error> {
-        Session::begin_as(tracefs, settings, journals, Naming::of_process(std::process::id()))
+        Session::begin_as(tracefs, settings, journals, &Naming::of_process(std::process::id()))
     }
 
     /// The same with other names for what is ours.
@@ -37,10 +37,10 @@ impl Session {
         tracefs: &Tracefs,
         settings: &Settings,
         journals: &Journals,
-        naming: Naming,
+        naming: &Naming,
     ) -> Result<Session, Error> {
         let journal = journals.begin(tracefs)?;
-        let empty = Plan::build(tracefs, &Settings::default(), &naming, Place::Top).map(|plan| Plan {
+        let empty = Plan::build(tracefs, &Settings::default(), naming, Place::Top).map(|plan| Plan {
             steps: Vec::new(),
             notes: Vec::new(),
             ..plan

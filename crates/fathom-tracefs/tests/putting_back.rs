@@ -247,8 +247,8 @@ fn a_second_trace_of_a_process_has_names_of_its_own() {
         ..Settings::default()
     };
     let naming = || Naming::of_process(7);
-    let first = Session::begin_as(&kernel.tracefs, &settings, &kernel.journals, naming()).unwrap();
-    let second = Session::begin_as(&kernel.tracefs, &settings, &kernel.journals, naming()).unwrap();
+    let first = Session::begin_as(&kernel.tracefs, &settings, &kernel.journals, &naming()).unwrap();
+    let second = Session::begin_as(&kernel.tracefs, &settings, &kernel.journals, &naming()).unwrap();
     assert_eq!(first.plan().place.prefix(), "instances/fathom-7/");
     assert_eq!(second.plan().place.prefix(), "instances/fathom-7-2/");
     assert_eq!(second.plan().events, ["fathom_7_2/vfs_read"]);

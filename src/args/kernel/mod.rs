@@ -1,6 +1,7 @@
 //! Options of `fathom kernel …`. They have nothing to do with those of the other commands, whose words mean something
 //! else, and are parsed by clap as they stand: [`super::words`] does not see them.
 
+pub(crate) mod recipe;
 pub(crate) mod report;
 pub(crate) mod trace;
 
@@ -89,6 +90,15 @@ pub(crate) enum KernelCommand {
         after_help = TRACE_CODES
     )]
     Trace(Box<trace::Trace>),
+    /// Look at one thing that the kernel does, with an explanation of what was seen
+    #[command(
+        override_usage = "fathom kernel recipe [list | show NAME | NAME] [OPTION...] [-- COMMAND [ARG...]]",
+        after_help = TRACE_CODES
+    )]
+    Recipe(Box<recipe::Recipe>),
+    /// Make something happen in the kernel, for a recipe to look at
+    #[command(hide = true)]
+    Workload(recipe::WorkloadArgs),
     /// Put back what a trace that was killed has left in tracefs
     #[command(override_usage = "fathom kernel reset [OPTION...]")]
     Reset(Plain),

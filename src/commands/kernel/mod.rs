@@ -2,6 +2,7 @@
 
 mod doctor;
 mod ending;
+mod recipe;
 mod report;
 mod reset;
 mod settings;
@@ -18,6 +19,8 @@ use std::io::Write;
 pub(crate) fn run(args: &Kernel, context: &Context) -> Result<u8, Failure> {
     match &args.command {
         KernelCommand::Report(args) => report::run(args, context),
+        KernelCommand::Recipe(args) => recipe::run(args, context),
+        KernelCommand::Workload(args) => recipe::workload(args),
         KernelCommand::Trace(args) => trace::run(args, context),
         KernelCommand::Reset(args) => reset::run(&args.place, context),
         KernelCommand::Doctor(args) => doctor::run(&args.place, context),

@@ -1,5 +1,6 @@
 //! `cargo xtask bench record`, `bench read` and `bench tui`: promises about speed, each with its ratio to the peer in the same run.
 
+mod kernel;
 mod options;
 mod read;
 mod record;
@@ -21,6 +22,7 @@ pub(crate) fn main(args: &[String]) -> Result<bool> {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     match words[..] {
         ["record", ref rest @ ..] => record::main(&Setup::new(rest)?),
+        ["kernel", ref rest @ ..] => kernel::main(&Setup::new(rest)?),
         ["read", ref rest @ ..] => read::main(&Setup::new(rest)?),
         ["tui", ref rest @ ..] => tui::main(&Setup::new(rest)?),
         _ => bail!(

@@ -54,6 +54,15 @@ pub(crate) struct Summary {
     pub(crate) skipped: Vec<(String, String)>,
 }
 
+impl Summary {
+    /// Counts another run's tests in.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped.extend(other.skipped);
+    }
+}
+
 /// The calls of all functions of a report's text.
 pub(crate) fn calls_of_report(text: &str) -> Result<u64> {
     Ok(text::report(text)?.values().sum())

@@ -263,3 +263,174 @@ fn chain(error: &Error) -> String {
         None => error.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Event, Kind};
+    use fathom_ftrace::Machine;
+    use proptest::prelude::*;
+
+    const ENTRY: &str = "name: funcgraph_entry\nID: 11\nformat:\n\
+        \tfield:unsigned long func;\toffset:8;\tsize:8;\tsigned:0;\n\
+        \tfield:int depth;\toffset:16;\tsize:4;\tsigned:1;\n";
+    const EVENT: &str = "name: hello\nID: 300\nformat:\n\
+        \tfield:int number;\toffset:8;\tsize:4;\tsigned:1;\n\nprint fmt: \"n=%d\", REC->number\n";
+
+    struct Memory(Vec<CpuPages>, Vec<Vec<u8>>);
+
+    impl PageSource for Memory {
+        fn cpus(&self) -> &[CpuPages] {
+            &self.0
+        }
+
+        fn read(&self, cpu: usize, block: u32, buffer: &mut Vec<u8>) -> Result<(), Error> {
+            buffer.clear();
+            let pages = self.1.get(cpu).and_then(|cpu| cpu.chunks(PAGE).nth(block as usize));
+            buffer.extend_from_slice(pages.unwrap_or_default());
+            Ok(())
+        }
+    }
+
+    const PAGE: usize = 256;
+
+    /// Each CPU has pages, which are blocks here.
+    fn kernel(cpus: Vec<Vec<u8>>) -> Kernel {
+        let pages = |(cpu, bytes): (usize, &Vec<u8>)| CpuPages {
+            cpu: cpu as u32,
+            blocks: bytes.len().div_ceil(PAGE) as u32,
+            bytes: bytes.len() as u64,
+            name: format!("cpu{cpu}"),
+        };
+        let list = cpus.iter().enumerate().map(pages).collect();
+        let mut formats = Formats::new(Machine::LITTLE64);
+        formats.add("ftrace", ENTRY).unwrap();
+        formats.add("greet", EVENT).unwrap();
+        let layout = PageLayout::of(Machine::LITTLE64, PAGE);
+        Kernel::new(Box::new(Memory(list, cpus)), layout, formats, Names::default)
+    }
+
+    /// A page of records, each with what has passed since the one before.
+    fn page(time: u64, lost: u64, records: &[(u64, Vec<u8>)]) -> Vec<u8> {
+        let mut data = Vec::new();
+        for (delta, record) in records {
+            data.extend(((record.len() / 4) as u32 | (*delta as u32) << 5).to_le_bytes());
+            data.extend(record);
+        }
+        let flags = if lost > 0 { 3 << 30 } else { 0 };
+        let mut page = time.to_le_bytes().to_vec();
+        page.extend((data.len() as u64 | flags).to_le_bytes());
+        page.extend(data);
+        page.extend(lost.to_le_bytes());
+        page.resize(PAGE, 0);
+        page
+    }
+
+    fn entry(pid: i32, func: u64, depth: u32) -> Vec<u8> {
+        let mut bytes = vec![11, 0, 0, 0];
+        bytes.extend(pid.to_le_bytes());
+        bytes.extend(func.to_le_bytes());
+        bytes.extend(depth.to_le_bytes());
+        bytes
+    }
+
+    fn hello(pid: i32, number: i32) -> Vec<u8> {
+        let mut bytes = 300u32.to_le_bytes().to_vec();
+        bytes.extend(pid.to_le_bytes());
+        bytes.extend(number.to_le_bytes());
+        bytes
+    }
+
+    fn sample() -> Kernel {
+        kernel(vec![
+            [
+                page(100, 0, &[(0, entry(7, 1, 0)), (5, entry(8, 2, 0)), (5, entry(7, 3, 1))]),
+                page(300, 9, &[(0, entry(7, 6, 0)), (1, entry(0, 7, 0))]),
+            ]
+            .concat(),
+            [page(200, 0, &[(0, hello(7, -4)), (1, entry(7, 5, 0))]), page(250, 0, &[(0, entry(0, 8, 0))])]
+                .concat(),
+        ])
+    }
+
+    fn all(kernel: &Kernel, tid: Tid, events: bool, from: u64) -> Vec<(u64, Kind, u64, String)> {
+        let mut records = kernel.records(tid, events);
+        if from > 0 {
+            records.seek(from);
+        }
+        let (mut list, mut data) = (Vec::new(), Vec::new());
+        while records.peek().unwrap().is_some() {
+            let Event { time, kind, addr, data_start, data_len, .. } = records.take(&mut data).unwrap();
+            let start = data_start as usize;
+            let text = data[start..start + data_len as usize].to_vec();
+            list.push((time, kind, addr, String::from_utf8(text).unwrap()));
+        }
+        list
+    }
+
+    #[test]
+    fn a_task_on_two_cpus() {
+        let kernel = sample();
+        let none = String::new;
+        let entry = |time, addr| (time, Kind::Entry, addr, none());
+        let want = [
+            entry(100, 1),
+            entry(110, 3),
+            (200, Kind::Event, 300, "n=-4".to_owned()),
+            entry(201, 5),
+            (300, Kind::Lost, 9, none()),
+            entry(300, 6),
+        ];
+        assert_eq!(all(&kernel, 7, true, 0), want);
+        assert_eq!(all(&kernel, 7, true, 111), want[2..]);
+        assert_eq!(all(&kernel, 7, false, 201), want[3..]);
+        assert_eq!(all(&kernel, 7, true, 301), []);
+        assert_eq!(all(&kernel, 9, true, 0), []);
+        assert_eq!(kernel.losses(), [Losses { events: 9, places: 1 }, Losses::default()]);
+        assert_eq!(kernel.event_name(300).as_deref(), Some("greet:hello"));
+    }
+
+    #[test]
+    fn idle_tasks_are_told_apart() {
+        let kernel = sample();
+        let mut tasks: Vec<_> = kernel.tasks().collect();
+        tasks.sort_unstable();
+        assert_eq!(tasks, [(-2, (250, 250)), (-1, (301, 301)), (7, (100, 300)), (8, (105, 105))]);
+        assert_eq!(all(&kernel, -2, true, 0), [(250, Kind::Entry, 8, String::new())]);
+    }
+
+    fn read_all(kernel: &Kernel) {
+        let tids: Vec<Tid> = kernel.tasks().map(|(tid, _)| tid).collect();
+        for tid in tids {
+            let mut records = kernel.records(tid, true);
+            let mut data = Vec::new();
+            for _ in 0..2 {
+                while records.peek().unwrap().is_some() {
+                    records.take(&mut data).unwrap();
+                }
+                records.seek(0);
+            }
+        }
+        for cpu in 0..kernel.cpus().len() {
+            kernel.each_of_cpu(cpu, |_| Ok::<_, Error>(())).unwrap();
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_pages_are_survived(cpus in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..700), 0..3)) {
+            read_all(&kernel(cpus));
+        }
+
+        #[test]
+        fn any_changed_byte_is_survived(at in 0usize..2 * PAGE, value: u8) {
+            let mut bytes = [
+                page(100, 0, &[(0, entry(7, 1, 0)), (5, entry(8, 2, 0)), (5, hello(7, 3))]),
+                page(300, 9, &[(0, entry(7, 6, 0)), (1, entry(0, 7, 0))]),
+            ]
+            .concat();
+            bytes[at] = value;
+            read_all(&kernel(vec![bytes]));
+        }
+    }
+}
