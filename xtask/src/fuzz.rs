@@ -66,9 +66,9 @@ pub(crate) fn all(seconds: u64) -> Result<(u64, u64)> {
     };
     println!("test fuzz/live_receiver ... {}", if ok { "ok" } else { "FAILED" });
     if ok {
-        passed += 1
+        passed += 1;
     } else {
-        failed += 1
+        failed += 1;
     }
     Ok((passed, failed))
 }
