@@ -175,7 +175,12 @@ mod tests {
     fn bad_patterns_are_refused() {
         let error = EventPatterns::new(["a:("], Match::Regex).unwrap_err().to_string();
         assert_eq!(error, "bad pattern 'a:(': unclosed group");
-        let error = EventPatterns::new(["sched:switch@kernel"], Match::Regex).unwrap_err().to_string();
-        assert_eq!(error, "bad pattern 'sched:switch@kernel': events of the kernel come later");
+    }
+
+    #[test]
+    fn events_of_the_kernel_are_for_another() {
+        let patterns = EventPatterns::new(["sched:switch@kernel"], Match::Regex).unwrap();
+        assert_eq!(patterns.kernel, ["sched:switch"]);
+        assert_eq!(patterns.task_events(), TaskEvents::None);
     }
 }

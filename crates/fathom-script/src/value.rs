@@ -110,6 +110,6 @@ mod tests {
         assert_eq!(shown("arg1/s", b"\x04\0\xff\xff\xff\xff"), [text("NULL")]);
         assert_eq!(shown("arg1/s,arg2", b"\x02\0a\n\x05\0\0\0\0\0\0\0"), [text("a\n"), Value::Unsigned(5)]);
         assert_eq!(shown("arg1/t8:pt", &[0; 8]), [text("struct: pt{}")]);
-        assert_eq!(shown("arg1/e:hue", &2u32.to_le_bytes()), [Value::Signed(2)]);
+        assert_eq!(shown("arg1/e:hue", &2u64.to_le_bytes()), [Value::Unsigned(2)]);
     }
 }

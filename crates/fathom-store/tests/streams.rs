@@ -181,13 +181,15 @@ fn the_trace_to_read_by_default() {
     let dir = tempdir().unwrap();
     let base = dir.path();
     let found = |fathom| find_default(base, fathom).map_err(|e| e.to_string());
-    let looked = "no trace found: looked for uftrace.data, ./info, ftrace.dir; record one first or name its \
+    let looked = "no trace found: looked for uftrace.data, ./info, ftrace.dir, trace.dat; record one first or name its \
                   directory with -d";
     assert_eq!(found(false), Err(looked.to_owned()));
     let make = |name: &str| {
         fs::create_dir_all(base.join(name)).unwrap();
         fs::write(base.join(name).join("info"), "").unwrap();
     };
+    fs::write(base.join("trace.dat"), b"\x17\x08\x44tracing6\0").unwrap();
+    assert_eq!(found(true).unwrap(), base.join("trace.dat"));
     make("ftrace.dir");
     assert_eq!(found(true).unwrap(), base.join("ftrace.dir"));
     make(".");
