@@ -3,6 +3,11 @@
 //! What is typed is first put in order by [`words`] (command word anywhere before the program, abbreviated
 //! long options, options of other commands); clap then parses the result.
 
+#![allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "comments of options are texts for a terminal, in which [ ] is what may be left out"
+)]
+
 pub(crate) mod agent;
 pub(crate) mod events;
 pub(crate) mod filters;

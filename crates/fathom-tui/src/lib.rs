@@ -2,9 +2,9 @@
 //!
 //! Not for computing what is shown (`fathom-analysis`), nor for text that is written once (`fathom-view`).
 //!
-//! The state and what changes it ([`app`], [`view`]) know nothing of terminals, drawing ([`draw`]) only reads the state, and
-//! what takes time is done by other threads ([`work`], [`timeline`]): the first screen shows what has been read by then, and
-//! fills while the rest is read. The loop that joins these with a terminal is in [`terminal`].
+//! The state and what changes it (`app`, `view`) know nothing of terminals, drawing (`draw`) only reads the state, and
+//! what takes time is done by other threads (`work`, `timeline`): the first screen shows what has been read by then, and
+//! fills while the rest is read. The loop that joins these with a terminal is in `terminal`.
 #![forbid(unsafe_code)]
 
 mod app;

@@ -2,7 +2,7 @@
 //!
 //! The merged events of all tasks are numbered. One pass over the trace ([`scan`]) cuts them into slices of some ten
 //! thousand events and keeps, for the beginning of each, what must be known to start reading there: the open calls
-//! of each task ([`index`]). With that any slice can be read by itself ([`slice`]). What is shown is looked for in the
+//! of each task ([`index`]). With that any slice can be read by itself ([`mod@slice`]). What is shown is looked for in the
 //! slices near the cursor ([`reader`]); slices in which everything is folded away, or which cannot have what is searched
 //! for, are stepped over without being read.
 //!
