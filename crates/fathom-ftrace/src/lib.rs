@@ -4,7 +4,7 @@
 //! Not for driving tracefs and not for files of other programs: bytes come in, events and text go out.
 //!
 //! The way of the data: [`page`] takes the records out of one sub-buffer, [`stream`] reads the sub-buffers of the CPUs
-//! one after another and merges them by time, [`events`] knows each event's [`format`], and [`text`] writes lines.
+//! one after another and merges them by time, [`events`] knows each event's [`mod@format`], and [`text`] writes lines.
 //!
 //! Input is hostile: nothing here panics on it, and no size that it names is allocated. What cannot be decoded is
 //! handed on as such, it is never left out.

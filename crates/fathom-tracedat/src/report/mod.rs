@@ -1,6 +1,6 @@
 //! The text of a recording's events as `trace-cmd report` prints it.
 //!
-//! [`events`] prints records; [`info`] what else a file says of itself. Everything that is known of an event before
+//! [`events`] prints records; [`info()`] what else a file says of itself. Everything that is known of an event before
 //! its first record (where its fields are, who prints it) is worked out once; a record costs no allocation.
 
 mod event;
