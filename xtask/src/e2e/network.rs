@@ -4,7 +4,7 @@ use super::{Context, Outcome};
 use crate::run::run_ok;
 use anyhow::{Context as _, Result, bail};
 use std::io::{BufRead, BufReader};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -127,13 +127,24 @@ fn listen(program: &Path, ours: bool, token: &[&str], dir: &Path) -> Result<(Rec
     let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
     let receiver = Receiver(command.args(["--port", &port.to_string()]).stderr(Stdio::null()).spawn()?);
     let started = Instant::now();
-    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+    // It is not asked: uftrace ends with a connection that says nothing.
+    while !listens(port) {
         if started.elapsed() > Duration::from_secs(10) {
             bail!("uftrace does not listen");
         }
         std::thread::sleep(Duration::from_millis(20));
     }
     Ok((receiver, port.to_string()))
+}
+
+/// Whether somebody listens at a port: state 10 of the kernel's table.
+fn listens(port: u16) -> bool {
+    let end = format!(":{port:04X}");
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap_or_default();
+    table.lines().any(|line| {
+        let mut words = line.split_whitespace().skip(1);
+        words.next().is_some_and(|local| local.ends_with(&end)) && words.nth(1) == Some("0A")
+    })
 }
 
 type Calls = std::collections::BTreeMap<String, u64>;
