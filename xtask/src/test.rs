@@ -54,9 +54,7 @@ pub(crate) fn main(args: &[String]) -> Result<bool> {
 
 /// The tests of user space.
 fn without_kernels(tier: Tier, sum: &mut e2e::Summary) -> Result<()> {
-    let (passed, failed) = cargo_tests()?;
-    sum.passed += passed;
-    sum.failed += failed;
+    sum.add(cargo_tests()?);
     match runtime_lints()? {
         Some(true) => sum.passed += 1,
         Some(false) => sum.failed += 1,
@@ -71,19 +69,51 @@ fn without_kernels(tier: Tier, sum: &mut e2e::Summary) -> Result<()> {
     Ok(())
 }
 
-/// The unit, snapshot and property tests of all crates. Returns (passed, failed).
-fn cargo_tests() -> Result<(u64, u64)> {
+/// The unit, snapshot and property tests of all crates.
+fn cargo_tests() -> Result<e2e::Summary> {
     let nextest = which("cargo-nextest").is_some();
+    let mut shown = String::new();
     let mut sums = if nextest {
-        cargo_run(&["nextest", "run", "--workspace", "--no-fail-fast", "--no-tests=pass"])?
+        cargo_run(&["nextest", "run", "--workspace", "--no-fail-fast", "--no-tests=pass"], &mut shown)?
     } else {
-        cargo_run(&["test", "--workspace", "--all-targets", "--no-fail-fast"])?
+        cargo_run(
+            &["test", "--workspace", "--all-targets", "--no-fail-fast", "--", "--show-output"],
+            &mut shown,
+        )?
     };
     // Examples in the documentation are not among the targets of either.
-    let doc = cargo_run(&["test", "--workspace", "--doc", "--no-fail-fast"])?;
+    let doc = cargo_run(&["test", "--workspace", "--doc", "--no-fail-fast"], &mut shown)?;
     sums.0 += doc.0;
     sums.1 += doc.1;
-    Ok(sums)
+    if nextest {
+        let report = target().join("nextest/default/junit.xml");
+        shown = std::fs::read_to_string(report).context("cannot read the report of nextest")?;
+    }
+    let skipped = skips(&shown);
+    let passed = sums.0.saturating_sub(skipped.len() as u64);
+    Ok(e2e::Summary { passed, failed: sums.1, skipped })
+}
+
+/// The tests that ended well because they found nothing to test, and said so: `skipped: REASON` in what they printed. A test
+/// is named by the `testcase` that its output stands in, or by cargo's line above it, `---- NAME stdout ----`.
+fn skips(report: &str) -> Vec<(String, String)> {
+    let mut skipped: Vec<(String, String)> = Vec::new();
+    let mut test = String::new();
+    for line in report.lines() {
+        if let Some((_, rest)) = line.split_once("<testcase name=\"") {
+            test = rest.split('"').next().unwrap_or_default().to_owned();
+        }
+        if let Some(name) = line.strip_prefix("---- ").and_then(|line| line.strip_suffix(" stdout ----")) {
+            test = name.to_owned();
+        }
+        if let Some((_, reason)) = line.split_once("skipped: ")
+            && skipped.last().is_none_or(|(last, _)| *last != test)
+        {
+            let reason = reason.split('<').next().unwrap_or_default();
+            skipped.push((test.clone(), reason.trim().to_owned()));
+        }
+    }
+    skipped
 }
 
 /// Clippy of the runtime as it is in the traced program: as an ordinary crate, which is what the workspace sees of it,
@@ -107,8 +137,8 @@ fn runtime_lints() -> Result<Option<bool>> {
 }
 
 /// Runs a test command of cargo, shows its output and sums up what it says. A command that fails without a failed
-/// test (one that does not compile) counts as one failure.
-fn cargo_run(args: &[&str]) -> Result<(u64, u64)> {
+/// test (one that does not compile) counts as one failure. The output is added to `shown`.
+fn cargo_run(args: &[&str], shown: &mut String) -> Result<(u64, u64)> {
     let mut command = cargo();
     // Snapshots must fail here, not be written anew.
     command.args(args).env("INSTA_UPDATE", "no").env("NO_COLOR", "1").env("CARGO_TERM_COLOR", "never");
@@ -126,6 +156,8 @@ fn cargo_run(args: &[&str]) -> Result<(u64, u64)> {
     let mut read = |output: &mut dyn BufRead| -> Result<()> {
         for line in output.lines() {
             let line = line?;
+            shown.push_str(&line);
+            shown.push('\n');
             let (passed, failed) = counts(&line);
             sums.0 += passed;
             sums.1 += failed;
@@ -165,7 +197,17 @@ fn counts(line: &str) -> (u64, u64) {
 
 #[cfg(test)]
 mod tests {
-    use super::counts;
+    use super::{counts, skips};
+
+    #[test]
+    fn tests_that_say_they_were_skipped_did_not_pass() {
+        let report = "<testcase name=\"a\" classname=\"c\">\n<system-out>\ntest a ... skipped: no gcc\nskipped: twice\nok\n\
+                      </system-out>\n</testcase>\n<testcase name=\"b\" time=\"1\">\n<system-out>\nok\n</system-out>";
+        let want = [("a".to_owned(), "no gcc".to_owned())];
+        assert_eq!(skips(report), want);
+        assert_eq!(skips("---- a stdout ----\nskipped: no gcc\n\n---- b stdout ----\nok\n"), want);
+        assert_eq!(skips("<testcase name=\"a\">\n<system-err>skipped: no gcc</system-err>"), want);
+    }
 
     #[test]
     fn closing_lines_are_read() {
