@@ -100,6 +100,9 @@ pub enum Part {
     Events,
     /// The buffer empty.
     Clear,
+    /// What functions set off. Last of all: the kernel counts every call of the function by anybody, so that what comes
+    /// between would use a count up.
+    Commands,
 }
 
 impl Part {
@@ -116,6 +119,7 @@ impl Part {
             Part::Tracer => "the tracer, after all that narrows it",
             Part::Events => "events",
             Part::Clear => "an empty buffer",
+            Part::Commands => "what functions set off",
         }
     }
 }
