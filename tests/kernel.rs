@@ -152,7 +152,10 @@ fn every_recipe_is_explained() {
     for recipe in fathom_recipes::RECIPES {
         let shown = run(&["show", recipe.name, "--tracefs", &root]);
         assert!(!shown.contains("is not known"), "{shown}");
-        insta::assert_snapshot!(format!("recipe_show_{}", recipe.name), shown);
+        // Where an argument is, is of the machine that the test runs on.
+        let lines: Vec<&str> =
+            shown.lines().filter(|line| !line.contains("- arguments of the probe")).collect();
+        insta::assert_snapshot!(format!("recipe_show_{}", recipe.name), lines.join("\n"));
     }
 }
 
