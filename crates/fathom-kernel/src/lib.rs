@@ -5,7 +5,6 @@
 #![forbid(unsafe_code)]
 
 pub mod command;
-pub mod live;
 pub mod recorder;
 pub mod tables;
 pub mod text;

@@ -15,7 +15,6 @@ mod handlers;
 pub mod histogram;
 pub mod label;
 pub mod lines;
-pub mod live;
 pub mod measure;
 pub mod names;
 pub mod recipe;
