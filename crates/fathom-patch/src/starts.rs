@@ -58,7 +58,7 @@ impl<'d> Ground<'d> {
         };
         ground.read_labels(image, unwind);
         for frame in unwind.frames() {
-            if ground.range.contains(&frame.range.start) {
+            if ground.has_code(frame.range.start) {
                 ground.ends.push(frame.range.end);
                 ground.starts.push(Start {
                     addr: frame.range.start,
@@ -75,16 +75,23 @@ impl<'d> Ground<'d> {
         for site in image.instrumentation().patchable {
             ground.labels.insert(site);
         }
-        if let Some(entry) = image.entry() {
+        if let Some(entry) = image.entry().filter(|&entry| ground.has_code(entry)) {
             ground.starts.push(Start { addr: entry, named_end: entry, is_special: true, ..Start::default() });
         }
         ground.merge();
         ground
     }
 
+    /// Whether an address is in code that could be functions.
+    fn has_code(&self, addr: u64) -> bool {
+        let index = self.code.partition_point(|part| part.0 <= addr).checked_sub(1);
+        let part = index.and_then(|index| self.code.get(index));
+        part.is_some_and(|&(start, bytes)| addr - start < bytes.len() as u64)
+    }
+
     fn read_labels(&mut self, image: &Image, unwind: &Unwind<'_>) {
         for label in image.labels() {
-            if !self.range.contains(&label.addr) {
+            if !self.has_code(label.addr) {
                 continue;
             }
             self.labels.insert(label.addr);

@@ -19,6 +19,11 @@ use crate::unwind::Unwind;
 pub(crate) const FLAGS: u32 =
     RflagsBits::CF | RflagsBits::PF | RflagsBits::AF | RflagsBits::ZF | RflagsBits::SF | RflagsBits::OF;
 
+/// The flags that an instruction takes. A system call has the kernel put all of them into r11, where nobody looks.
+pub(crate) fn flags_read(instruction: &Instruction) -> u32 {
+    if instruction.mnemonic() == Mnemonic::Syscall { 0 } else { instruction.rflags_read() }
+}
+
 /// Bytes between two addresses where something begins or ends.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Piece {
@@ -251,7 +256,7 @@ impl<'s, 'g, 'd> Sweeper<'s, 'g, 'd> {
     /// Follows flags from a call until they have been computed again.
     fn flags(&mut self, instruction: &Instruction) {
         let (target, open) = self.after_call;
-        if instruction.rflags_read() & open != 0 {
+        if flags_read(instruction) & open != 0 {
             self.found.flags_out.push(target);
             self.after_call.1 = 0;
         } else {

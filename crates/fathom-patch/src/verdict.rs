@@ -9,7 +9,7 @@ use crate::reason::Reason;
 use crate::relocate::relocate;
 use crate::site::{HOP, JUMP, Site};
 use crate::starts::{Ground, Start};
-use crate::sweep::{FLAGS, Found, Piece};
+use crate::sweep::{FLAGS, Found, Piece, flags_read};
 use crate::unwind::{Cfa, Guards, Unwind};
 
 /// Everything that is known of a module.
@@ -155,11 +155,9 @@ impl Knowledge<'_, '_> {
 
     /// No jump to the entry comes from the function itself, or from a part of it that lies elsewhere.
     fn prove_no_loop(&self, addr: u64, at: u64, end: u64) -> Result<(), Reason> {
-        let entered = &self.found.entered;
-        let first = entered.partition_point(|&(_, to)| to < addr);
-        for &(from, to) in entered.get(first..).unwrap_or_default().iter().take_while(|&&(_, to)| to <= at) {
-            let is_inside = from >= addr && from < end;
-            if (to == addr || to == at) && (is_inside || !self.is_in_function(from)) {
+        for &(from, to) in self.entries(addr, at) {
+            let is_entry = to == addr || to == at;
+            if is_entry && self.owner(from).is_none_or(|owner| owner >= addr && owner < end) {
                 return Err(Reason::Loop);
             }
         }
@@ -171,14 +169,26 @@ impl Knowledge<'_, '_> {
         Ok(())
     }
 
-    /// Whether an address is in something that is a function, and not in a part that was split off from one.
-    fn is_in_function(&self, addr: u64) -> bool {
+    /// The jumps to addresses from one to another.
+    fn entries(&self, first: u64, last: u64) -> &[(u64, u64)] {
+        let entered = &self.found.entered;
+        let from = entered.partition_point(|&(_, to)| to < first);
+        let to = entered.partition_point(|&(_, to)| to <= last);
+        entered.get(from..to).unwrap_or_default()
+    }
+
+    /// An address in the function that a jump belongs to: where it is itself, or, in a part that was split off from a
+    /// function (a compiler does that with one function at a time), where that is entered from.
+    fn owner(&self, from: u64) -> Option<u64> {
         let starts = &self.ground.starts;
-        let index = starts.partition_point(|start| start.addr <= addr);
-        index
-            .checked_sub(1)
-            .and_then(|index| starts.get(index))
-            .is_some_and(|start| self.evidence(start).is_some())
+        let start =
+            |addr: u64| starts.get(starts.partition_point(|start| start.addr <= addr).checked_sub(1)?);
+        let part = start(from)?;
+        if self.evidence(part).is_some() {
+            return Some(from);
+        }
+        let is_function = |&addr: &u64| start(addr).is_some_and(|start| self.evidence(start).is_some());
+        self.entries(part.addr, part.addr).iter().map(|entry| entry.0).find(is_function)
     }
 
     fn bytes(&self, from: u64, to: u64) -> &[u8] {
@@ -285,7 +295,7 @@ fn takes_flags(bytes: &[u8], start: u64) -> bool {
             return false;
         }
         let instruction = decoder.decode();
-        if instruction.rflags_read() & open != 0 {
+        if flags_read(&instruction) & open != 0 {
             return true;
         }
         open &= !instruction.rflags_modified();
