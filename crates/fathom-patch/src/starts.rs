@@ -22,6 +22,8 @@ pub(crate) struct Start {
     pub(crate) is_exported: bool,
     /// See [`special`].
     pub(crate) is_special: bool,
+    /// See [`special::sees_return`].
+    pub(crate) sees_return: bool,
     /// Unwind information begins there.
     pub(crate) has_frame: bool,
 }
@@ -38,6 +40,8 @@ pub(crate) struct Ground<'d> {
     pub(crate) labels: Marks,
     /// The same places as `starts`.
     pub(crate) marks: Marks,
+    /// Stubs and slots of library functions that look at where they return to.
+    pub(crate) watchers: Vec<u64>,
     /// Where symbols and frames end.
     ends: Vec<u64>,
 }
@@ -53,6 +57,7 @@ impl<'d> Ground<'d> {
             starts: Vec::new(),
             labels: Marks::new(range.clone()),
             marks: Marks::new(range.clone()),
+            watchers: Vec::new(),
             ends: Vec::new(),
             range,
         };
@@ -78,7 +83,15 @@ impl<'d> Ground<'d> {
         if let Some(entry) = image.entry().filter(|&entry| ground.has_code(entry)) {
             ground.starts.push(Start { addr: entry, named_end: entry, is_special: true, ..Start::default() });
         }
+        for slot in image.plt_slots() {
+            if special::sees_return(&slot.name) {
+                ground.watchers.extend([slot.plt, slot.got].into_iter().filter(|&addr| addr != 0));
+            }
+        }
         ground.merge();
+        for &watcher in &ground.watchers {
+            ground.marks.insert(watcher);
+        }
         ground
     }
 
@@ -108,6 +121,7 @@ impl<'d> Ground<'d> {
                 is_named: !is_part,
                 is_exported: label.is_exported,
                 is_special: special::is_special(&label.name),
+                sees_return: special::sees_return(&label.name),
                 has_frame: false,
             });
         }
@@ -124,6 +138,7 @@ impl<'d> Ground<'d> {
             kept.is_named |= later.is_named;
             kept.is_exported |= later.is_exported;
             kept.is_special |= later.is_special;
+            kept.sees_return |= later.sees_return;
             kept.has_frame |= later.has_frame;
             true
         });

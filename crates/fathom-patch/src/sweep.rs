@@ -71,6 +71,8 @@ pub(crate) struct Ground<'g, 'd> {
     pub(crate) range: Range<u64>,
     /// Where something begins.
     pub(crate) starts: &'g Marks,
+    /// Slots of library functions that look at where they return to, and their stubs.
+    pub(crate) watchers: &'g [u64],
     /// Numbers in instructions can be addresses: the module lies where it was linked.
     pub(crate) is_fixed: bool,
 }
@@ -233,6 +235,10 @@ impl<'s, 'g, 'd> Sweeper<'s, 'g, 'd> {
             }
             FlowControl::IndirectBranch => {
                 piece.jumps_indirectly = true;
+                let slot = instruction.ip_rel_memory_address();
+                if instruction.memory_base() == Register::RIP && self.ground.watchers.contains(&slot) {
+                    self.found.entered.push((instruction.ip(), slot));
+                }
                 self.after_call.1 = 0;
             }
             FlowControl::Return => {
