@@ -33,7 +33,7 @@ const PLAIN: &[&str] = &[
     "cmp byte ptr [rip + cells + 3], 9",
     "lea rcx, [rip + cells]",
     "movups xmm3, xmmword ptr [rip + cells + 16]",
-    "imul rax, qword ptr [rip + cells], 0x12345",
+    "mov qword ptr [rip + cells + 24], 0x12345",
     "test edi, edi",
     "mov r9, 0x1122334455667788",
     "nop",
