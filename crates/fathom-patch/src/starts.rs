@@ -172,7 +172,7 @@ impl<'d> Ground<'d> {
 }
 
 /// The code, without what is no function: stubs of library calls.
-fn code_of(image: &Image) -> Vec<Raw<'_>> {
+pub(crate) fn code_of(image: &Image) -> Vec<Raw<'_>> {
     let stubs: FxHashSet<u64> = image
         .sections()
         .iter()

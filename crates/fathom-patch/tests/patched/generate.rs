@@ -168,9 +168,7 @@ fn shape(chance: &mut Chance, n: usize, callable: &[usize]) -> String {
              jmp qword ptr [rdx + rcx*8]\n3: {flags}ret\n\
              .section .data.rel.ro,\"aw\"\n.p2align 3\n7: .quad 1b, 2b\n.text"
         ),
-        20 => ["mov rax, qword ptr [rsp]\nret", "pop rdx\nxor eax, eax\njmp rdx"]
-            [chance.below(2)]
-        .to_owned(),
+        20 => ["mov rax, qword ptr [rsp]\nret", "pop rdx\nxor eax, eax\njmp rdx"][chance.below(2)].to_owned(),
         // Flags from the caller, flags to the caller, arguments that the callee takes away.
         _ => match chance.below(3) {
             0 => format!(
