@@ -1,6 +1,7 @@
 //! The commands, a module each, and what they share.
 
 pub(crate) mod agent;
+pub(crate) mod companion;
 pub(crate) mod dump;
 pub(crate) mod generate;
 pub(crate) mod graph;

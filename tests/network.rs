@@ -137,8 +137,8 @@ fn a_receiver_says_whom_it_listens_for() {
 
 #[test]
 fn a_stopped_receiver_leaves_what_has_come() {
-    // Arguments would be unreadable without the header, which comes last.
-    let dir = place_with("cli/toy.data");
+    // With arguments, which the header would describe: it comes last.
+    let dir = place();
     let receiver = Receiver::start(dir.path(), &[]);
     let name = |kind: u8, body: &[u8]| {
         let mut bytes = vec![0xfa, 0xce, 0, kind];

@@ -157,8 +157,11 @@ fn scripts_that_do_not_end_can_be_interrupted() {
     let begin = "def uftrace_entry(ctx):\n    open('ready', 'w').close()\n";
     let (said, _) = interrupted("a.py", &format!("{begin}    while True:\n        pass\n"));
     assert!(said.contains("KeyboardInterrupt") && said.contains("interrupted in a.py, line "), "{said}");
+    let ignore = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n";
+    let (said, _) = interrupted("a.py", &format!("{ignore}{begin}    while True: pass\n"));
+    assert!(said.contains("interrupted in a.py, line "), "{said}");
     let ignores =
-        format!("import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n{begin}    while True: pass\n");
+        format!("{ignore}signal.signal(signal.SIGTERM, signal.SIG_IGN)\n{begin}    while True: pass\n");
     let (said, took) = interrupted("a.py", &ignores);
     assert!(said.contains("interrupted and killed") && took < Duration::from_secs(20), "{said}");
     let lua = "function uftrace_entry(ctx)\n  io.open('ready', 'w'):close()\n  while true do pcall(function() while true do end end) end\nend\n";
@@ -279,4 +282,222 @@ fn scripts_go_with_a_recording_and_never_harm_it() {
     fs::write(dir.path().join("bad.py"), "def uftrace_begin(ctx):\n    raise ValueError('no')\n").unwrap();
     assert_eq!(run("record -d b -S bad.py ./toy").status.code(), Some(1));
     assert!(!dir.path().join("b").exists());
+}
+
+/// A program of this text; none where there is no compiler.
+fn compiled(dir: &Path, name: &str, source: &str) -> bool {
+    fs::write(dir.join(format!("{name}.c")), source).unwrap();
+    let mut gcc = Command::new("gcc");
+    gcc.args(["-O0", "-g", "-pg", &format!("{name}.c"), "-o", name, "-lpthread"]).current_dir(dir);
+    let made = gcc.status().is_ok_and(|status| status.success());
+    if !made {
+        eprintln!("skipped: there is no gcc");
+    }
+    made
+}
+
+/// Goes on until there is a file `seen`, or fails after half a minute.
+const WAITS: &str = r#"
+#include <unistd.h>
+int leaf(int n) { return n + 1; }
+int main(void) {
+    for (int i = 0; i < 3000; i++) {
+        leaf(i);
+        if (access("seen", F_OK) == 0) return 0;
+        usleep(10000);
+    }
+    return 7;
+}
+"#;
+
+#[test]
+fn scripts_are_called_while_the_program_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    if !compiled(dir.path(), "waits", WAITS) {
+        return;
+    }
+    let python = "def uftrace_exit(ctx):\n    if ctx['name'] == 'leaf':\n        open('seen', 'w').close()\n";
+    let lua =
+        "function uftrace_exit(ctx)\n  if ctx.name == 'leaf' then io.open('seen', 'w'):close() end\nend\n";
+    for (name, script) in [("a.py", python), ("a.lua", lua)] {
+        fs::write(dir.path().join(name), script).unwrap();
+        for words in ["record -d w", "live"] {
+            let _ = fs::remove_file(dir.path().join("seen"));
+            let output = fathom(dir.path())
+                .args(words.split(' '))
+                .args(["-S", name, "--no-event", "./waits"])
+                .output()
+                .unwrap();
+            assert_eq!(
+                (text(&output.stderr), output.status.code()),
+                (String::new(), Some(0)),
+                "{name} {words}"
+            );
+        }
+    }
+    // What is printed is seen meanwhile, too.
+    let prints = "def uftrace_exit(ctx):\n    if ctx['name'] == 'leaf':\n        print('leaf')\n";
+    fs::write(dir.path().join("a.py"), prints).unwrap();
+    fs::remove_file(dir.path().join("seen")).unwrap();
+    let mut child = fathom(dir.path())
+        .args("record -d w -S a.py ./waits".split(' '))
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let mut out = std::io::BufReader::new(child.stdout.take().unwrap());
+    std::io::BufRead::read_line(&mut out, &mut line).unwrap();
+    assert_eq!(line, "leaf\n");
+    fs::write(dir.path().join("seen"), "").unwrap();
+    std::io::copy(&mut out, &mut std::io::sink()).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+/// Threads, a child process, arguments, and functions that come and go.
+const VARIED: &str = r#"
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+int leaf(int n) { return n + 1; }
+int work(int n) { return leaf(n) + leaf(n + 1); }
+int down(int n) { return n == 0 ? 0 : 1 + down(n - 1); }
+void *thread(void *arg) {
+    for (int i = 0; i < 40; i++) { work(i); down(i); usleep(5000); }
+    return arg;
+}
+int main(void) {
+    pthread_t threads[3];
+    for (int i = 0; i < 3; i++) pthread_create(&threads[i], 0, thread, 0);
+    for (int i = 0; i < 20000; i++) work(i);
+    if (fork() == 0) { usleep(20000); work(1000); exit(0); }
+    for (int i = 0; i < 3; i++) pthread_join(threads[i], 0);
+    wait(0);
+    return 0;
+}
+"#;
+
+#[test]
+fn calls_while_recording_are_those_of_the_recording() {
+    let dir = tempfile::tempdir().unwrap();
+    if !compiled(dir.path(), "varied", VARIED) {
+        return;
+    }
+    let everything = "def uftrace_begin(ctx):\n    global out\n    out = open('out', 'w')\n\
+        def line(what, ctx):\n    print(ctx['tid'], ctx['timestamp'], what, sorted(ctx.items()), file=out)\n\
+        def uftrace_entry(ctx): line('>', ctx)\n\
+        def uftrace_exit(ctx): line('<', ctx)\n\
+        def uftrace_event(ctx): line('!', ctx)\n\
+        def uftrace_end():\n    out.close()\n";
+    fs::write(dir.path().join("a.py"), everything).unwrap();
+    let lines = |words: &str| {
+        let output = fathom(dir.path()).args(words.split(' ')).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{words}: {}", text(&output.stderr));
+        fs::read_to_string(dir.path().join("out")).unwrap()
+    };
+    // With a filter by time, calls are recorded after they have happened, and events of processors come before them.
+    for options in ["-a", "--no-event -t 2us", "--no-libcall"] {
+        let live = lines(&format!("record -d v -S a.py {options} ./varied"));
+        let after = lines("script -d v -S a.py");
+        let sorted = |text: &str| {
+            // Those of a task have to be in the order of the recording; tasks may be mixed otherwise.
+            let mut lines: Vec<(i32, String)> = text
+                .lines()
+                .map(|line| (line.split(' ').next().unwrap().parse().unwrap(), line.to_owned()))
+                .collect();
+            lines.sort_by_key(|(tid, _)| *tid);
+            lines
+        };
+        let (live, after) = (sorted(&live), sorted(&after));
+        assert!(after.len() > 200, "{options}: {}", after.len());
+        let differs = live.iter().zip(&after).find(|(live, after)| live != after);
+        assert_eq!((live.len(), differs), (after.len(), None), "{options}");
+    }
+}
+
+#[test]
+fn no_script_holds_a_recording_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = "int leaf(int n) { return n + 1; }\nint main(void) { for (int i = 0; i < 300000; i++) leaf(i); return 0; }\n";
+    if !compiled(dir.path(), "many", source) {
+        return;
+    }
+    let entry = "def uftrace_entry(ctx):\n";
+    let scripts = [
+        ("raises", format!("{entry}    raise ValueError('here')\n"), "a.py, line 2: ValueError: here"),
+        ("exits", format!("{entry}    exit(0)\n"), "the script exited"),
+        ("is gone", format!("import os\n{entry}    os._exit(3)\n"), "has ended its interpreter"),
+        ("closes", format!("import os\n{entry}    os.closerange(3, 99)\n"), "has closed the pipes"),
+        ("late", "def uftrace_end():\n    raise ValueError('late')\n".to_owned(), "ValueError: late"),
+    ];
+    for (what, script, message) in scripts {
+        fs::write(dir.path().join("a.py"), script).unwrap();
+        let _ = fs::remove_dir_all(dir.path().join("m"));
+        let output =
+            fathom(dir.path()).args("record -d m --no-libcall -S a.py ./many".split(' ')).output().unwrap();
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{what}: {said}");
+        assert!(
+            said.contains(message) && said.contains("the recording in 'm' is complete"),
+            "{what}: {said}"
+        );
+        let report = fathom(dir.path()).args("report -d m -F leaf".split(' ')).output().unwrap();
+        assert!(text(&report.stdout).contains("300000  leaf"), "{what}: {}", text(&report.stdout));
+    }
+}
+
+#[test]
+fn a_script_that_does_not_end_ends_when_the_user_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = "int leaf(int n) { return n + 1; }\nint main(void) { for (int i = 0; i < 300000; i++) leaf(i); return 0; }\n";
+    if !compiled(dir.path(), "many", source) {
+        return;
+    }
+    let python = "def uftrace_entry(ctx):\n    while True:\n        pass\n";
+    let lua = "function uftrace_entry(ctx)\n  while true do end\nend\n";
+    for (name, script) in [("a.py", python), ("a.lua", lua)] {
+        fs::write(dir.path().join(name), script).unwrap();
+        let _ = fs::remove_dir_all(dir.path().join("m"));
+        let mut command = fathom(dir.path());
+        command.args(["record", "-d", "m", "--no-libcall", "-S", name, "./many"]);
+        let child = command.process_group(0).stderr(Stdio::piped()).spawn().unwrap();
+        let group = rustix::process::Pid::from_child(&child);
+        // The program does not wait for it: the recording is complete.
+        let started = Instant::now();
+        let complete = || dir.path().join("m/info").exists() && !dir.path().join("m/.fathom").exists();
+        while !complete() && started.elapsed() < Duration::from_secs(60) {
+            thread::sleep(Duration::from_millis(10));
+        }
+        assert!(complete(), "{name}");
+        let report = fathom(dir.path()).args("report -d m -F leaf".split(' ')).output().unwrap();
+        assert!(text(&report.stdout).contains("300000  leaf"), "{}", text(&report.stdout));
+        thread::sleep(Duration::from_millis(300));
+        rustix::process::kill_process_group(group, rustix::process::Signal::INT).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("interrupted") && said.contains("the recording in 'm' is complete"), "{said}");
+    }
+}
+
+#[test]
+fn an_interrupt_that_ends_the_program_is_not_for_the_script() {
+    let dir = tempfile::tempdir().unwrap();
+    if !compiled(dir.path(), "waits", WAITS) {
+        return;
+    }
+    let script =
+        "def uftrace_entry(ctx):\n    open('called', 'w').close()\ndef uftrace_end():\n    print('end')\n";
+    fs::write(dir.path().join("a.py"), script).unwrap();
+    let mut command = fathom(dir.path());
+    command.args("record -d w -S a.py ./waits".split(' '));
+    let child = command.process_group(0).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let group = rustix::process::Pid::from_child(&child);
+    let started = Instant::now();
+    while !dir.path().join("called").exists() && started.elapsed() < Duration::from_secs(30) {
+        thread::sleep(Duration::from_millis(10));
+    }
+    rustix::process::kill_process_group(group, rustix::process::Signal::INT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((text(&output.stdout), output.status.code()), ("end\n".to_owned(), Some(2)));
 }

@@ -1,7 +1,7 @@
 //! `live`: records, shows, and forgets.
 
+use super::companion::Companion;
 use super::replay::Shown;
-use super::script::Companion;
 use super::{Context, agent, list_event, record, replay, report};
 use crate::args::Live;
 use crate::data;
@@ -73,8 +73,11 @@ pub(crate) fn run(args: &Live, context: &Context) -> Result<u8, Failure> {
         source: args.source,
         kernel: args.recording.in_kernel.options(args.selection.kernel),
         program: &args.program.program,
+        progress: None,
     };
-    let companion = Companion::load(&args.script, args.filters.pattern(), &asked, context)?;
+    let shown = data::shown_events(&args.load.events, &args.filters);
+    let companion = Companion::load(&args.script, args.filters.pattern(), shown, &asked, context)?;
+    let asked = record::Asked { progress: companion.as_ref().and_then(Companion::progress), ..asked };
     let outcome = record::record(asked, &place.dir(), context)?;
     if args.recording.time {
         record::print_times(&outcome)?;
@@ -88,8 +91,7 @@ pub(crate) fn run(args: &Live, context: &Context) -> Result<u8, Failure> {
     }
     let code = record::code(outcome.status);
     if let Some(companion) = companion {
-        let events = data::shown_events(&args.load.events, &args.filters);
-        record::after(companion.run(&place.dir(), events, context), code, context)?;
+        record::after(companion.finish(&place.dir(), context), code, context)?;
     }
     let shown = show(args, &filtering, &place.dir(), context);
     if let Place::Temporary(dir) = place {

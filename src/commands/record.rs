@@ -1,7 +1,7 @@
 //! `record`: runs a program and saves its calls.
 
+use super::companion::Companion;
 use super::network::Away;
-use super::script::Companion;
 use super::{Context, list_event};
 use crate::args::events::Events;
 use crate::args::filters::Filters;
@@ -11,12 +11,13 @@ use crate::args::{Record, Recording};
 use crate::data;
 use crate::messages::{Failure, exit};
 use fathom_record::{
-    EventPatterns, KernelOptions, LibCalls, Losses, Options, Outcome, PatchSpec, Selection, Status,
+    EventPatterns, KernelOptions, LibCalls, Losses, Options, Outcome, PatchSpec, Progress, Selection, Status,
     TaskEvents, TraceClock,
 };
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 pub(crate) fn run(args: &Record, context: &Context) -> Result<u8, Failure> {
@@ -34,14 +35,17 @@ pub(crate) fn run(args: &Record, context: &Context) -> Result<u8, Failure> {
         source: args.source,
         kernel: args.recording.in_kernel.options(args.kernel),
         program: &args.program.program,
+        progress: None,
     };
     let (nop, keep_pid) = (args.recording.tuning.nop, args.recording.tuning.keep_pid);
-    let companion = Companion::load(&args.script, args.filters.pattern(), &asked, context)?;
+    let shown = data::shown_events(&args.events, &args.filters);
+    let companion = Companion::load(&args.script, args.filters.pattern(), shown, &asked, context)?;
+    let asked = Asked { progress: companion.as_ref().and_then(Companion::progress), ..asked };
     let away = Away::start(&args.sending, &kept, !keep_pid && !nop)?;
     let dir = away.as_ref().map_or(&kept, |away| &away.dir).clone();
     let outcome = match (record(asked, &dir, context), away) {
         (Ok(outcome), Some(away)) if !nop => {
-            let script = companion.map(|companion| run_script(companion, args, &dir, &outcome, context));
+            let script = companion.map(|companion| run_script(companion, &dir, &outcome, context));
             if args.recording.time {
                 print_times(&outcome)?;
             }
@@ -60,20 +64,13 @@ pub(crate) fn run(args: &Record, context: &Context) -> Result<u8, Failure> {
         print_times(&outcome)?;
     }
     if let Some(companion) = companion.filter(|_| !nop) {
-        run_script(companion, args, &dir, &outcome, context)?;
+        run_script(companion, &dir, &outcome, context)?;
     }
     Ok(code(outcome.status))
 }
 
-fn run_script(
-    companion: Companion,
-    args: &Record,
-    dir: &Path,
-    outcome: &Outcome,
-    context: &Context,
-) -> Result<(), Failure> {
-    let events = data::shown_events(&args.events, &args.filters);
-    after(companion.run(dir, events, context), code(outcome.status), context)
+fn run_script(companion: Companion, dir: &Path, outcome: &Outcome, context: &Context) -> Result<(), Failure> {
+    after(companion.finish(dir, context), code(outcome.status), context)
 }
 
 /// What comes of a script or of sending when the recording is done: how the program ended is the more important thing to pass on.
@@ -98,12 +95,23 @@ pub(crate) struct Asked<'a> {
     pub(crate) kernel: KernelOptions,
     /// The program and its arguments.
     pub(crate) program: &'a [OsString],
+    /// Who reads along while the recording is made.
+    pub(crate) progress: Option<Sender<Progress>>,
 }
 
 /// Records into `dir` and tells what could not be kept; also the first half of live.
 pub(crate) fn record(asked: Asked<'_>, dir: &Path, context: &Context) -> Result<Outcome, Failure> {
-    let Asked { recording: args, mut selection, filters, events, no_libcall, source, kernel, program } =
-        asked;
+    let Asked {
+        recording: args,
+        mut selection,
+        filters,
+        events,
+        no_libcall,
+        source,
+        kernel,
+        program,
+        progress,
+    } = asked;
     let Some((program, program_args)) = program.split_first() else {
         return Err(Failure::because(exit::TROUBLE, "recording", "no program is named"));
     };
@@ -143,6 +151,7 @@ pub(crate) fn record(asked: Asked<'_>, dir: &Path, context: &Context) -> Result<
         keep_pid: args.tuning.keep_pid,
         priority: args.tuning.rt_prio,
         reading_options: filters.time_words().unwrap_or_default(),
+        progress,
     };
     if options.kernel.depth.is_none() {
         for spec in options.selection.specs.kernel().iter() {

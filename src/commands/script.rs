@@ -9,7 +9,6 @@ use crate::messages::{Failure, exit};
 use crate::progress::Watched;
 use fathom_filter::Match;
 use fathom_script::{Begin, Error, Feed, Options, Script, Source};
-use fathom_store::EventOptions;
 use signal_hook::consts::SIGINT;
 use std::ffi::OsString;
 use std::io::Write;
@@ -44,6 +43,7 @@ pub(crate) fn run(args: &args::Script, context: &Context) -> Result<u8, Failure>
         source: args.source,
         kernel: args.recording.in_kernel.options(args.selection.kernel),
         program: &args.program.program,
+        progress: None,
     };
     let outcome = record::record(asked, &dir, context)?;
     let code = record::code(outcome.status);
@@ -105,69 +105,6 @@ fn over(args: &args::Script, source: &Source, dir: &Path, context: &Context) -> 
     Ok(())
 }
 
-/// A script that is ready while a recording is made.
-pub(crate) struct Companion {
-    source: Source,
-    options: Options,
-    begin: Begin,
-    /// None where it can be started only after the recording.
-    script: Option<Script>,
-}
-
-impl Companion {
-    /// Loads the script that `-S` names, if it does, so that what is wrong with it shows before the program runs.
-    pub(crate) fn load(
-        along: &Along,
-        matching: Match,
-        asked: &Asked<'_>,
-        context: &Context,
-    ) -> Result<Option<Companion>, Failure> {
-        let Some(name) = &along.script else { return Ok(None) };
-        let (source, options) = (Source::find(name), options(along, matching)?);
-        let begin = begin(true, asked.program, context);
-        let mut companion = Companion { source, options, begin, script: None };
-        // With --keep-pid the recorder is another process, which the interpreter would not be a child of.
-        if !asked.recording.tuning.keep_pid && !asked.recording.tuning.nop {
-            let start = || {
-                let mut script = companion.start(context)?;
-                script.quiet()?;
-                Ok(script)
-            };
-            companion.script = Some(start().map_err(|error| failed(error, &companion.source))?);
-        }
-        Ok(Some(companion))
-    }
-
-    fn start(&self, context: &Context) -> Result<Script, Error> {
-        let mut script = Script::load(&self.source, &self.options)?;
-        notes(&script, context);
-        script.begin(&self.begin)?;
-        Ok(script)
-    }
-
-    /// Calls the script for what was recorded into `dir`. The recording is complete by now; whatever the script does, it
-    /// is there.
-    pub(crate) fn run(mut self, dir: &Path, events: EventOptions, context: &Context) -> Result<(), Failure> {
-        let trace = data::open(dir, fathom_store::directory::OpenOptions::default(), &context.log)?;
-        let mut ran = || -> Result<(), Error> {
-            let mut script = match self.script.take() {
-                Some(mut script) => {
-                    script.wake()?;
-                    script
-                }
-                None => self.start(context)?,
-            };
-            script.feed(&trace, Feed { events, libcalls: true, args: true })?;
-            script.end()
-        };
-        let ran = ran();
-        data::show_warnings(&trace, &context.log);
-        ran.map_err(|error| {
-            failed(error, &self.source).next(format!("the recording in '{}' is complete", dir.display()))
-        })
-    }
-}
-
 fn notes(script: &Script, context: &Context) {
     for note in script.notes() {
         context.log.warn(note);
@@ -181,14 +118,14 @@ fn options(along: &Along, matching: Match) -> Result<Options, Failure> {
     Ok(Options { matching, python: along.python.clone(), interrupted })
 }
 
-fn begin(record: bool, program: &[OsString], context: &Context) -> Begin {
+pub(super) fn begin(record: bool, program: &[OsString], context: &Context) -> Begin {
     let version = context.version();
     let version = version.split_once(' ').map_or(version.as_str(), |(_, version)| version).to_owned();
     let cmds = program.iter().map(|word| word.to_string_lossy().into_owned()).collect();
     Begin { record, version, cmds }
 }
 
-fn failed(error: Error, source: &Source) -> Failure {
+pub(super) fn failed(error: Error, source: &Source) -> Failure {
     let doing = format!("running the script '{}'", source.name());
     match error {
         Error::Trace(error) => Failure::new(exit::UNREADABLE, "reading the recording", error),

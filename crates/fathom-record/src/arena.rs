@@ -250,6 +250,17 @@ impl Arena {
         (0..records.min(self.header().segment_size as usize / 16)).map(record).collect()
     }
 
+    /// Copies records of a segment that may still be written to, up to the first empty place.
+    pub(crate) fn peek_run(&self, index: u32, places: std::ops::Range<usize>) -> Vec<[u64; 2]> {
+        let start = self.data_offset(index);
+        // The word first: with it there, so is the time.
+        let record = |i| {
+            let word = self.map.word(start + 16 * i + 8);
+            [self.map.word(start + 16 * i), word]
+        };
+        places.map(record).take_while(|record| record[1] != 0).collect()
+    }
+
     /// Whether a thread that asks now gets a segment at once.
     pub(crate) fn has_free_segment(&self) -> bool {
         arena::unpack(self.header().free_segments.0.load(Ordering::Acquire)).1 != 0

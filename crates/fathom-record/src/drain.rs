@@ -16,6 +16,9 @@ use std::time::{Duration, Instant};
 /// How often the recorder asks whether threads are still there.
 const LIVENESS: Duration = Duration::from_millis(50);
 
+/// How long a record waits for one that may have to go before it.
+const PATIENCE: Duration = Duration::from_millis(300);
+
 /// What a recording could not keep.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Losses {
@@ -85,6 +88,8 @@ pub(crate) struct Drainer<'r> {
     incomplete: FxHashMap<u32, Instant>,
     /// FULL segments that wait for their successor to appear.
     delayed: FxHashSet<u32>,
+    /// Open segments with a record that one behind it may have to go before, and since when.
+    stalled: FxHashMap<u32, Instant>,
     /// Segments that can't be used again before their task has ended, by its serial.
     retired: Vec<(u64, u32)>,
     /// The recorder is dead or gone: no segment goes back to the program.
@@ -107,6 +112,7 @@ impl<'r> Drainer<'r> {
             bytes: Vec::new(),
             incomplete: FxHashMap::default(),
             delayed: FxHashSet::default(),
+            stalled: FxHashMap::default(),
             retired: Vec::new(),
             recycle: true,
             events: Rings::default(),
@@ -328,13 +334,20 @@ impl<'r> Drainer<'r> {
         let as_it_is = settled || !holes || self.waited_enough(index);
         let Some(count) = used(&self.words, as_it_is) else { return Ok(false) };
         self.incomplete.remove(&index);
+        self.stalled.remove(&index);
         self.words.truncate(2 * count);
+        let segment = self.arena.segment(index);
+        let size = self.arena.header().segment_size;
+        let stored = segment.drained.load(Ordering::Relaxed);
+        // Of a segment that was stored as a whole only the order is of interest.
+        let is_stored = stored == size && !self.recycle;
+        if !is_stored {
+            self.words.drain(..2 * count.min(stored as usize / 16));
+        }
         let latest = self.put_in_order(found, next);
         let start = self.tasks.get(&found.serial).map_or((0, 0), |task| task.start);
         self.convert(latest, start)?;
-        let segment = self.arena.segment(index);
-        let size = self.arena.header().segment_size;
-        if self.recycle || segment.drained.load(Ordering::Relaxed) == 0 {
+        if !is_stored {
             self.store(tid)?;
             segment.drained.store(size, Ordering::Release);
         }
@@ -347,6 +360,59 @@ impl<'r> Drainer<'r> {
             self.arena.recycle(index, if found.full { size as usize } else { 16 * count });
         }
         Ok(true)
+    }
+
+    /// Stores what is in segments that are still being written to, and in the rings of the processors: for those who read
+    /// along.
+    pub(crate) fn pass_open(&mut self) -> Result<(), Error> {
+        for found in self.find_segments() {
+            let turn = |task: &Tracked| task.announced && found.sequence == task.next;
+            if !found.full && self.tasks.get(&found.serial).is_some_and(turn) {
+                self.drain_part(&found)?;
+            }
+        }
+        self.events.finish(self.writer)
+    }
+
+    /// Stores what an open segment has, up to the first empty place.
+    fn drain_part(&mut self, found: &Found) -> Result<(), Error> {
+        /// Places at the end that are left to when the segment is full.
+        const LAST: usize = 64;
+        let Some(task) = self.tasks.get(&found.serial) else { return Ok(()) };
+        let segment = self.arena.segment(found.index);
+        let stored = segment.drained.load(Ordering::Relaxed) as usize / 16;
+        if stored == 0 && (task.prefix.1 > 0 || !task.prefix.0.is_empty()) {
+            return Ok(());
+        }
+        let limit = (self.arena.header().segment_size as usize / 16).saturating_sub(LAST);
+        self.words.clear();
+        self.words.extend_from_slice(self.arena.peek_run(found.index, stored..limit).as_flattened());
+        let (tid, start, mut depth) = (task.tid, task.start, task.depth);
+        let records = self.words.as_chunks_mut::<2>().0;
+        // A record is there only when its payload is, but the limit may come in between.
+        let cut = stored + records.len() == limit;
+        let all = if cut { order::without_cut_payload(records) } else { records.len() };
+        let before = depth;
+        let mut count = order::in_order(&records[..all], &mut depth);
+        if count == all {
+            self.stalled.remove(&found.index);
+        } else if self.stalled.entry(found.index).or_insert_with(Instant::now).elapsed() > PATIENCE {
+            // Whatever was to go before it is not coming.
+            (count, depth) = (all, before);
+            order::repair(&mut records[..all], all, &mut depth);
+            self.stalled.remove(&found.index);
+        }
+        if count == 0 {
+            return Ok(());
+        }
+        self.words.truncate(2 * count);
+        if let Some(task) = self.tasks.get_mut(&found.serial) {
+            task.depth = depth;
+        }
+        self.convert(u64::MAX, start)?;
+        self.store(tid)?;
+        segment.drained.store(((stored + count) * 16) as u32, Ordering::Release);
+        Ok(())
     }
 
     /// Repairs the order of the records at hand with a look at those of the next segment. Returns the latest time
@@ -380,7 +446,6 @@ impl<'r> Drainer<'r> {
     /// Whether a full segment with an empty place has had its time. The place belongs to a hook that was interrupted
     /// by a signal handler; when the handler never returns, the thread must not wait for its segments for ever.
     fn waited_enough(&mut self, index: u32) -> bool {
-        const PATIENCE: Duration = Duration::from_millis(300);
         self.incomplete.entry(index).or_insert_with(Instant::now).elapsed() > PATIENCE
     }
 

@@ -7,6 +7,8 @@ use crate::{Error, LibCalls, Options, host, sys};
 use fathom_filter::{Action, Spec, SpecKind};
 use fathom_store::writer::DirectoryWriter;
 use fathom_store::{ArgSpecs, Features, Info, PatternType, Usage};
+use fathom_symbols::SymbolTable;
+use fathom_symbols::dbgfile::DbgFile;
 use fathom_symbols::elf::Image;
 use fathom_symbols::symfile::{ModuleId, Style};
 use fathom_types::Prototypes;
@@ -120,11 +122,16 @@ pub(crate) fn write_symbols(
         let symbols = image.symbols();
         writer.symbols(&module, &symbols, Style::Plain)?;
         if debug {
-            let prototypes = Prototypes::open(&image).ok();
-            writer.debug(&debug_file(module, &symbols, prototypes.as_ref()))?;
+            writer.debug(&debug_of(module, &image, &symbols))?;
         }
     }
     Ok(())
+}
+
+/// What is kept of a module's debug information.
+pub(crate) fn debug_of(module: ModuleId, image: &Image, symbols: &SymbolTable) -> DbgFile {
+    let prototypes = Prototypes::open(image).ok();
+    debug_file(module, symbols, prototypes.as_ref())
 }
 
 /// Writes `info`.

@@ -18,6 +18,7 @@ mod kept;
 mod kernel;
 mod kernel_names;
 mod leaf;
+mod live;
 mod order;
 mod patterns;
 mod payload;
@@ -41,6 +42,7 @@ pub use error::Error;
 pub use events::EventPatterns;
 pub use fathom_filter::Match;
 pub use kernel::KernelOptions;
+pub use live::{Progress, keep_debug_information};
 pub use patterns::PatchSpec;
 pub use perf::TaskEvents;
 pub use plan::LibCalls;
@@ -51,6 +53,7 @@ pub use start::run_only;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::mpsc;
 use std::time::Duration;
 
 /// What to record, and how.
@@ -101,6 +104,8 @@ pub struct Options {
     pub priority: Option<u32>,
     /// Options that reading commands are to take from the trace (`default.opts`), as they would be typed.
     pub reading_options: String,
+    /// Who reads along while the recording is made.
+    pub progress: Option<mpsc::Sender<Progress>>,
     /// 0 quiet, 1 and more: what is going on, on stderr.
     pub verbose: u8,
 }

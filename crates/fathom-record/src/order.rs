@@ -6,7 +6,7 @@
 //! the handler's records, an entry one less deep than possible has the exit behind them.
 
 use fathom_abi::record::{
-    DATA_MAGIC, DEPTH_MASK, DEPTH_SHIFT, EVENT, EXIT, LOST, MAGIC, MAGIC_MASK, TYPE_MASK,
+    DATA_MAGIC, DEPTH_MASK, DEPTH_SHIFT, EVENT, EXIT, LOST, MAGIC, MAGIC_MASK, MORE, TYPE_MASK,
 };
 
 const DEPTHS: u64 = DEPTH_MASK >> DEPTH_SHIFT;
@@ -51,6 +51,40 @@ pub(crate) fn repair(records: &mut [[u64; 2]], own: usize, next: &mut Option<u64
         at += 1;
     }
     *next = (expected != u64::MAX).then_some(expected);
+}
+
+/// How many records are where they belong whatever comes behind them. `next` is as in [`repair`], of the first record
+/// before and of the one behind those after the call.
+pub(crate) fn in_order(records: &[[u64; 2]], next: &mut Option<u64>) -> usize {
+    let mut expected = next.unwrap_or(u64::MAX);
+    let mut fits = |record: &[u64; 2]| {
+        let (word, d) = (record[1], depth(record[1]));
+        if is_data(word) || is_event(word) {
+            return true;
+        }
+        let entry = word & ORDINARY_MASK == MAGIC && word & EXIT == 0;
+        let off_by_one = d == expected.wrapping_add(1) & DEPTHS || (d + 1) & DEPTHS == expected;
+        if entry && expected != u64::MAX && off_by_one {
+            return false;
+        }
+        expected = match word & ORDINARY_MASK == MAGIC {
+            true if entry => (d + 1) & DEPTHS,
+            true => d,
+            false => u64::MAX,
+        };
+        true
+    };
+    let count = records.iter().take_while(|record| fits(record)).count();
+    *next = (expected != u64::MAX).then_some(expected);
+    count
+}
+
+/// How many records there are without a last one whose payload may go on behind them.
+pub(crate) fn without_cut_payload(records: &[[u64; 2]]) -> usize {
+    match records.iter().rposition(|record| !is_data(record[1])) {
+        Some(last) if records[last][1] & MORE != 0 => last,
+        _ => records.len(),
+    }
 }
 
 /// If the entry at `at` belongs to a handler that came in between, moves the late record in front of it.
@@ -181,6 +215,34 @@ mod tests {
         wanted.insert(2, data(1));
         wanted.insert(2, data(2));
         assert_eq!(got, wanted);
+    }
+
+    #[test]
+    fn what_may_have_to_wait_for_a_later_record() {
+        let count = |text: &str| {
+            let mut next = Some(0);
+            (in_order(&records(text), &mut next), next)
+        };
+        assert_eq!(count(">m0 >f1 <f1 >g1"), (4, Some(2)));
+        // A handler's call, whose caller's entry is not there yet.
+        assert_eq!(count(">m0 >h2 <h2"), (1, Some(1)));
+        assert_eq!(count(">m0 >f1 >h1 <h1"), (2, Some(2)));
+        // After a longjmp over many levels.
+        assert_eq!(count(">m0 >f1 >g2 >h3 >i1"), (5, Some(2)));
+        assert_eq!(in_order(&records(">h5 <h5"), &mut None), 2);
+    }
+
+    #[test]
+    fn the_last_payload_may_go_on() {
+        use fathom_abi::record::data_word;
+        let mut all = records(">m0 >f1");
+        assert_eq!(without_cut_payload(&all), 2);
+        all[1][1] |= MORE;
+        assert_eq!(without_cut_payload(&all), 1);
+        all.push([1, data_word(1, 8)]);
+        assert_eq!(without_cut_payload(&all), 1);
+        all.extend(records("<f1"));
+        assert_eq!(without_cut_payload(&all), 4);
     }
 
     proptest! {

@@ -6,6 +6,7 @@ use crate::clock::{Clock, Source};
 use crate::drain::Drainer;
 use crate::finish::{self, Header, Said};
 use crate::kernel::{self, Finished, Prepared, Running};
+use crate::live::Teller;
 use crate::patterns::Patterns;
 use crate::perf::{self, Rings};
 use crate::plan::Planner;
@@ -98,10 +99,17 @@ pub fn record(options: &Options) -> Result<Outcome, Error> {
     }
     let has_events = !rings.is_empty();
     let drainer = drainer.with_events(rings);
+    let known = (kernel.is_none() && !options.keep_pid).then(|| said.to_info()).map(|mut info| {
+        if has_events {
+            info.features |= Features::PERF_EVENT;
+        }
+        info
+    });
+    let teller = Teller::new(options, known);
     let (listener, deaf) = listen(options.agent, target.pid());
     // On an error (a full disk) the arena and the journal stay: the next reading command takes up what is in them.
     let agent = listener.as_ref().map(|listener| (listener, options.matching));
-    let served = Served { agent, kernel: kernel.as_mut().map(|kernel| (kernel, &writer)) };
+    let served = Served { agent, kernel: kernel.as_mut().map(|kernel| (kernel, &writer)), teller };
     let ran = supervise(&arena, sessions, drainer, served, target, &stop, options);
     let has_kernel = kernel.is_some();
     let in_kernel = kernel.map_or(Ok(Finished::default()), |kernel| kernel.finish(&writer));
@@ -264,6 +272,8 @@ struct Served<'a> {
     agent: Option<(&'a Listener, Match)>,
     /// With where its pages go.
     kernel: Option<(&'a mut Running, &'a DirectoryWriter)>,
+    /// Whoever reads along.
+    teller: Teller<'a>,
 }
 
 /// Serves the program until all that came of it has ended, or until the user has had enough.
@@ -271,7 +281,7 @@ fn supervise(
     arena: &Arena,
     mut sessions: Sessions<'_>,
     mut drainer: Drainer<'_>,
-    Served { agent, kernel }: Served<'_>,
+    Served { agent, kernel, mut teller }: Served<'_>,
     target: Target,
     stop: &Signals,
     options: &Options,
@@ -304,7 +314,7 @@ fn supervise(
             let result = result.and_then(|()| sessions.answer_all());
             result.map(|()| sessions.into_answers())
         });
-        let drained = drain_until_end(arena, &mut drainer, &ended, stop, options.verbose);
+        let drained = drain_until_end(arena, &mut drainer, &mut teller, &ended, stop, options.verbose);
         done.store(true, Ordering::Relaxed);
         let answered = answering.join().unwrap_or_else(|_| Ok(Answers::default()));
         // Sessions that were announced last may have held tasks back.
@@ -339,6 +349,7 @@ fn beat(arena: &Arena, done: &AtomicBool) {
 fn drain_until_end(
     arena: &Arena,
     drainer: &mut Drainer<'_>,
+    teller: &mut Teller<'_>,
     ended: &mpsc::Receiver<Option<sys::Waited>>,
     stop: &Signals,
     verbose: u8,
@@ -349,6 +360,7 @@ fn drain_until_end(
     let mut waiting_since: Option<Instant> = None;
     loop {
         let worked = drainer.pass()?;
+        teller.tell(drainer)?;
         if !child_gone && let Ok(status) = ended.try_recv() {
             (waited, child_gone) = (status, true);
             drainer.check_soon();

@@ -2,7 +2,7 @@
 
 use crate::value::{Value, values};
 use crate::{Error, Interest};
-use fathom_analysis::{CallStack, Callee, End, Frame, Origin, Visitor};
+use fathom_analysis::{CallStack, Callee, End, Frame, Origin, Paused, Visitor};
 use fathom_store::args::ArgSpec;
 use fathom_store::{
     Endian, Event, EventOptions, External, FunctionId, FunctionKind, Kind, Merge, MergedBatch, Resolver,
@@ -112,32 +112,89 @@ pub fn feed(
     interest: &Interest,
     sink: &mut impl Sink,
 ) -> Result<u64, Error> {
-    let lane = |task: &Task| Lane::new(trace, task, options.events.outside);
-    let mut lanes: Vec<Lane<'_>> = trace.tasks().iter().map(lane).collect();
-    let mut feeder = Feeder {
-        trace,
-        options,
-        interest,
-        sink,
-        functions: Vec::new(),
-        events: HashMap::new(),
-        named: 0,
-        lost: 0,
-    };
-    let externals = trace.external().iter().filter(|_| options.events.events && interest.event);
-    let mut externals = externals.peekable();
-    let mut merge = Merge::new(trace, options.events, |_| true)?;
-    let mut batch = MergedBatch::default();
-    while merge.next_batch(&mut batch)? {
-        for (task, event) in &batch.events {
-            let Some(lane) = lanes.get_mut(*task as usize) else { continue };
-            while let Some(message) = externals.next_if(|message| message.time <= event.time) {
-                feeder.external(lane.tid, message)?;
-            }
-            feeder.event(lane, event, batch.payload(event))?;
+    let mut feeding = Feeding::new(options);
+    feeding.feed(trace, interest, sink)?;
+    Ok(feeding.lost)
+}
+
+/// What is known of a trace that is handed over piece by piece: traces that go on where the one before ended, with the
+/// same numbers of functions.
+#[derive(Debug)]
+pub struct Feeding {
+    options: Feed,
+    lanes: HashMap<Tid, Kept>,
+    /// By the number of the function.
+    functions: Vec<Option<Known>>,
+    /// By the number of the event.
+    events: HashMap<u64, u32>,
+    named: u32,
+    lost: u64,
+    /// Messages from outside that were handed over.
+    externals: usize,
+}
+
+impl Feeding {
+    /// Nothing has been handed over yet.
+    pub fn new(options: Feed) -> Feeding {
+        Feeding {
+            options,
+            lanes: HashMap::new(),
+            functions: Vec::new(),
+            events: HashMap::new(),
+            named: 0,
+            lost: 0,
+            externals: 0,
         }
     }
-    Ok(feeder.lost)
+
+    /// In how many places records were missing so far.
+    pub fn lost(&self) -> u64 {
+        self.lost
+    }
+
+    /// Hands all of the next piece that a script is interested in to `sink`.
+    ///
+    /// # Errors
+    ///
+    /// Those of the sink, and of reading the trace.
+    pub fn feed(
+        &mut self,
+        trace: &dyn Trace,
+        interest: &Interest,
+        sink: &mut impl Sink,
+    ) -> Result<(), Error> {
+        let (events, outside) = (self.options.events, self.options.events.outside);
+        let mut kept = std::mem::take(&mut self.lanes);
+        let lane = |task: &Task| Lane::new(trace, task, kept.remove(&task.tid), outside);
+        let mut lanes: Vec<Lane<'_>> = trace.tasks().iter().map(lane).collect();
+        let externals = trace.external().iter().filter(|_| events.events && interest.event);
+        let mut externals = externals.skip(self.externals).peekable();
+        let mut feeder = Feeder { trace, interest, sink, known: self };
+        let mut merge = Merge::new(trace, events, |_| true)?;
+        let mut batch = MergedBatch::default();
+        while merge.next_batch(&mut batch)? {
+            for (task, event) in &batch.events {
+                let Some(lane) = lanes.get_mut(*task as usize) else { continue };
+                while let Some(message) = externals.next_if(|message| message.time <= event.time) {
+                    feeder.known.externals += 1;
+                    feeder.external(lane.tid, message)?;
+                }
+                feeder.event(lane, event, batch.payload(event))?;
+            }
+        }
+        kept.extend(lanes.into_iter().map(|lane| (lane.tid, lane.keep())));
+        self.lanes = kept;
+        Ok(())
+    }
+}
+
+/// What is left of a [`Lane`] between two pieces.
+#[derive(Debug)]
+struct Kept {
+    frames: Vec<Frame>,
+    stack: Paused,
+    hidden: usize,
+    fresh: bool,
 }
 
 /// A task.
@@ -183,16 +240,23 @@ impl Visitor for Last {
 }
 
 impl<'t> Lane<'t> {
-    fn new(trace: &'t dyn Trace, task: &Task, outside: bool) -> Lane<'t> {
-        Lane {
-            stack: CallStack::new(trace, trace.resolver(task.tid)).with_outside(outside),
-            resolver: trace.resolver(task.tid),
-            last: Last::default(),
-            tid: task.tid,
-            hidden: 0,
-            fresh: true,
-            outside,
-        }
+    /// `kept` is from the piece before.
+    fn new(trace: &'t dyn Trace, task: &Task, kept: Option<Kept>, outside: bool) -> Lane<'t> {
+        let resolver = trace.resolver(task.tid);
+        let (stack, hidden, fresh) = match kept {
+            Some(kept) => {
+                let stack = CallStack::resume(trace, resolver, kept.frames, &kept.stack);
+                (stack, kept.hidden, kept.fresh)
+            }
+            None => (CallStack::new(trace, resolver).with_outside(outside), 0, true),
+        };
+        let (tid, resolver) = (task.tid, trace.resolver(task.tid));
+        Lane { stack, resolver, last: Last::default(), tid, hidden, fresh, outside }
+    }
+
+    fn keep(self) -> Kept {
+        let (frames, stack) = (self.stack.frames().to_vec(), self.stack.pause());
+        Kept { frames, stack, hidden: self.hidden, fresh: self.fresh }
     }
 
     /// Follows an event. Gives the duration and the depth of a call that has ended.
@@ -225,7 +289,7 @@ impl<'t> Lane<'t> {
 }
 
 /// What is known about a function.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 struct Known {
     /// None if the script does not want its calls.
     name: Option<u32>,
@@ -235,15 +299,9 @@ struct Known {
 
 struct Feeder<'f, 't, S> {
     trace: &'t dyn Trace,
-    options: Feed,
     interest: &'f Interest,
     sink: &'f mut S,
-    /// By the number of the function.
-    functions: Vec<Option<Known>>,
-    /// By the number of the event.
-    events: HashMap<u64, u32>,
-    named: u32,
-    lost: u64,
+    known: &'f mut Feeding,
 }
 
 impl<S: Sink> Feeder<'_, '_, S> {
@@ -267,7 +325,7 @@ impl<S: Sink> Feeder<'_, '_, S> {
             }
             Kind::Event => self.other(lane, event, payload),
             Kind::Lost => {
-                self.lost += 1;
+                self.known.lost += 1;
                 lane.follow(event);
                 Ok(())
             }
@@ -286,7 +344,7 @@ impl<S: Sink> Feeder<'_, '_, S> {
         let id = lane.resolver.resolve(event.time, event.addr);
         let Some(name) = self.function(id).name else { return Ok(()) };
         let Event { time, addr: address, kind, .. } = *event;
-        let specs = if payload.is_empty() || !self.options.args { None } else { Some(self.specs(id)) };
+        let specs = if payload.is_empty() || !self.known.options.args { None } else { Some(self.specs(id)) };
         let data = match &specs {
             Some(specs) => Data::Values(specs, kind, payload, self.trace.info().endian),
             None => Data::Nothing,
@@ -296,17 +354,17 @@ impl<S: Sink> Feeder<'_, '_, S> {
 
     fn function(&mut self, id: FunctionId) -> &mut Known {
         let index = id.0 as usize;
-        if self.functions.len() <= index {
-            self.functions.resize(index + 1, None);
+        if self.known.functions.len() <= index {
+            self.known.functions.resize(index + 1, None);
         }
-        if self.functions[index].is_none() {
+        if self.known.functions[index].is_none() {
             let function = self.trace.function(id);
-            let shown = function.kind != FunctionKind::Plt || self.options.libcalls;
+            let shown = function.kind != FunctionKind::Plt || self.known.options.libcalls;
             let wanted = shown && self.interest.wants(&function.name, &function.raw_name);
             let name = wanted.then(|| self.number(&function.name));
-            self.functions[index] = Some(Known { name, specs: None });
+            self.known.functions[index] = Some(Known { name, specs: None });
         }
-        self.functions[index].get_or_insert(Known { name: None, specs: None })
+        self.known.functions[index].get_or_insert(Known { name: None, specs: None })
     }
 
     fn specs(&mut self, id: FunctionId) -> Arc<[ArgSpec]> {
@@ -315,8 +373,8 @@ impl<S: Sink> Feeder<'_, '_, S> {
     }
 
     fn number(&mut self, name: &str) -> u32 {
-        let number = self.named;
-        self.named += 1;
+        let number = self.known.named;
+        self.known.named += 1;
         self.sink.name(number, name);
         number
     }
@@ -342,12 +400,12 @@ impl<S: Sink> Feeder<'_, '_, S> {
     }
 
     fn tell(&mut self, tid: Tid, address: u64, time: u64, depth: u32, text: &str) -> Result<(), Error> {
-        let name = match self.events.get(&address) {
+        let name = match self.known.events.get(&address) {
             Some(number) => *number,
             None => {
                 let name = self.trace.event_name(address).unwrap_or_else(|| format!("event:{address}"));
                 let number = self.number(&name);
-                self.events.insert(address, number);
+                self.known.events.insert(address, number);
                 number
             }
         };
@@ -409,6 +467,29 @@ mod tests {
         assert_eq!(lines(&trace, &all), want);
         let exits = Interest { exit: true, ..Interest::default() };
         assert_eq!(lines(&trace, &exits), ["<10 2 thread 0 25", "<10 1 leaf 1 30", "<30 1 main 0 40"]);
+    }
+
+    #[test]
+    fn piece_by_piece_is_the_same() {
+        let mut whole = MemoryTrace::new();
+        whole.enter(1, 10, "main").call(1, 20, 30, "leaf").enter(1, 35, "leaf").leave(1, 40).leave(1, 50);
+        let events = fathom_store::memory::all_events(&whole, 1).unwrap();
+        let all = Interest { entry: true, exit: true, event: true, ..Interest::default() };
+        let options = Feed { events: EventOptions::default(), libcalls: true, args: true };
+        for cut in 0..=events.len() {
+            let (mut feeding, mut got) = (Feeding::new(options), Lines::default());
+            for piece in [&events[..cut], &events[cut..]] {
+                // The same numbers of functions in both.
+                let mut trace = MemoryTrace::new();
+                trace.task(1).address_of("main");
+                trace.address_of("leaf");
+                for event in piece {
+                    trace.push(1, *event, b"");
+                }
+                feeding.feed(&trace, &all, &mut got).unwrap();
+            }
+            assert_eq!(got.lines, lines(&whole, &all), "{cut}");
+        }
     }
 
     #[test]

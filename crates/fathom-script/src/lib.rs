@@ -21,7 +21,7 @@ pub mod lua;
 pub mod python;
 mod value;
 
-pub use calls::{Call, Feed, Sink, What, feed};
+pub use calls::{Call, Feed, Feeding, Sink, What, feed};
 pub use error::Error;
 pub use examples::{EXAMPLES, Example, example};
 pub use header::{Language, header_options};
@@ -143,26 +143,15 @@ impl Script {
         }
     }
 
-    /// Waits until all that was asked of it is done, and lets it ignore what the terminal sends, until [`Script::wake`].
+    /// Waits until all that was asked of the script is done. From then on it is called while a program runs: what the
+    /// terminal sends is for that. The script still ends when [`Options::interrupted`] is set.
     ///
     /// # Errors
     ///
     /// A script that fails.
-    pub fn quiet(&mut self) -> Result<(), Error> {
+    pub fn along(&mut self) -> Result<(), Error> {
         match self {
-            Script::Python(script) => script.quiet(),
-            Script::Lua(_) => Ok(()),
-        }
-    }
-
-    /// Ends what [`Script::quiet`] began.
-    ///
-    /// # Errors
-    ///
-    /// A script that fails.
-    pub fn wake(&mut self) -> Result<(), Error> {
-        match self {
-            Script::Python(script) => script.wake(),
+            Script::Python(script) => script.along(),
             Script::Lua(_) => Ok(()),
         }
     }
@@ -173,9 +162,44 @@ impl Script {
     ///
     /// A script that fails, a trace that can't be read.
     pub fn feed(&mut self, trace: &dyn Trace, feed_options: Feed) -> Result<u64, Error> {
+        let mut feeding = Feeding::new(feed_options);
+        self.feed_part(trace, &mut feeding)?;
+        Ok(feeding.lost())
+    }
+
+    /// Calls the script for the next piece of a trace.
+    ///
+    /// # Errors
+    ///
+    /// A script that fails, a trace that can't be read.
+    pub fn feed_part(&mut self, trace: &dyn Trace, feeding: &mut Feeding) -> Result<(), Error> {
         match self {
-            Script::Python(script) => script.feed(trace, feed_options),
-            Script::Lua(script) => script.feed(trace, feed_options),
+            Script::Python(script) => script.feed_part(trace, feeding),
+            Script::Lua(script) => script.feed_part(trace, feeding),
+        }
+    }
+
+    /// Lets what the script has printed be seen, although more is to come.
+    ///
+    /// # Errors
+    ///
+    /// A script that fails.
+    pub fn flush(&mut self) -> Result<(), Error> {
+        match self {
+            Script::Python(script) => script.flush(),
+            Script::Lua(script) => script.flush(),
+        }
+    }
+
+    /// Whether the script has failed or ended since it was last called for something.
+    ///
+    /// # Errors
+    ///
+    /// A script that has.
+    pub fn check(&mut self) -> Result<(), Error> {
+        match self {
+            Script::Python(script) => script.check(),
+            Script::Lua(_) => Ok(()),
         }
     }
 

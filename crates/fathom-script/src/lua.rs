@@ -2,7 +2,7 @@
 //!
 //! Scripts for uftrace are written for LuaJIT; `prelude.lua` has what they need of Lua 5.1.
 
-use crate::{Begin, Call, Error, Feed, Interest, Options, Sink, Source, Value, What, calls};
+use crate::{Begin, Call, Error, Feeding, Interest, Options, Sink, Source, Value, What};
 use fathom_store::Trace;
 use mlua::{Function, HookTriggers, Lua, Table, VmState};
 use std::sync::Arc;
@@ -22,6 +22,8 @@ pub struct Script {
     on_exit: Option<Function>,
     on_event: Option<Function>,
     keys: Keys,
+    /// Of functions and events, by their numbers.
+    names: Vec<mlua::Result<mlua::LuaString>>,
 }
 
 /// The names of fields, made once.
@@ -87,7 +89,7 @@ impl Script {
             _ => interest.notes.push("UFTRACE_FUNCS is no list, so it chooses nothing".into()),
         }
         let keys = Keys::new(&lua).map_err(failed)?;
-        Ok(Script { lua, interest, interrupted, on_entry, on_exit, on_event, keys })
+        Ok(Script { lua, interest, interrupted, on_entry, on_exit, on_event, keys, names: Vec::new() })
     }
 
     /// What it wants to be called for.
@@ -118,17 +120,30 @@ impl Script {
         call().map_err(|error| self.failed(&error))
     }
 
-    /// See [`crate::Script::feed`].
+    /// See [`crate::Script::feed_part`].
     ///
     /// # Errors
     ///
     /// A script that fails, a trace that can't be read.
-    pub fn feed(&mut self, trace: &dyn Trace, options: Feed) -> Result<u64, Error> {
+    pub fn feed_part(&mut self, trace: &dyn Trace, feeding: &mut Feeding) -> Result<(), Error> {
         if !(self.interest.entry || self.interest.exit || self.interest.event) {
-            return Ok(0);
+            return Ok(());
         }
-        let mut caller = Caller { script: self, names: Vec::new() };
-        calls::feed(trace, options, &self.interest, &mut caller)
+        let mut caller = Caller { names: std::mem::take(&mut self.names), script: self };
+        let fed = feeding.feed(trace, &caller.script.interest, &mut caller);
+        self.names = caller.names;
+        fed
+    }
+
+    /// See [`crate::Script::flush`].
+    ///
+    /// # Errors
+    ///
+    /// A script that fails.
+    pub fn flush(&mut self) -> Result<(), Error> {
+        // The C library's buffer is not ours to write.
+        let flushed = self.lua.load("assert(io.stdout:flush())").set_name("=fathom").exec();
+        flushed.map_err(|error| self.failed(&error))
     }
 
     /// See [`crate::Script::end`].
@@ -136,15 +151,15 @@ impl Script {
     /// # Errors
     ///
     /// A script that fails.
-    pub fn end(self) -> Result<(), Error> {
+    pub fn end(mut self) -> Result<(), Error> {
         let call = || -> mlua::Result<()> {
             if let Some(function) = self.lua.globals().get::<Option<Function>>("uftrace_end")? {
                 function.call::<()>(())?;
             }
-            // The C library's buffer is not ours to write.
-            self.lua.load("assert(io.stdout:flush())").set_name("=fathom").exec()
+            Ok(())
         };
-        call().map_err(|error| self.failed(&error))
+        call().map_err(|error| self.failed(&error))?;
+        self.flush()
     }
 }
 

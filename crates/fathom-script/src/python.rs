@@ -2,14 +2,14 @@
 //!
 //! The interpreter is a child that runs a small bridge (`bridge.py`). Messages in both directions are a letter, a length
 //! of four bytes, and so many bytes. To the child: `S` the script, `B` what `uftrace_begin` is told, `N` more names, `V`
-//! values for the calls of the next block, `C` a block of calls, `Z` be quiet until the next `Z`, `E` the end. From it: `R`
-//! what the script defines, `Z` it is quiet, `X` it has failed, `I` it was interrupted, `P` nobody reads what it prints,
+//! values for the calls of the next block, `C` a block of calls, `L` the program runs meanwhile, `F` show what was printed,
+//! `E` the end. From it: `R` what the script defines, `L` it is ready for the program, `X` it has failed, `I` it was interrupted, `P` nobody reads what it prints,
 //! `D` it is done.
 
 mod child;
 mod pickle;
 
-use crate::{Begin, Call, Error, Feed, Interest, Options, Sink, Source, What, calls};
+use crate::{Begin, Call, Error, Feeding, Interest, Options, Sink, Source, What};
 use child::Child;
 use fathom_store::Trace;
 use pickle::List;
@@ -56,33 +56,24 @@ impl Python {
         self.child.send(b'B', &pickle::begin(begin))
     }
 
-    /// See [`crate::Script::quiet`].
+    /// See [`crate::Script::along`].
     ///
     /// # Errors
     ///
     /// A script that fails.
-    pub fn quiet(&mut self) -> Result<(), Error> {
-        self.child.send(b'Z', b"")?;
-        self.child.quiet()
+    pub fn along(&mut self) -> Result<(), Error> {
+        self.child.send(b'L', b"")?;
+        self.child.along()
     }
 
-    /// Ends what [`Python::quiet`] began.
-    ///
-    /// # Errors
-    ///
-    /// A script that fails.
-    pub fn wake(&mut self) -> Result<(), Error> {
-        self.child.send(b'Z', b"")
-    }
-
-    /// See [`crate::Script::feed`].
+    /// See [`crate::Script::feed_part`].
     ///
     /// # Errors
     ///
     /// A script that fails, a trace that can't be read.
-    pub fn feed(&mut self, trace: &dyn Trace, options: Feed) -> Result<u64, Error> {
+    pub fn feed_part(&mut self, trace: &dyn Trace, feeding: &mut Feeding) -> Result<(), Error> {
         if !(self.interest.entry || self.interest.exit || self.interest.event) {
-            return Ok(0);
+            return Ok(());
         }
         let mut writer = Writer {
             child: &mut self.child,
@@ -90,9 +81,26 @@ impl Python {
             values: List::default(),
             names: List::default(),
         };
-        let lost = calls::feed(trace, options, &self.interest, &mut writer)?;
-        writer.flush()?;
-        Ok(lost)
+        feeding.feed(trace, &self.interest, &mut writer)?;
+        writer.flush()
+    }
+
+    /// See [`crate::Script::flush`].
+    ///
+    /// # Errors
+    ///
+    /// A script that fails.
+    pub fn flush(&mut self) -> Result<(), Error> {
+        self.child.send(b'F', b"")
+    }
+
+    /// See [`crate::Script::check`].
+    ///
+    /// # Errors
+    ///
+    /// A script that has failed.
+    pub fn check(&mut self) -> Result<(), Error> {
+        self.child.check()
     }
 
     /// See [`crate::Script::end`].

@@ -156,7 +156,8 @@ fn an_unknown_payload_ends_its_task_only() {
     let arguments = record::encode(Kind::Entry, 0, 0x1234) | record::MORE;
     let bad = [call(10, Kind::Entry), record::encode_bytes(30, arguments), call(0, Kind::Entry)].concat();
     let good = [call(20, Kind::Entry), call(40, Kind::Entry)].concat();
-    let info = Info { arg_specs: Some(ArgSpecs::default()), ..Info::default() };
+    let cmdline = Some("record x".to_owned());
+    let info = Info { arg_specs: Some(ArgSpecs::default()), cmdline, ..Info::default() };
     let (_dir, trace) = trace(&info, [(7, bad), (8, good)]);
     let mut merge = Merge::new(&trace, EventOptions::default(), |_| true).unwrap();
     let (mut batch, mut times, mut error) = (MergedBatch::default(), Vec::new(), None);
@@ -174,6 +175,56 @@ fn an_unknown_payload_ends_its_task_only() {
         }
         other => panic!("{other}"),
     }
+}
+
+/// A recording of which the beginning came over the network: what describes its values comes last, and has not come. All
+/// that came whole is there.
+#[test]
+fn calls_are_read_without_what_describes_their_values() {
+    let whole = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/scripts/values.data");
+    let opened = Directory::open(&whole, OpenOptions::default()).unwrap();
+    let dir = tempdir().unwrap();
+    let (mut calls, mut with_values) = (0, 0);
+    for task in opened.tasks() {
+        let options = EventOptions { events: false, ..EventOptions::default() };
+        let key = |e: &Event| (e.time, e.kind, e.addr, e.depth);
+        let read = |trace: &Directory| {
+            let (mut all, mut batch) = (Vec::new(), Batch::default());
+            let mut events = trace.events(task.tid, options).unwrap();
+            while events.next_batch(&mut batch).unwrap() {
+                all.extend(batch.events.iter().map(|event| (key(event), event.data_len)));
+            }
+            all
+        };
+        let wanted = read(&opened);
+        let bytes = fs::read(whole.join(format!("{}.dat", task.tid))).unwrap();
+        // Cut at every place where the network may have broken.
+        for len in (16..=bytes.len()).rev().step_by(if bytes.len() > 4000 { 97 } else { 5 }) {
+            let place = dir.path().join("cut");
+            let _ = fs::remove_dir_all(&place);
+            fs::create_dir(&place).unwrap();
+            fs::write(place.join("info"), Info::default().to_bytes()).unwrap();
+            fs::copy(whole.join("task.txt"), place.join("task.txt")).unwrap();
+            fs::write(place.join(format!("{}.dat", task.tid)), &bytes[..len]).unwrap();
+            let cut = Directory::open(&place, OpenOptions::default()).unwrap();
+            let got = read(&cut);
+            // Of the last ones before the cut it may be impossible to say where they are.
+            let missing = wanted.len() - got.len();
+            assert!(len < bytes.len() || missing == 0, "{} of {}", got.len(), wanted.len());
+            assert!(
+                missing * 16 <= bytes.len() - len + 48,
+                "{missing} records miss of {} bytes",
+                bytes.len() - len
+            );
+            assert!(got.iter().zip(&wanted).all(|(got, wanted)| got.0 == wanted.0), "{len}");
+            let values = wanted.iter().take(got.len()).filter(|(_, size)| *size > 0).count();
+            let told =
+                cut.warnings().iter().any(|warning| warning.contains("calls were made with or returned"));
+            assert!(told || values == 0, "{:?}", cut.warnings());
+            (calls, with_values) = (calls + got.len(), with_values + values);
+        }
+    }
+    assert!(calls > 100 && with_values > 100, "{calls} {with_values}");
 }
 
 #[test]

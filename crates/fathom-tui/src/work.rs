@@ -1,5 +1,6 @@
 //! What is done while the user looks: reading the whole trace for graph, report and timeline, and answering questions.
 
+use crate::stop::counted;
 use crate::timeline::Id;
 use crate::timeline::find::{Found, Query, Step};
 use crate::timeline::folds::Folds;
@@ -210,7 +211,10 @@ impl<'t> Work<'t> {
                 if self.reading.is_stopped() {
                     return;
                 }
-                let result = if graph { self.graphs(share) } else { self.report(share) };
+                let result = counted(&self.reading.done, || match graph {
+                    true => self.graphs(share),
+                    false => self.report(share),
+                });
                 let _ = match result {
                     Ok(result) => news.send(result),
                     Err(error) => news.send(News::Failed(error_text(&error))),
@@ -345,9 +349,13 @@ impl TaskEvents for LimitedEvents<'_> {
             batch.clear();
             return Ok(false);
         }
+        let done = &self.progress.done;
+        let before = done.load(Ordering::Relaxed);
         let more = self.events.next_batch(batch)?;
         let read = self.events.progress().0;
-        self.progress.done.fetch_add(read.saturating_sub(self.before), Ordering::Relaxed);
+        // Some of it, or all, has been counted where it was read.
+        let counted = done.load(Ordering::Relaxed).saturating_sub(before);
+        done.fetch_add(read.saturating_sub(self.before).saturating_sub(counted), Ordering::Relaxed);
         self.before = read;
         Ok(more)
     }

@@ -82,6 +82,8 @@ def _main():
     sys.modules[module.__name__] = module
     if is_file:
         sys.path[0:1] = [os.path.dirname(path)]
+    # How we are told to end by who has started us, rather than by the terminal.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     kind, source = message()
     if not is_file:
         import linecache
@@ -148,13 +150,13 @@ def _main():
             elif kind == b"B":
                 if begin is not None:
                     begin(pickle.loads(data))
-            elif kind == b"Z":
-                # The program runs now, and ^C is for it.
+            elif kind == b"F":
                 sys.stdout.flush()
-                before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-                answer(b"Z")
-                read(5)
-                signal.signal(signal.SIGINT, before)
+            elif kind == b"L":
+                # The program runs in the same terminal, and ^C is for it.
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
+                sys.stdout.flush()
+                answer(b"L")
             else:
                 what = "uftrace_end"
                 if end is not None:

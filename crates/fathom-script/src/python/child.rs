@@ -119,12 +119,23 @@ impl Child {
         }
     }
 
-    /// Waits until it has come to rest.
-    pub(super) fn quiet(&mut self) -> Result<(), Error> {
+    /// Waits until it has done all that it was asked for and is ready for the program to run.
+    pub(super) fn along(&mut self) -> Result<(), Error> {
         match self.answer()? {
-            (b'Z', _) => Ok(()),
+            (b'L', _) => Ok(()),
             (kind, text) => Err(self.failure(kind, &text)),
         }
+    }
+
+    /// Whether it has said or done something that it was not asked for: failed or ended.
+    pub(super) fn check(&mut self) -> Result<(), Error> {
+        if let Some((kind, text)) = self.receive()? {
+            return Err(self.failure(kind, &text));
+        }
+        if self.closed || self.has_ended()?.is_some() {
+            return Err(self.gone());
+        }
+        Ok(())
     }
 
     /// Waits until the script is done and its interpreter has ended.
@@ -287,8 +298,10 @@ impl Child {
             }
             if !told && begun.elapsed() > PATIENCE[0] {
                 told = true;
-                // It may have ended meanwhile.
-                let _ = kill_process(Pid::from_child(&self.process), Signal::INT);
+                // It may have ended meanwhile. A script that goes along with a program ignores what is for that.
+                for signal in [Signal::INT, Signal::TERM] {
+                    let _ = kill_process(Pid::from_child(&self.process), signal);
+                }
             }
             let answers = if self.closed { PollFlags::empty() } else { PollFlags::IN };
             if self.sleep(&[(&self.ended, PollFlags::IN), (&self.answers, answers)]).is_err() {

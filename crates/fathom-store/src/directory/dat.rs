@@ -21,6 +21,11 @@ const BATCH_DATA: usize = 256 << 10;
 /// Longest payload: that of an event with a 16-bit length.
 const MAX_PAYLOAD: usize = 2 + 65_535 + 7;
 
+/// Numbers of events, for who has to guess.
+const EVENT_IDS: std::ops::Range<u64> = 100_000..1 << 32;
+/// Records that are further apart are not taken for neighbours by who has to guess, ns.
+const LONGEST_GAP: u64 = 1 << 44;
+
 /// How long the payload of a record is.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Measure {
@@ -72,8 +77,16 @@ pub(crate) struct DatReader<'t> {
     payloads: bool,
     /// Events before this time are dropped.
     skip_until: Option<u64>,
+    /// Of a trace that grows: records of this time and later are not shown yet.
+    until: Option<u64>,
     /// No more records, or no more that can be read.
     done: bool,
+    /// What comes next makes no sense.
+    broken: bool,
+    /// The recording was finished, so that nothing that describes it is missing.
+    is_whole: bool,
+    /// Calls whose payload nothing describes.
+    unmeasured: u64,
     /// To be returned once the events read before it have been.
     error: Option<Error>,
 }
@@ -91,6 +104,34 @@ pub(crate) struct DatSetup<'t> {
     pub(crate) measure: Box<dyn MeasurePayload + 't>,
     pub(crate) inherited_until: Option<u64>,
     pub(crate) payloads: bool,
+    pub(crate) stretch: Option<Stretch>,
+    /// See [`DatReader::is_whole`].
+    pub(crate) is_whole: bool,
+}
+
+/// What of a file that still grows is to be read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stretch {
+    pub(crate) from: Reached,
+    /// Records of this time (ns) and later come another time; [`u64::MAX`] when the file is complete.
+    pub(crate) until: u64,
+}
+
+/// How far a file has been read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reached {
+    /// Where the next record begins.
+    pub(crate) offset: u64,
+    /// See [`DatReader::leading`].
+    leading: bool,
+    /// What comes next makes no sense.
+    broken: bool,
+}
+
+impl Default for Reached {
+    fn default() -> Self {
+        Reached { offset: 0, leading: true, broken: false }
+    }
 }
 
 impl<'t> DatReader<'t> {
@@ -98,6 +139,7 @@ impl<'t> DatReader<'t> {
         let file = File::open(path).map_err(|e| Error::io(path, "open", e))?;
         let len = file.metadata().map_err(|e| Error::io(path, "read", e))?.len();
         let file = setup.budget.enter().then_some(file);
+        let from = setup.stretch.map(|stretch| stretch.from).unwrap_or_default();
         Ok(DatReader {
             path: path.to_path_buf(),
             len,
@@ -105,19 +147,33 @@ impl<'t> DatReader<'t> {
             buffer: Vec::new(),
             start: 0,
             end: 0,
-            offset: 0,
+            offset: from.offset,
             endian: setup.endian,
             budget: setup.budget,
             warn: setup.warn,
             measure: setup.measure,
             inherited_until: setup.inherited_until,
-            leading: true,
+            leading: from.leading,
             index: setup.index,
             payloads: setup.payloads,
             skip_until: None,
-            done: false,
+            until: setup.stretch.map(|stretch| stretch.until),
+            done: from.broken,
+            broken: from.broken,
+            is_whole: setup.is_whole,
+            unmeasured: 0,
             error: None,
         })
+    }
+
+    /// How far it has come.
+    pub(crate) fn reached(&self) -> Reached {
+        Reached { offset: self.offset, leading: self.leading, broken: self.broken }
+    }
+
+    /// Whether the end of the file is not the end of the records.
+    fn grows(&self) -> bool {
+        self.until.is_some_and(|until| until < u64::MAX)
     }
 
     /// Replaces the batch by the next events.
@@ -144,8 +200,12 @@ impl<'t> DatReader<'t> {
                 self.finish();
                 break;
             }
-            let taken = self.decode_plain(batch);
+            let decoded = self.decode_plain(batch);
+            let taken = self.hold_back(batch, decoded);
             self.consume(taken * record::SIZE);
+            if taken < decoded {
+                break;
+            }
             if taken == 0 {
                 self.decode_one(batch)?;
             } else if self.end - self.start < record::SIZE {
@@ -168,6 +228,17 @@ impl<'t> DatReader<'t> {
         }
     }
 
+    /// Takes back those of the last `decoded` events that are not to be shown yet. Says how many are left.
+    fn hold_back(&mut self, batch: &mut Batch, decoded: usize) -> usize {
+        let Some(until) = self.until else { return decoded };
+        let first = batch.events.len() - decoded;
+        let late = |event: &Event| event.kind != Kind::Lost && event.time >= until;
+        let Some(kept) = batch.events[first..].iter().position(late) else { return decoded };
+        batch.events.truncate(first + kept);
+        self.done = true;
+        kept
+    }
+
     /// Decodes one record that is not plain.
     fn decode_one(&mut self, batch: &mut Batch) -> Result<(), Error> {
         let (time, word) = self.words(self.start);
@@ -177,10 +248,18 @@ impl<'t> DatReader<'t> {
             return Ok(());
         }
         let (kind, addr, depth) = (record::kind(word), record::addr(word), record::depth(word));
+        if kind != Kind::Lost && self.until.is_some_and(|until| time >= until) {
+            self.done = true;
+            return Ok(());
+        }
         let mut event = Event { time, addr, data_start: 0, data_len: 0, depth, kind, inherited: false };
         let mut whole = 0;
         if word & record::MORE != 0 {
-            let measured = self.measure_payload(kind, time, addr)?;
+            let mut measured = self.measure_payload(kind, time, addr)?;
+            if !self.is_whole && matches!(measured, Measure::NoSpec { .. }) {
+                measured = self.find_next(&event)?;
+                self.unmeasured += 1;
+            }
             let bytes = &self.buffer[self.start + record::SIZE..self.end];
             match measured {
                 Measure::Is { whole: all, start, len } if start + len <= all && all <= bytes.len() => {
@@ -188,6 +267,10 @@ impl<'t> DatReader<'t> {
                     event.data_len = len as u32;
                     batch.data.extend_from_slice(&bytes[start..start + len]);
                     whole = all;
+                }
+                Measure::Is { .. } | Measure::CutOff if self.grows() => {
+                    self.done = true;
+                    return Ok(());
                 }
                 Measure::Is { .. } | Measure::CutOff => {
                     self.damaged(&format!("the record at offset {} is cut off", self.offset));
@@ -227,6 +310,40 @@ impl<'t> DatReader<'t> {
             }
         }
         Ok(Measure::CutOff)
+    }
+
+    /// Measures a payload that nothing describes: by what comes behind it. That goes on as calls do, and time does; where
+    /// control has left calls in another way, two records in a row have to look like some.
+    fn find_next(&mut self, before: &Event) -> Result<Measure, Error> {
+        self.refill(record::SIZE + MAX_PAYLOAD + 2 * record::SIZE)?;
+        let rest = self.buffer.get(self.start + record::SIZE..self.end).unwrap_or_default();
+        let is_last = self.offset + (record::SIZE + rest.len()) as u64 >= self.len;
+        let at = |at: usize| Some(split(rest.get(at..at + record::SIZE)?, self.endian));
+        let mut places = (8..rest.len().min(MAX_PAYLOAD)).step_by(8);
+        // Without doubt, or after an exec or longjmp: the one behind it goes on from there.
+        let looks_like_one = |place: usize, closely: bool| {
+            let Some((time, word)) = at(place).filter(|next| follows(before, *next, false)) else {
+                return false;
+            };
+            let (kind, addr, depth) = (record::kind(word), record::addr(word), record::depth(word));
+            let next = Event { time, kind, addr, depth, ..*before };
+            if word & record::MORE != 0 {
+                return !closely;
+            }
+            at(place + record::SIZE).map_or(is_last, |behind| follows(&next, behind, closely))
+        };
+        let goes_on = |place: usize| at(place).is_some_and(|next| follows(before, next, true));
+        let found = places.clone().find(|place| goes_on(*place) || looks_like_one(*place, true));
+        let found = found.or_else(|| places.find(|place| looks_like_one(*place, false)));
+        Ok(match found {
+            Some(whole) => Measure::Is { whole, start: 0, len: 0 },
+            // Nothing behind it: it is all there is, or the half of it.
+            None if is_last && !rest.is_empty() && rest.len().is_multiple_of(8) => {
+                Measure::Is { whole: rest.len(), start: 0, len: 0 }
+            }
+            None if is_last => Measure::CutOff,
+            None => Measure::Damaged("values that nothing describes, and nothing behind them".to_owned()),
+        })
     }
 
     /// The two words at a place in the buffer that has them.
@@ -303,16 +420,29 @@ impl<'t> DatReader<'t> {
     /// The end of the file has been reached.
     fn finish(&mut self) {
         let rest = self.end - self.start;
-        if rest > 0 {
+        if rest > 0 && !self.grows() {
             self.damaged(&format!("the record at offset {} is cut off", self.offset));
         }
         self.done = true;
+        self.tell_unmeasured();
+    }
+
+    /// Says of how many calls something is not shown.
+    fn tell_unmeasured(&mut self) {
+        let (file, count) = (self.path.display(), std::mem::take(&mut self.unmeasured));
+        if count > 0 {
+            self.warn.warn(format!(
+                "{file}: what {count} calls were made with or returned is not shown, as what describes it is missing"
+            ));
+        }
     }
 
     fn damaged(&mut self, what: &str) {
         let file = self.path.display();
         self.warn.warn(format!("{file}: {what}, the task's records end there"));
         self.done = true;
+        self.broken = true;
+        self.tell_unmeasured();
     }
 
     fn mark_inherited(&mut self, batch: &mut Batch) {
@@ -331,8 +461,8 @@ impl<'t> DatReader<'t> {
 
     /// Goes to the first record at or after a time.
     pub(crate) fn seek(&mut self, time: u64) -> Result<(), Error> {
-        self.done = false;
-        self.error = None;
+        (self.done, self.broken, self.error) = (false, false, None);
+        self.unmeasured = 0;
         self.skip_until = Some(time);
         let mut offset = {
             let index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
@@ -417,6 +547,23 @@ fn decode_run(bytes: &[u8], number: impl Fn([u8; 8]) -> u64 + Copy, events: &mut
         }
     }));
     run
+}
+
+/// Whether a record may be the one behind an entry or exit; `closely`: when calls go on as they do as a rule.
+fn follows(before: &Event, (time, word): (u64, u64), closely: bool) -> bool {
+    let (kind, depth, addr) = (record::kind(word), record::depth(word), record::addr(word));
+    let in_place = match (before.kind, kind) {
+        (_, Kind::Lost) => false,
+        (_, Kind::Event) => EVENT_IDS.contains(&addr),
+        _ if !closely => true,
+        (Kind::Entry, Kind::Entry) => depth == (before.depth + 1) & record::MAX_DEPTH,
+        (Kind::Entry, Kind::Exit) => depth == before.depth && addr == before.addr,
+        (Kind::Exit, Kind::Entry) => depth == before.depth,
+        (Kind::Exit, Kind::Exit) => before.depth.checked_sub(1) == Some(depth),
+        _ => false,
+    };
+    let in_time = time.checked_sub(before.time).is_some_and(|gap| gap < LONGEST_GAP);
+    record::is_valid(word) && addr != 0 && in_time && in_place
 }
 
 fn split(bytes: &[u8], endian: Endian) -> (u64, u64) {

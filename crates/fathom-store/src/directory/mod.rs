@@ -3,6 +3,7 @@
 mod address;
 mod dat;
 mod functions;
+mod growing;
 mod kernel;
 mod modules;
 mod others;
@@ -13,6 +14,7 @@ mod tasks;
 mod text;
 mod warnings;
 
+pub use growing::Growing;
 pub use perf::{PerfEvent, PerfReader};
 
 use crate::args::{ArgSpec, ArgTable};
@@ -29,6 +31,7 @@ use fathom_symbols::dbgfile::SourceLine;
 use fathom_symbols::symfile::ModuleId;
 use fathom_symbols::{SymbolTable, demangle};
 use functions::{Functions, TaskResolver};
+use growing::Window;
 use modules::{ModuleIndex, Modules, Places};
 use perf::PerfIndex;
 use rustc_hash::FxHashMap;
@@ -72,6 +75,20 @@ pub struct Directory {
     budget: Budget,
     /// For each task that has been read, where its file can be entered at.
     entry_points: Mutex<FxHashMap<Tid, Arc<dat::EntryPoints>>>,
+    /// What is shown of a trace that grows; none shows all.
+    window: Option<Window>,
+}
+
+/// What is known before a directory is looked at; of a trace that grows, what the last look has found.
+#[derive(Debug, Default)]
+struct Carried {
+    /// There is no header that says which files count.
+    headless: bool,
+    window: Option<Window>,
+    perf: Option<PerfIndex>,
+    modules: Modules,
+    functions: Functions,
+    warnings: Warnings,
 }
 
 /// What the directory has.
@@ -97,26 +114,36 @@ impl Directory {
     /// [`Error::NotATrace`], [`Error::Version`] or [`Error::Damaged`] when the header can't be made sense of.
     pub fn open(dir: &Path, options: OpenOptions) -> Result<Directory, Error> {
         let warnings = Warnings::default();
-        let mut files = Files::list(dir)?;
+        fs::read_dir(dir).map_err(|e| Error::io(dir, "read the directory", e))?;
         let info = open_info(dir, &warnings)?;
-        if let Some(info) = &info
-            && !info.features.has(Features::PERF_EVENT)
-        {
+        let carried = Carried { warnings, headless: info.is_none(), ..Carried::default() };
+        Directory::put_together(dir, options, info.unwrap_or_default(), carried)
+    }
+
+    fn put_together(
+        dir: &Path,
+        options: OpenOptions,
+        info: Info,
+        carried: Carried,
+    ) -> Result<Directory, Error> {
+        let Carried { headless, window, perf, mut modules, functions, warnings } = carried;
+        let mut files = Files::list(dir)?;
+        if !headless && !info.features.has(Features::PERF_EVENT) {
             files.perf.clear();
         }
-        if let Some(info) = &info
-            && !info.features.has(Features::KERNEL)
-        {
+        if !headless && !info.features.has(Features::KERNEL) {
             files.kernel.clear();
         }
-        let info = info.unwrap_or_default();
-        let messages = open_messages(dir, &warnings)?;
+        let messages = open_messages(dir, window.is_some(), &warnings)?;
         let exe = info.exe_name.clone().unwrap_or_default();
         let mut cast = tasks::Cast::new(&messages, &exe);
-        let mut modules = Modules::default();
         let kernel = kernel::Recorded::open(dir, &files.kernel, &mut modules, &warnings);
         let in_kernel = |tid| kernel.as_ref().is_some_and(|kernel| kernel.records.has(tid));
-        files.check(&mut cast, dir, in_kernel, &warnings);
+        if window.is_some() {
+            growing::add_strays(&files, &mut cast);
+        } else {
+            files.check(&mut cast, dir, in_kernel, &warnings);
+        }
         let mut spaces: Vec<AddressSpace> =
             cast.sessions.iter().map(|s| open_map(dir, s, &mut modules, &warnings)).collect();
         add_python(dir, &mut spaces, &mut modules);
@@ -128,7 +155,8 @@ impl Directory {
         }
         let mut all_tasks: Vec<Task> = cast.tasks.into_values().collect();
         all_tasks.sort_by_key(|task| task.tid);
-        let has_records = |tid| files.tasks.get(&tid).is_some_and(|size| *size > 0) || in_kernel(tid);
+        let shows = |tid, size| size > 0 && window.as_ref().is_none_or(|window| window.has_more(tid, size));
+        let has_records = |tid| files.tasks.get(&tid).is_some_and(|size| shows(tid, *size)) || in_kernel(tid);
         let tasks = all_tasks.iter().filter(|task| has_records(task.tid));
         let mut opened = Directory {
             tasks: tasks.cloned().collect(),
@@ -143,7 +171,7 @@ impl Directory {
             sessions: cast.sessions,
             spaces,
             modules,
-            functions: Functions::default(),
+            functions,
             arg_table: OnceLock::new(),
             files,
             perf: OnceLock::new(),
@@ -151,9 +179,19 @@ impl Directory {
             warnings,
             budget: Budget::default(),
             entry_points: Mutex::default(),
+            window,
         };
-        opened.name_tasks();
+        match opened.window {
+            None => opened.name_tasks(),
+            Some(_) => opened.perf = OnceLock::from(opened.grown(perf.unwrap_or_default())),
+        }
         Ok(opened)
+    }
+
+    /// Events of processors with those that have come meanwhile.
+    fn grown(&self, mut perf: PerfIndex) -> PerfIndex {
+        perf.grow(self.files.perf.iter().map(|(_, path)| path.as_path()), self.info.endian);
+        perf
     }
 
     /// Where the file of a task can be entered at, as far as anybody has read it.
@@ -406,14 +444,17 @@ fn open_info(dir: &Path, warn: &dyn Warn) -> Result<Option<Info>, Error> {
     Ok(Some(info))
 }
 
-fn open_messages(dir: &Path, warn: &dyn Warn) -> Result<Vec<TaskMessage>, Error> {
+fn open_messages(dir: &Path, grows: bool, warn: &dyn Warn) -> Result<Vec<TaskMessage>, Error> {
     let path = dir.join("task.txt");
     if !path.is_file() {
         warn.warn(format!("{}: missing, so nothing is known about programs and modules", path.display()));
         return Ok(Vec::new());
     }
-    let text = text::read_whole(&path).map_err(|e| Error::io(&path, "read", e))?;
-    if text.is_empty() {
+    let mut text = text::read_whole(&path).map_err(|e| Error::io(&path, "read", e))?;
+    if grows {
+        // The rest of a line is on its way.
+        text.truncate(text.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1));
+    } else if text.is_empty() {
         warn.warn(format!("{}: empty, so nothing is known about programs and modules", path.display()));
     }
     Ok(tasks::parse(&text, &path, warn))
@@ -494,4 +535,9 @@ impl Budget {
 /// Whether a trace with these features has records with payloads.
 fn has_payloads(features: Features) -> bool {
     [Features::ARGUMENT, Features::RETVAL, Features::EVENT].into_iter().any(|f| features.has(f))
+}
+
+/// Whether a recording was finished: its recorder knows who took part and how it was called only then.
+fn is_whole(info: &Info) -> bool {
+    info.tids.is_some() || info.cmdline.is_some()
 }

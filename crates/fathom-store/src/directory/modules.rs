@@ -65,6 +65,11 @@ impl Modules {
         index
     }
 
+    /// The paths of all of them.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &str> {
+        self.list.iter().map(|module| module.id.path.as_str())
+    }
+
     pub(crate) fn get(&self, index: ModuleIndex) -> Option<&Module> {
         self.list.get(index as usize)
     }

@@ -15,8 +15,8 @@ use super::dat::Warn;
 use crate::{Endian, Error, Tid, event_id};
 use rustc_hash::FxHashMap;
 use std::fs::File;
-use std::io::{self, BufReader, Read};
-use std::path::Path;
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
 
 const COMM: u32 = 3;
 const EXIT: u32 = 4;
@@ -52,6 +52,11 @@ impl<R: Read> PerfReader<R> {
     /// Reads from the beginning of a file.
     pub fn new(input: R, endian: Endian) -> Self {
         PerfReader { input, endian, offset: 0, body: Vec::new() }
+    }
+
+    /// Reads what comes behind the first `offset` bytes of a file, which the input has left behind.
+    pub(crate) fn from(input: R, endian: Endian, offset: u64) -> Self {
+        PerfReader { offset, ..PerfReader::new(input, endian) }
     }
 
     /// The next event, none at the end.
@@ -171,6 +176,8 @@ fn decode(kind: u32, misc: u16, body: Fields) -> Result<Option<PerfEvent>, &'sta
 pub(crate) struct PerfIndex {
     tasks: FxHashMap<Tid, Vec<TaskEvent>>,
     names: Vec<String>,
+    /// How far each file was read.
+    offsets: FxHashMap<PathBuf, u64>,
 }
 
 /// An event of a known task. 16 bytes, as there can be millions.
@@ -194,7 +201,7 @@ impl PerfIndex {
     ) -> PerfIndex {
         let mut index = PerfIndex::default();
         for path in files {
-            if let Err(e) = index.read_file(path, endian, &tids) {
+            if let Err(e) = index.read_file(path, endian, &tids).1 {
                 warn.warn(match &e {
                     Error::Io { source, .. } => format!("{e}: {source}"),
                     _ => format!("{e}; events after that are not shown"),
@@ -207,9 +214,52 @@ impl PerfIndex {
         index
     }
 
-    fn read_file(&mut self, path: &Path, endian: Endian, tids: &impl Fn(Tid) -> bool) -> Result<(), Error> {
-        let file = File::open(path).map_err(|e| Error::io(path, "open", e))?;
-        let mut reader = PerfReader::new(BufReader::with_capacity(1 << 16, file), endian);
+    /// Reads what has come since it was last asked to, of files that still grow. What is cut off is left for the next
+    /// time.
+    pub(crate) fn grow<'a>(&mut self, files: impl IntoIterator<Item = &'a Path>, endian: Endian) {
+        for path in files {
+            let (offset, _) = self.read_file(path, endian, &|_| true);
+            self.offsets.insert(path.to_path_buf(), offset);
+        }
+        for events in self.tasks.values_mut() {
+            events.sort_by_key(|event| event.time);
+        }
+    }
+
+    /// Forgets the first events of a task.
+    pub(crate) fn forget(&mut self, tid: Tid, count: usize) {
+        if let Some(events) = self.tasks.get_mut(&tid) {
+            events.drain(..count.min(events.len()));
+        }
+    }
+
+    /// Reads a file from where it was last read to. Says how far whole records go, and what is wrong behind them.
+    fn read_file(
+        &mut self,
+        path: &Path,
+        endian: Endian,
+        tids: &impl Fn(Tid) -> bool,
+    ) -> (u64, Result<(), Error>) {
+        let offset = self.offsets.get(path).copied().unwrap_or(0);
+        let opened = File::open(path).and_then(|mut file| {
+            file.seek(SeekFrom::Start(offset))?;
+            Ok(file)
+        });
+        let file = match opened {
+            Ok(file) => file,
+            Err(error) => return (offset, Err(Error::io(path, "open", error))),
+        };
+        let mut reader = PerfReader::from(BufReader::with_capacity(1 << 16, file), endian, offset);
+        let read = self.read_events(&mut reader, path, tids);
+        (reader.offset, read)
+    }
+
+    fn read_events(
+        &mut self,
+        reader: &mut PerfReader<impl Read>,
+        path: &Path,
+        tids: &impl Fn(Tid) -> bool,
+    ) -> Result<(), Error> {
         while let Some(event) = reader.next_event(path)? {
             if !tids(event.tid) {
                 continue;

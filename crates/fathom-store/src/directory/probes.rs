@@ -1,15 +1,17 @@
 //! The arguments of a task's probes, which have a file of their own: see [`crate::probe`].
 
 use crate::{Batch, Endian, Error, Event, Kind, event_id, record};
-use std::fs;
-use std::io::ErrorKind;
+use std::fs::File;
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::PathBuf;
 
 /// Gives events of probes their payloads.
 pub(super) struct ProbeFile {
     path: PathBuf,
     endian: Endian,
-    /// What is in the file; read for the first event of a probe.
+    /// Where in the file the bytes begin.
+    from: u64,
+    /// What is in the file from there on; read for the first event of a probe.
     bytes: Option<Vec<u8>>,
     /// Up to where events have come. Both files are in the same order.
     at: usize,
@@ -28,7 +30,17 @@ struct Found {
 
 impl ProbeFile {
     pub(super) fn new(path: PathBuf, endian: Endian) -> ProbeFile {
-        ProbeFile { path, endian, bytes: None, at: 0 }
+        ProbeFile { path, endian, from: 0, bytes: None, at: 0 }
+    }
+
+    /// The same without what is before an offset.
+    pub(super) fn starting_at(self, offset: u64) -> ProbeFile {
+        ProbeFile { from: offset, ..self }
+    }
+
+    /// Up to where in the file events have come.
+    pub(super) fn reached(&self) -> u64 {
+        self.from + self.at as u64
     }
 
     /// The next events may be earlier ones.
@@ -49,10 +61,18 @@ impl ProbeFile {
         Ok(())
     }
 
+    fn read(&self) -> std::io::Result<Vec<u8>> {
+        let mut file = File::open(&self.path)?;
+        file.seek(SeekFrom::Start(self.from))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
     /// The record of an event; what is earlier is not looked at again.
     fn find(&mut self, event: &Event) -> Result<Option<Found>, Error> {
         if self.bytes.is_none() {
-            self.bytes = Some(match fs::read(&self.path) {
+            self.bytes = Some(match self.read() {
                 Ok(bytes) => bytes,
                 Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
                 Err(error) => return Err(Error::io(&self.path, "read", error)),

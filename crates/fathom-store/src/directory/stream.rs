@@ -2,10 +2,11 @@
 
 use super::dat::{DatReader, DatSetup, Measure, MeasurePayload};
 use super::functions::SpecMeasure;
+use super::growing::Place;
 use super::others::Others;
 use super::probes::ProbeFile;
-use super::{Directory, has_payloads};
-use crate::{Batch, Error, Event, EventOptions, KernelRecords, Kind, Task, TaskEvents, record};
+use super::{Directory, has_payloads, is_whole};
+use crate::{Batch, Error, Event, EventOptions, KernelRecords, Kind, Task, TaskEvents, Tid, record};
 
 /// Events in a batch at most.
 const BATCH: usize = 4096;
@@ -25,6 +26,8 @@ pub(crate) struct Stream<'t> {
     level: Level,
     options: EventOptions,
     probes: ProbeFile,
+    /// Of a trace that grows: where it goes on another time, and the events of processors that there were.
+    growing: Option<(&'t Directory, Tid, usize)>,
     /// To be returned once the events before it have been.
     error: Option<Error>,
 }
@@ -32,7 +35,11 @@ pub(crate) struct Stream<'t> {
 impl<'t> Stream<'t> {
     pub(crate) fn open(dir: &'t Directory, task: &'t Task, options: EventOptions) -> Result<Self, Error> {
         let path = dir.places.dir.join(format!("{}.dat", task.tid));
+        let place = dir.window.as_ref().map(|window| window.place(task.tid));
+        let stretch = dir.window.as_ref().zip(place).map(|(window, place)| window.stretch(place));
         let setup = DatSetup {
+            stretch,
+            is_whole: is_whole(&dir.info),
             index: dir.entry_points(task.tid),
             endian: dir.info.endian,
             budget: &dir.budget,
@@ -44,7 +51,11 @@ impl<'t> Stream<'t> {
         let has_records = dir.data_size(task.tid) > 0;
         let records = if has_records { Some(DatReader::open(&path, setup)?) } else { None };
         let perf = (options.events && !dir.files.perf.is_empty()).then(|| dir.perf());
-        let events = perf.map_or(&[][..], |perf| perf.task(task.tid));
+        let mut events = perf.map_or(&[][..], |perf| perf.task(task.tid));
+        if let Some(stretch) = stretch {
+            let shown = events.partition_point(|event| event.time < stretch.until);
+            events = events.get(..shown).unwrap_or_default();
+        }
         let kernel =
             dir.kernel().filter(|kernel| options.kernel != KernelRecords::None && kernel.has(task.tid));
         let kernel = kernel.map(|kernel| kernel.records(task.tid, options.events));
@@ -56,7 +67,9 @@ impl<'t> Stream<'t> {
             others: Others::new(perf, events, kernel, options),
             level: Level::default(),
             options,
-            probes: ProbeFile::new(path.with_extension("probes"), dir.info.endian),
+            probes: ProbeFile::new(path.with_extension("probes"), dir.info.endian)
+                .starting_at(place.map_or(0, |place| place.probes)),
+            growing: place.map(|_| (dir, task.tid, events.len())),
             error: None,
         })
     }
@@ -96,6 +109,16 @@ impl<'t> Stream<'t> {
             self.next += 1;
         }
         Ok(!batch.events.is_empty())
+    }
+}
+
+impl Stream<'_> {
+    /// Remembers how far it has come, for the next look at a trace that grows.
+    fn note_place(&self) {
+        let Some((dir, tid, events)) = self.growing else { return };
+        let Some(window) = &dir.window else { return };
+        let records = self.records.as_ref().map(DatReader::reached).unwrap_or_default();
+        window.note(tid, Place { records, probes: self.probes.reached(), events });
     }
 }
 
@@ -141,7 +164,10 @@ impl TaskEvents for Stream<'_> {
             batch.clear();
             match self.fill(batch) {
                 Ok(true) => {}
-                Ok(false) => return Ok(false),
+                Ok(false) => {
+                    self.note_place();
+                    return Ok(false);
+                }
                 Err(error) if batch.events.is_empty() => return Err(error),
                 Err(error) => self.error = Some(error),
             }

@@ -2,16 +2,18 @@
 
 use super::index::{Called, Limits, NONE, SliceInfo, State, of_event};
 use super::source::{Timeline, spool_error};
+use crate::stop::counted;
 use fathom_analysis::{CallStack, Callee, End, Frame, Origin, Visitor};
 use fathom_store::{Error, Event, Kind, Merge, MergedBatch, event_id};
 use rustc_hash::FxHashSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// How far the pass has come, and whether it is to go on.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     /// Bytes of the store that have been read.
-    pub(crate) done: AtomicU64,
+    pub(crate) done: Arc<AtomicU64>,
     /// Bytes in all.
     pub(crate) all: AtomicU64,
     /// The work is to be given up.
@@ -42,7 +44,11 @@ const MOST: u64 = 16;
 /// Those of the store. What was found before can be used; the index is complete then as well, as there will be no more.
 pub(crate) fn scan(timeline: &Timeline, limits: Limits, progress: &Progress) -> Result<(), Error> {
     let mut scan = Scan::new(timeline, limits);
-    let result = scan.run(progress);
+    let sizes = timeline.trace.tasks().iter().map(|task| {
+        timeline.trace.events(task.tid, timeline.options).map_or(0, |events| events.progress().1)
+    });
+    progress.all.store(sizes.sum(), Ordering::Relaxed);
+    let result = counted(&progress.done, || scan.run(progress));
     if !progress.is_stopped() {
         scan.finish();
     }
