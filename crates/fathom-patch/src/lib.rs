@@ -10,15 +10,25 @@
 
 #![forbid(unsafe_code)]
 
+mod analysis;
+mod islands;
+mod leads;
 mod marks;
 mod reason;
 mod relocate;
 mod site;
+mod special;
+mod stack;
+mod starts;
+mod summary;
+mod sweep;
+mod unwind;
+mod verdict;
 
+pub use analysis::analyse;
 pub use reason::{Reason, Refusal};
 pub use site::{CODE_LIMIT, Fixup, FixupKind, HOP, Island, JUMP, ORIGINAL_LIMIT, Site};
-
-use fathom_symbols::Image;
+pub use summary::Summary;
 
 /// How to analyse.
 #[derive(Clone, Copy, Debug, Default)]
@@ -45,36 +55,4 @@ pub struct Function {
     pub end: u64,
     /// How it is patched, or why it is not.
     pub verdict: Result<Site, Reason>,
-}
-
-/// Analyses a module.
-pub fn analyse(image: &Image, _options: &Options) -> Analysis {
-    let code = image.code();
-    let range = code.iter().fold(u64::MAX..0, |all, (start, bytes)| {
-        all.start.min(*start)..all.end.max(start + bytes.len() as u64)
-    });
-    let mut targets = marks::Marks::new(range);
-    for (start, bytes) in &code {
-        for instruction in iced_x86::Decoder::with_ip(64, bytes, *start, 0).iter() {
-            if instruction.op0_kind() == iced_x86::OpKind::NearBranch64 {
-                targets.insert(instruction.near_branch64());
-            }
-        }
-    }
-    let symbols = image.symbols();
-    let functions = symbols.iter().filter(|symbol| symbol.kind.is_function() && symbol.size > 0);
-    let functions = functions.map(|symbol| {
-        let verdict = image.data_at(symbol.addr, symbol.size).ok_or(Reason::Bounds).and_then(|bytes| {
-            let skip = if bytes.starts_with(&[0xf3, 0x0f, 0x1e, 0xfa]) { 4 } else { 0 };
-            let at = symbol.addr + skip as u64;
-            if targets.any(at + 1..at + 5) {
-                return Err(Reason::Target);
-            }
-            let moved = relocate::relocate(&bytes[skip..], at, JUMP)?;
-            let original = bytes.get(skip..skip + moved.len.max(JUMP)).ok_or(Reason::Short)?.to_vec();
-            Ok(Site { at, original, island: None, code: moved.code, fixups: moved.fixups })
-        });
-        Function { start: symbol.addr, end: symbol.end(), verdict }
-    });
-    Analysis { refused: None, functions: functions.collect() }
 }

@@ -35,6 +35,13 @@ impl Marks {
         range.into_iter().any(|addr| self.contains(addr))
     }
 
+    /// Adds all of another set for the same addresses.
+    pub(crate) fn absorb(&mut self, other: &Marks) {
+        for (word, more) in self.bits.iter_mut().zip(&other.bits) {
+            *word |= more;
+        }
+    }
+
     fn place(&self, addr: u64) -> Option<(usize, u64)> {
         if addr < self.start || addr >= self.end {
             return None;

@@ -4,6 +4,7 @@ mod debugfile;
 mod dynamic;
 mod headers;
 mod instrument;
+mod labels;
 mod notes;
 mod plt;
 mod symtab;
@@ -17,6 +18,7 @@ use thiserror::Error;
 
 pub use headers::{Class, Endian, Section, Segment};
 pub use instrument::Instrumentation;
+pub use labels::{Label, Relocated};
 pub use plt::{PltSlot, SlotKind};
 
 use crate::bytes::Bytes;

@@ -1,0 +1,98 @@
+//! Whatever leads somewhere without a jump that says so: pointers in data, jump tables, relocations, exception tables.
+//!
+//! # Why this is enough
+//!
+//! A jump through a register or memory goes where some value says. Compilers and the loader make such values in these ways:
+//! a pointer in data, which the file holds or the loader fills in; an address that an instruction holds; a
+//! distance in a table added to an address that an instruction holds; a pointer from another module, which has only what
+//! this one exports. All of the first three are marked: every relocated word, every word of the data that could be an
+//! address (of modules that are not moved), every address in an instruction, and every table that begins at one of these addresses
+//! as far as its entries stay in code. What is left is arithmetic on an address of code; functions that take addresses
+//! inside of themselves *and* jump through registers are not patched.
+
+use std::ops::Range;
+
+use fathom_symbols::Image;
+
+use crate::marks::Marks;
+
+/// Most entries of tables that are followed, all together; real programs have a hundredth of it.
+const ENTRY_LIMIT: usize = 1 << 25;
+
+/// Marks where pointers in data lead. `relocated` gets the words in code that the loader changes.
+pub(crate) fn pointers(image: &Image, is_fixed: bool, pointed: &mut Marks, relocated: &mut Marks) {
+    for word in image.relocated() {
+        if let Some(to) = word.to {
+            pointed.insert(to);
+        }
+        for byte in 0..8 {
+            relocated.insert(word.place.wrapping_add(byte));
+        }
+    }
+    if is_fixed {
+        for (_, bytes) in data(image) {
+            // Words are aligned to 8 but in packed structures.
+            for at in (0..bytes.len().saturating_sub(7)).step_by(4) {
+                if let Some(word) = word(bytes, at) {
+                    pointed.insert(word.wrapping_sub(image.link_base()));
+                }
+            }
+        }
+    }
+}
+
+fn word(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
+}
+
+/// Loaded bytes that are no code: first address and bytes.
+fn data(image: &Image) -> Vec<(u64, &[u8])> {
+    const PT_LOAD: u32 = object::elf::PT_LOAD.0;
+    const ALLOC: u64 = object::elf::SHF_ALLOC.0 as u64;
+    const EXEC: u64 = object::elf::SHF_EXECINSTR.0 as u64;
+    let relative = |addr: u64| addr.wrapping_sub(image.link_base());
+    if image.sections().is_empty() {
+        let loads = image.segments().iter().filter(|segment| segment.kind == PT_LOAD);
+        return loads
+            .filter_map(|segment| {
+                let start = usize::try_from(segment.offset).ok()?;
+                let end = start.checked_add(usize::try_from(segment.file_size).ok()?)?;
+                Some((relative(segment.vaddr), image.data().get(start..end)?))
+            })
+            .collect();
+    }
+    // Unwind tables hold nothing but distances, and are large.
+    let is_data = |name: &str| !matches!(name, ".eh_frame" | ".eh_frame_hdr" | ".gcc_except_table");
+    let sections = image
+        .sections()
+        .iter()
+        .filter(|section| section.flags & ALLOC != 0 && section.flags & EXEC == 0 && is_data(&section.name));
+    sections.filter_map(|section| Some((relative(section.addr), image.section_data(section)?))).collect()
+}
+
+/// Follows tables of 32-bit distances from their own beginning, at each of the (ascending) addresses where one
+/// could begin, and marks where they lead. False when there is too much of it.
+pub(crate) fn tables(image: &Image, starts: &[u64], code: &Range<u64>, marks: &mut Marks) -> bool {
+    let mut parts = data(image);
+    parts.extend(image.code());
+    parts.sort_by_key(|part| part.0);
+    let mut budget = ENTRY_LIMIT;
+    for &table in starts {
+        let Some(index) = parts.partition_point(|part| part.0 <= table).checked_sub(1) else { continue };
+        let Some(&(start, bytes)) = parts.get(index) else { continue };
+        let Some(bytes) = usize::try_from(table - start).ok().and_then(|skip| bytes.get(skip..)) else {
+            continue;
+        };
+        for entry in bytes.chunks_exact(4) {
+            let distance = i32::from_le_bytes([entry[0], entry[1], entry[2], entry[3]]);
+            let to = table.wrapping_add_signed(i64::from(distance));
+            if !code.contains(&to) {
+                break;
+            }
+            marks.insert(to);
+            let Some(left) = budget.checked_sub(1) else { return false };
+            budget = left;
+        }
+    }
+    true
+}

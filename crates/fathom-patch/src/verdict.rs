@@ -1,0 +1,306 @@
+//! The proof for one function.
+
+use gimli::UnwindContext;
+use iced_x86::{Decoder, DecoderOptions, FlowControl, OpKind};
+use rustc_hash::FxHashSet;
+
+use crate::marks::Marks;
+use crate::reason::Reason;
+use crate::relocate::relocate;
+use crate::site::{HOP, JUMP, Site};
+use crate::starts::{Ground, Start};
+use crate::sweep::{FLAGS, Found, Piece};
+use crate::unwind::{Cfa, Guards, Unwind};
+
+/// Everything that is known of a module.
+pub(crate) struct Knowledge<'k, 'd> {
+    pub(crate) ground: &'k Ground<'d>,
+    pub(crate) unwind: &'k Unwind<'d>,
+    pub(crate) guards: &'k Guards,
+    pub(crate) found: &'k Found,
+    /// Labels, landing pads, entries of jump tables.
+    pub(crate) labels: &'k Marks,
+    /// Words that the loader changes.
+    pub(crate) relocated: &'k Marks,
+    /// Targets of calls behind which flags are looked at, and what these jump to at their ends.
+    pub(crate) flags_out: &'k FxHashSet<u64>,
+    /// Whether all tables could be followed.
+    pub(crate) tables_are_known: bool,
+}
+
+/// A function, and what was decided.
+#[derive(Debug)]
+pub(crate) struct Judged {
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+    pub(crate) verdict: Verdict,
+}
+
+#[derive(Debug)]
+pub(crate) enum Verdict {
+    /// As it is.
+    Jump(Site),
+    /// Only if there is an island for it; else for this reason not at all.
+    Hop(Site, Reason),
+    No(Reason),
+}
+
+impl Knowledge<'_, '_> {
+    /// Judges a place where a function could begin; `None` if there is no reason to believe that one does. `next` is the
+    /// next such place.
+    pub(crate) fn judge(
+        &self,
+        start: &Start,
+        next: u64,
+        context: &mut UnwindContext<usize>,
+    ) -> Option<Judged> {
+        let evidence = self.evidence(start).ok_or(Reason::Bounds);
+        if !start.is_named && evidence.is_err() && !start.is_special {
+            return None;
+        }
+        let end = self.end(start, next);
+        let evidence = if start.is_special { Err(Reason::Special) } else { evidence };
+        let verdict = match evidence.and_then(|()| self.prove(start, end, context)) {
+            Ok(at) => self.site(at, end),
+            Err(reason) => Verdict::No(reason),
+        };
+        // A part of a function that something leads to.
+        if !start.is_named && matches!(verdict, Verdict::No(Reason::Frame)) {
+            return None;
+        }
+        Some(Judged { start: start.addr, end: self.code_end(start.addr, end), verdict })
+    }
+
+    /// Whether two sources say that a function begins there.
+    fn evidence(&self, start: &Start) -> Option<()> {
+        let addr = start.addr;
+        let is_used = self.found.called.contains(addr) || self.found.pointed.contains(addr);
+        // Where there is no unwind information at all, it cannot speak against a symbol.
+        let is_silent = self.unwind.covering(addr).is_none() && start.named_end > addr;
+        let sources = [start.is_named, start.has_frame || is_silent, is_used, start.is_exported];
+        let count = sources.into_iter().filter(|&source| source).count();
+        (count >= 2).then_some(())
+    }
+
+    /// The largest end that any source names, up to what begins next outside of the function's unwind information.
+    fn end(&self, start: &Start, next: u64) -> u64 {
+        let framed = self.unwind.covering(start.addr).map_or(start.addr, |frame| frame.range.end);
+        let named = start.named_end;
+        let end = match framed.max(named) {
+            end if end == start.addr => next,
+            end => end,
+        };
+        end.min(next.max(framed)).min(self.ground.range.end)
+    }
+
+    fn pieces(&self, from: u64, to: u64) -> &[Piece] {
+        let pieces = &self.found.pieces;
+        let first = pieces.partition_point(|piece| piece.start < from);
+        let last = pieces.partition_point(|piece| piece.start < to);
+        pieces.get(first..last).unwrap_or_default()
+    }
+
+    /// The end without padding.
+    fn code_end(&self, start: u64, end: u64) -> u64 {
+        let last = self.pieces(start, end).last();
+        last.map_or(end, |piece| piece.padding.min(end).max(piece.start.min(end)))
+    }
+
+    /// Proves what does not depend on how many bytes are overwritten. Gives the address at which they begin.
+    fn prove(&self, start: &Start, end: u64, context: &mut UnwindContext<usize>) -> Result<u64, Reason> {
+        let addr = start.addr;
+        self.prove_frame(start, context)?;
+        let pieces = self.pieces(addr, end);
+        if pieces.is_empty() || pieces.iter().any(|piece| piece.is_undecodable) {
+            return Err(Reason::Undecodable);
+        }
+        if pieces.iter().any(|piece| piece.pops_arguments) {
+            return Err(Reason::Frame);
+        }
+        if pieces.iter().any(|piece| piece.sees_return) {
+            return Err(Reason::ReturnAddress);
+        }
+        let jumps = pieces.iter().any(|piece| piece.jumps_indirectly);
+        if jumps && (!self.tables_are_known || pieces.iter().any(|piece| piece.names_itself)) {
+            return Err(Reason::ComputedJump);
+        }
+        let bytes = self.bytes(addr, end);
+        let at = if bytes.starts_with(&ENDBR64) { addr + ENDBR64.len() as u64 } else { addr };
+        self.prove_no_loop(addr, at, end)?;
+        if self.flags_out.contains(&addr) {
+            return Err(Reason::FlagsOut);
+        }
+        if takes_flags(bytes, addr) {
+            return Err(Reason::FlagsIn);
+        }
+        Ok(at)
+    }
+
+    /// At the entry the return address is on top of the stack.
+    fn prove_frame(&self, start: &Start, context: &mut UnwindContext<usize>) -> Result<(), Reason> {
+        if start.has_frame {
+            let frame = self.unwind.starting_at(start.addr);
+            return if frame.is_some_and(|frame| frame.begins_as_function) {
+                Ok(())
+            } else {
+                Err(Reason::Frame)
+            };
+        }
+        match self.unwind.rule_at(start.addr, context) {
+            // Another way into a function, as assembly has them.
+            Some(Cfa::Rsp(8)) | None => Ok(()),
+            Some(_) => Err(Reason::Inside),
+        }
+    }
+
+    /// No jump to the entry comes from the function itself, or from a part of it that lies elsewhere.
+    fn prove_no_loop(&self, addr: u64, at: u64, end: u64) -> Result<(), Reason> {
+        let entered = &self.found.entered;
+        let first = entered.partition_point(|&(_, to)| to < addr);
+        for &(from, to) in entered.get(first..).unwrap_or_default().iter().take_while(|&&(_, to)| to <= at) {
+            let is_inside = from >= addr && from < end;
+            if (to == addr || to == at) && (is_inside || !self.is_in_function(from)) {
+                return Err(Reason::Loop);
+            }
+        }
+        if at != addr
+            && (self.found.pointed.contains(at) || self.found.called.contains(at) || self.labels.contains(at))
+        {
+            return Err(Reason::Target);
+        }
+        Ok(())
+    }
+
+    /// Whether an address is in something that is a function, and not in a part that was split off from one.
+    fn is_in_function(&self, addr: u64) -> bool {
+        let starts = &self.ground.starts;
+        let index = starts.partition_point(|start| start.addr <= addr);
+        index
+            .checked_sub(1)
+            .and_then(|index| starts.get(index))
+            .is_some_and(|start| self.evidence(start).is_some())
+    }
+
+    fn bytes(&self, from: u64, to: u64) -> &[u8] {
+        let index = self.ground.code.partition_point(|part| part.0 <= from).checked_sub(1);
+        let Some(&(start, bytes)) = index.and_then(|index| self.ground.code.get(index)) else { return &[] };
+        let place = |addr: u64| usize::try_from(addr - start).unwrap_or(usize::MAX);
+        bytes.get(place(from)..place(to.max(from)).min(bytes.len())).unwrap_or_default()
+    }
+
+    /// How the function is patched at `at`: by a jump, or else by a hop.
+    fn site(&self, at: u64, end: u64) -> Verdict {
+        match self.overwrite(at, end, JUMP) {
+            Ok(site) => Verdict::Jump(site),
+            Err(reason) => match self.overwrite(at, end, HOP) {
+                Ok(site) => Verdict::Hop(site, reason),
+                Err(_) => Verdict::No(reason),
+            },
+        }
+    }
+
+    /// Proves that `need` bytes can be overwritten, which may reach over the function's end into padding.
+    fn overwrite(&self, at: u64, end: u64, need: usize) -> Result<Site, Reason> {
+        let to = at.checked_add(need as u64).ok_or(Reason::Short)?;
+        if self.labels_inside(at, to) {
+            return Err(Reason::Target);
+        }
+        let moved = relocate(self.bytes(at, end), at, need);
+        let moved = match moved {
+            // The last instruction would be the next function's.
+            Err(Reason::Undecodable) if to > end => return Err(Reason::Short),
+            moved => moved?,
+        };
+        let moved_to = at.saturating_add(moved.len as u64);
+        if to > end && !self.is_padding(end.max(moved_to), to) {
+            return Err(Reason::Short);
+        }
+        if self.is_guarded(at, moved_to.max(to)) {
+            return Err(Reason::Unwinder);
+        }
+        if self.relocated.any(at..moved_to.max(to)) {
+            return Err(Reason::Relocated);
+        }
+        let original = self.bytes(at, moved_to.max(to)).to_vec();
+        if original.len() < need {
+            return Err(Reason::Short);
+        }
+        Ok(Site { at, original, island: None, code: moved.code, fixups: moved.fixups })
+    }
+
+    /// Whether anything leads behind the first of some bytes.
+    fn labels_inside(&self, at: u64, to: u64) -> bool {
+        let inside = at.wrapping_add(1)..to;
+        self.found.jumped.any(inside.clone())
+            || self.found.called.any(inside.clone())
+            || self.found.pointed.any(inside.clone())
+            || self.labels.any(inside.clone())
+            || self.ground.marks.any(inside)
+    }
+
+    /// Whether anything leads to an address.
+    pub(crate) fn leads_to(&self, addr: u64) -> bool {
+        self.labels_inside(addr.wrapping_sub(1), addr.saturating_add(1)) || self.relocated.contains(addr)
+    }
+
+    /// The bytes of a jump.
+    pub(crate) fn jump_at(&self, addr: u64) -> Option<[u8; JUMP]> {
+        self.bytes(addr, addr.checked_add(JUMP as u64)?).try_into().ok()
+    }
+
+    /// Whether nothing runs in a range, which lies behind code that never goes on.
+    fn is_padding(&self, from: u64, to: u64) -> bool {
+        let pieces = &self.found.pieces;
+        let mut index = pieces.partition_point(|piece| piece.end <= from);
+        while let Some(piece) = pieces.get(index).filter(|piece| piece.start < to) {
+            let before = index.checked_sub(1).and_then(|index| pieces.get(index));
+            let is_reached = piece.padding == piece.start && before.is_none_or(|before| before.is_open);
+            if piece.padding > from.max(piece.start) || is_reached {
+                return false;
+            }
+            index += 1;
+        }
+        pieces.get(index.wrapping_sub(1)).is_some_and(|last| last.end >= to)
+    }
+
+    fn is_guarded(&self, at: u64, to: u64) -> bool {
+        // Ranges do not overlap, and so it is the last one, unless that is empty.
+        let ranges = &self.guards.ranges;
+        let last = ranges.partition_point(|range| range.start < to);
+        ranges.get(last.saturating_sub(8)..last).unwrap_or_default().iter().any(|range| range.end > at)
+    }
+}
+
+const ENDBR64: [u8; 4] = [0xf3, 0x0f, 0x1e, 0xfa];
+
+/// How many instructions are looked at for flags that are taken.
+const FLAG_DISTANCE: usize = 64;
+
+/// Whether a function reads flags before it computes them. Follows direct jumps inside of its bytes.
+fn takes_flags(bytes: &[u8], start: u64) -> bool {
+    let mut decoder = Decoder::with_ip(64, bytes, start, DecoderOptions::NONE);
+    let mut open = FLAGS;
+    for _ in 0..FLAG_DISTANCE {
+        if open == 0 || !decoder.can_decode() {
+            return false;
+        }
+        let instruction = decoder.decode();
+        if instruction.rflags_read() & open != 0 {
+            return true;
+        }
+        open &= !instruction.rflags_modified();
+        match instruction.flow_control() {
+            FlowControl::UnconditionalBranch if instruction.op0_kind() == OpKind::NearBranch64 => {
+                let to = instruction.near_branch64();
+                let place = usize::try_from(to.wrapping_sub(start)).unwrap_or(usize::MAX);
+                if place >= bytes.len() || decoder.set_position(place).is_err() {
+                    return false;
+                }
+                decoder.set_ip(to);
+            }
+            FlowControl::Next | FlowControl::ConditionalBranch => {}
+            _ => return false,
+        }
+    }
+    false
+}
