@@ -61,7 +61,7 @@ pub fn analyse(image: &Image, options: &Options) -> Analysis {
 }
 
 /// Why the module is left alone as a whole.
-fn refusal(image: &Image) -> Option<Refusal> {
+pub fn refusal(image: &Image) -> Option<Refusal> {
     let is_module = matches!(image.kind(), elf::Kind::Executable | elf::Kind::Pie | elf::Kind::SharedObject);
     let has = |name: &str| image.section(name).is_some();
     if image.machine() != elf::EM_X86_64

@@ -25,7 +25,7 @@ mod sweep;
 mod unwind;
 mod verdict;
 
-pub use analysis::analyse;
+pub use analysis::{analyse, refusal};
 pub use reason::{Reason, Refusal};
 pub use site::{CODE_LIMIT, Fixup, FixupKind, HOP, Island, JUMP, ORIGINAL_LIMIT, Site};
 pub use summary::Summary;

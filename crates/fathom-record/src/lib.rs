@@ -8,6 +8,7 @@ mod agent;
 mod arena;
 mod check;
 mod clock;
+mod detours;
 mod drain;
 mod error;
 mod events;
@@ -19,6 +20,7 @@ mod kernel;
 mod kernel_names;
 mod leaf;
 mod order;
+mod patches;
 mod patterns;
 mod payload;
 mod perf;
@@ -41,6 +43,7 @@ pub use error::Error;
 pub use events::EventPatterns;
 pub use fathom_filter::Match;
 pub use kernel::KernelOptions;
+pub use patches::FILE as PATCHES_FILE;
 pub use patterns::PatchSpec;
 pub use perf::TaskEvents;
 pub use plan::LibCalls;
@@ -131,4 +134,6 @@ pub struct Outcome {
     pub losses: Losses,
     /// Things that the user should know, a line each.
     pub notes: Vec<String>,
+    /// Which functions were patched and which not, and why, as in [`PATCHES_FILE`]; empty if none were to be.
+    pub patches: String,
 }

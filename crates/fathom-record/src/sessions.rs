@@ -2,6 +2,7 @@
 
 use crate::arena::Arena;
 use crate::clock::Clock;
+use crate::patches::Patched;
 use crate::plan::{Module, Planner, modules};
 use crate::selection::Selection;
 use crate::{Error, Match, plan_file, sys};
@@ -10,7 +11,7 @@ use fathom_store::writer::{DirectoryWriter, reduce_map};
 use fathom_store::{TaskChange, TaskMessage};
 use fathom_symbols::maps;
 use rustc_hash::FxHashMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -30,8 +31,8 @@ pub(crate) struct Answers {
     pub(crate) patched: usize,
     /// Library functions left alone because their pointers are data too.
     pub(crate) ambiguous: u32,
-    /// Patchable functions without room for a call.
-    pub(crate) short_sites: u32,
+    /// What came of the functions that were to be patched, by module.
+    pub(crate) patches: BTreeMap<PathBuf, Patched>,
     /// Every module that was mapped, for the symbol files.
     pub(crate) modules: BTreeSet<PathBuf>,
     /// Executable of the first session.
@@ -133,7 +134,7 @@ impl<'r> Sessions<'r> {
             found
         } else {
             let known = self.known.get(&sid).map(|(_, known)| known.as_slice()).unwrap_or_default();
-            let new: Vec<_> = found.into_iter().filter(|m| !known.contains(m)).collect();
+            let new: Vec<_> = found.into_iter().filter(|m| !known.iter().any(|k| k.is(m))).collect();
             self.opened(session, sid, &new)?;
             new
         };
@@ -145,12 +146,12 @@ impl<'r> Sessions<'r> {
             let known = self.planner.known(module);
             self.answers.probes.extend(known.probe_names.iter().cloned());
             self.answers.core_probes = self.answers.core_probes.max(known.core_probes);
+            self.answers.patches.entry(module.path.clone()).or_insert_with(|| Patched::of(&known));
         }
         for (id, name) in self.planner.ids.take_new() {
             self.writer.event(id, &name)?;
         }
         self.answers.ambiguous += plan.ambiguous;
-        self.answers.short_sites += plan.short_sites;
         let (slots, sites) = plan.len();
         self.answers.slots += slots;
         self.answers.sites += sites;

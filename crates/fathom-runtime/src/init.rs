@@ -400,7 +400,9 @@ pub(crate) extern "C" fn thread_end(_value: usize) {
         return;
     }
     let _quiet = sys::NoSignals::begin();
-    // What pthread_exit or a cancellation has left ends here.
+    // What pthread_exit or a cancellation has left ends here. Functions of the C library that are on the way to here will
+    // still return, and there is nobody then who knows where to.
+    crate::slow::unhook_all(b);
     while !b.is_empty() {
         crate::slow::pop(b);
     }

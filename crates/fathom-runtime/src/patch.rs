@@ -56,7 +56,7 @@ fn map_near(from: usize, to: usize, len: usize) -> Option<usize> {
     const STEP: usize = 64 << 10;
     const HEAP: usize = 256 << 20;
     let len = len.next_multiple_of(PAGE);
-    let mut at = (from & !(STEP - 1)).checked_sub(len.next_multiple_of(STEP)).unwrap_or_default();
+    let mut at = (from & !(STEP - 1)).saturating_sub(len.next_multiple_of(STEP));
     while at > STEP && from - at < REACH {
         if map_at(at, len) {
             return Some(at);
@@ -190,7 +190,8 @@ fn patch_detours(detours: &[Detour], plan: &Plan, text: &Text) -> u32 {
     let begin = stubs.next_stub();
     for detour in detours {
         let stub = stubs.next_stub();
-        if !add_detour(detour, plan, &mut stubs) {
+        // All are compared before any is written: what must stand at one may reach into the padding of another.
+        if !(holds(detour, text) && add_detour(detour, plan, &mut stubs)) {
             // It was not led to, and is told from the others by its first byte.
             // SAFETY: inside our memory, of which this stub has its share.
             unsafe { (stub as *mut u8).write(0) };
@@ -210,7 +211,10 @@ fn patch_detours(detours: &[Detour], plan: &Plan, text: &Text) -> u32 {
     for detour in detours {
         // SAFETY: written above, or still zero.
         let made = unsafe { (stub as *const u8).read() } != 0;
-        failed += u32::from(!(made && divert(detour, text, stub)));
+        failed += u32::from(!made);
+        if made {
+            divert(detour, stub);
+        }
         stub += room(detour);
     }
     failed
@@ -251,8 +255,8 @@ fn fix(fixup: &Fixup, code: &mut [u8]) -> bool {
     }
 }
 
-/// Leads a function to its stub, if all bytes are what the recorder expected.
-fn divert(detour: &Detour, text: &Text, stub: usize) -> bool {
+/// Whether all bytes that a detour is about lie in the text and are what the recorder expected.
+fn holds(detour: &Detour, text: &Text) -> bool {
     let len = usize::from(detour.expect_len);
     let (at, island) = (detour.at as usize, detour.island as usize);
     let inside = |from: usize, len: usize| from >= text.start as usize && from + len <= text.end as usize;
@@ -260,26 +264,37 @@ fn divert(detour: &Detour, text: &Text, stub: usize) -> bool {
     if len < written || len > detour.expect.len() || !inside(at, len) {
         return false;
     }
-    // SAFETY: inside the mapping that was made writable.
+    // SAFETY: inside of a mapping that can be read.
     if unsafe { core::slice::from_raw_parts(at as *const u8, len) } != &detour.expect[..len] {
         return false;
     }
     if island == 0 {
-        // SAFETY: as above; the bytes are what the recorder expected.
-        unsafe { (at as *mut [u8; CODE]).write(jump(at, stub)) };
         return true;
     }
-    let distance = i8::try_from(island as isize - (at + DETOUR_HOP) as isize);
-    let Ok(distance) = distance else { return false };
-    // SAFETY: inside the mapping that was made writable.
-    if !inside(island, CODE) || unsafe { (island as *const [u8; CODE]).read() } != detour.island_expect {
-        return false;
-    }
-    // The way on before the way to it.
     // SAFETY: as above.
-    unsafe {
-        (island as *mut [u8; CODE]).write(jump(island, stub));
-        (at as *mut [u8; DETOUR_HOP]).write([HOP, distance as u8]);
+    inside(island, CODE)
+        && hop(at, island).is_some()
+        && unsafe { (island as *const [u8; CODE]).read() } == detour.island_expect
+}
+
+/// A jump between two addresses that are near each other, if they are.
+fn hop(from: usize, to: usize) -> Option<[u8; DETOUR_HOP]> {
+    let distance = i8::try_from(to as isize - (from + DETOUR_HOP) as isize).ok()?;
+    Some([HOP, distance as u8])
+}
+
+/// Leads a function to its stub. All that it is about [`holds`], and its pages are writable.
+fn divert(detour: &Detour, stub: usize) {
+    let (at, island) = (detour.at as usize, detour.island as usize);
+    if island == 0 {
+        // SAFETY: the bytes are in the text and were what the recorder expected.
+        unsafe { (at as *mut [u8; CODE]).write(jump(at, stub)) };
+    } else if let Some(hop) = hop(at, island) {
+        // The way on before the way to it.
+        // SAFETY: as above.
+        unsafe {
+            (island as *mut [u8; CODE]).write(jump(island, stub));
+            (at as *mut [u8; DETOUR_HOP]).write(hop);
+        }
     }
-    true
 }
