@@ -2,8 +2,8 @@
 //! numbers of up to 32 bits in a word, those of 64 bits in two, texts in place with their NUL, each in whole words.
 
 use crate::machine::Machine;
-use crate::print_fmt::Context;
 use crate::print_fmt::spec::{self, Amount, Conversion, Part};
+use crate::print_fmt::{Context, Forms};
 
 /// The packed arguments, word by word.
 struct Arguments<'a> {

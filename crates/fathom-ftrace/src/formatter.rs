@@ -5,7 +5,7 @@ use crate::events::Events;
 use crate::fields;
 use crate::format::{Format, Value};
 use crate::number;
-use crate::print_fmt::{Context, NotEvaluable, Options, PrintFmt};
+use crate::print_fmt::{Context, Forms, NotEvaluable, Options, PrintFmt};
 use rustc_hash::FxHashMap;
 
 /// How each event is printed, worked out once.

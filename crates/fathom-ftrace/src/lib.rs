@@ -17,7 +17,7 @@ pub mod fields;
 pub mod format;
 pub mod formatter;
 pub mod machine;
-mod number;
+pub mod number;
 pub mod page;
 pub mod print_fmt;
 pub mod stream;
@@ -30,7 +30,7 @@ pub use format::{Element, Field, FieldKind, Format, FormatError, Numbers, Value}
 pub use formatter::{EntryStyle, Formatter};
 pub use machine::{Endian, Machine};
 pub use page::{Missed, Page, PageError, PageLayout, Record};
-pub use print_fmt::{Context, NotEvaluable, Options, Pointers, PrintFmt};
+pub use print_fmt::{Context, Dialect, Forms, Name, NotEvaluable, Options, Pointers, PrintFmt};
 pub use stream::{CpuReader, Item, Merge, MergedItem};
 pub use tables::{Clock, Comms, Kallsyms, Names, Symbol, Texts, Tgids};
 pub use text::{Counts, GraphOptions, Printer, TextOptions};

@@ -2,28 +2,28 @@
 
 /// `%u`.
 #[inline]
-pub(crate) fn decimal(out: &mut Vec<u8>, value: u64) {
+pub fn decimal(out: &mut Vec<u8>, value: u64) {
     let mut buffer = itoa::Buffer::new();
     out.extend_from_slice(buffer.format(value).as_bytes());
 }
 
 /// `%d`.
 #[inline]
-pub(crate) fn signed(out: &mut Vec<u8>, value: i64) {
+pub fn signed(out: &mut Vec<u8>, value: i64) {
     let mut buffer = itoa::Buffer::new();
     out.extend_from_slice(buffer.format(value).as_bytes());
 }
 
 /// `%x`.
 #[inline]
-pub(crate) fn hex(out: &mut Vec<u8>, value: u64) {
+pub fn hex(out: &mut Vec<u8>, value: u64) {
     let digits = (67 - (value | 1).leading_zeros() as usize) / 4;
     hex_fixed(out, value, digits);
 }
 
 /// The low `digits` (up to 16) hexadecimal digits, with zeros in front.
 #[inline]
-pub(crate) fn hex_fixed(out: &mut Vec<u8>, value: u64, digits: usize) {
+pub fn hex_fixed(out: &mut Vec<u8>, value: u64, digits: usize) {
     let mut text = [0; 16];
     let digits = digits.min(16);
     for (index, place) in text[..digits].iter_mut().rev().enumerate() {
@@ -34,7 +34,7 @@ pub(crate) fn hex_fixed(out: &mut Vec<u8>, value: u64, digits: usize) {
 
 /// `%0*u`: the number with zeros in front to at least `digits` (up to 20).
 #[inline]
-pub(crate) fn zero_padded(out: &mut Vec<u8>, value: u64, digits: usize) {
+pub fn zero_padded(out: &mut Vec<u8>, value: u64, digits: usize) {
     let mut buffer = itoa::Buffer::new();
     let text = buffer.format(value).as_bytes();
     out.extend_from_slice(&b"00000000000000000000"[..digits.saturating_sub(text.len()).min(20)]);
@@ -43,8 +43,29 @@ pub(crate) fn zero_padded(out: &mut Vec<u8>, value: u64, digits: usize) {
 
 /// So many spaces.
 #[inline]
-pub(crate) fn spaces(out: &mut Vec<u8>, count: usize) {
+pub fn spaces(out: &mut Vec<u8>, count: usize) {
     out.resize(out.len() + count, b' ');
+}
+
+/// A number of at least `width` characters, filled with `fill` in front.
+#[inline]
+pub fn padded(out: &mut Vec<u8>, value: u64, width: usize, fill: u8) {
+    let mut buffer = itoa::Buffer::new();
+    right(out, buffer.format(value).as_bytes(), width, fill);
+}
+
+/// A text of at least `width` bytes, filled with `fill` in front.
+#[inline]
+pub fn right(out: &mut Vec<u8>, text: &[u8], width: usize, fill: u8) {
+    out.resize(out.len() + width.saturating_sub(text.len()), fill);
+    out.extend_from_slice(text);
+}
+
+/// A text of at least `width` bytes, filled with spaces behind.
+#[inline]
+pub fn left(out: &mut Vec<u8>, text: &[u8], width: usize) {
+    out.extend_from_slice(text);
+    spaces(out, width.saturating_sub(text.len()));
 }
 
 #[cfg(test)]

@@ -33,6 +33,7 @@ pub fn analyse(image: &Image, options: &Options) -> Analysis {
         unwind: &unwind,
         range: ground.range.clone(),
         starts: &ground.marks,
+        watchers: &ground.watchers,
         is_fixed,
     };
     let mut found = sweep::sweep(&sweep_ground, &ground.pieces(), threads);
@@ -46,7 +47,7 @@ pub fn analyse(image: &Image, options: &Options) -> Analysis {
         labels.insert(landing);
     }
     let flags_out = flags_out(&ground, &found);
-    let knowledge = Knowledge {
+    let mut knowledge = Knowledge {
         ground: &ground,
         unwind: &unwind,
         guards: &guards,
@@ -55,7 +56,9 @@ pub fn analyse(image: &Image, options: &Options) -> Analysis {
         relocated: &relocated,
         flags_out: &flags_out,
         tables_are_known,
+        watched: FxHashSet::default(),
     };
+    knowledge.watched = knowledge.find_watched();
     let judged = judge_all(&knowledge, threads);
     Analysis { refused: None, functions: place(&knowledge, judged) }
 }

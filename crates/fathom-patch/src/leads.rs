@@ -71,21 +71,29 @@ fn data(image: &Image) -> Vec<(u64, &[u8])> {
 }
 
 /// Follows tables of 32-bit distances from their own beginning, at each of the (ascending) addresses where one
-/// could begin, and marks where they lead. False when there is too much of it.
+/// could begin, and marks where they lead. A table ends where an entry does not lead into code, or where the next one
+/// begins: its entries are counted from there. False when there is too much of it.
 pub(crate) fn tables(image: &Image, starts: &[u64], code: &Range<u64>, marks: &mut Marks) -> bool {
     let mut parts = data(image);
     parts.extend(image.code());
     parts.sort_by_key(|part| part.0);
+    let bytes_at = |addr: u64| {
+        let index = parts.partition_point(|part| part.0 <= addr).checked_sub(1)?;
+        let &(start, bytes) = parts.get(index)?;
+        bytes.get(usize::try_from(addr - start).ok()?..)
+    };
+    let first_leads = |table: u64| {
+        let entry = bytes_at(table).and_then(<[u8]>::first_chunk);
+        entry.is_some_and(|&entry| code.contains(&led_to(table, entry)))
+    };
+    let plausible: Vec<u64> = starts.iter().copied().filter(|&table| first_leads(table)).collect();
     let mut budget = ENTRY_LIMIT;
-    for &table in starts {
-        let Some(index) = parts.partition_point(|part| part.0 <= table).checked_sub(1) else { continue };
-        let Some(&(start, bytes)) = parts.get(index) else { continue };
-        let Some(bytes) = usize::try_from(table - start).ok().and_then(|skip| bytes.get(skip..)) else {
-            continue;
-        };
-        for entry in bytes.chunks_exact(4) {
-            let distance = i32::from_le_bytes([entry[0], entry[1], entry[2], entry[3]]);
-            let to = table.wrapping_add_signed(i64::from(distance));
+    for (index, &table) in plausible.iter().enumerate() {
+        let next = plausible.get(index + 1).copied().unwrap_or(u64::MAX);
+        let entries = bytes_at(table).unwrap_or_default().as_chunks().0;
+        let room = usize::try_from((next - table).div_ceil(4)).unwrap_or(usize::MAX);
+        for &entry in entries.iter().take(room) {
+            let to = led_to(table, entry);
             if !code.contains(&to) {
                 break;
             }
@@ -95,4 +103,8 @@ pub(crate) fn tables(image: &Image, starts: &[u64], code: &Range<u64>, marks: &m
         }
     }
     true
+}
+
+fn led_to(table: u64, entry: [u8; 4]) -> u64 {
+    table.wrapping_add_signed(i64::from(i32::from_le_bytes(entry)))
 }

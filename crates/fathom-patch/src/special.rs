@@ -6,14 +6,6 @@
 /// Whether a function must not be patched.
 pub(crate) fn is_special(name: &str) -> bool {
     let bare = name.trim_start_matches('_');
-    match bare.as_bytes().first() {
-        // Most names end here.
-        Some(
-            b's' | b'l' | b'v' | b'g' | b'm' | b'U' | b'c' | b'd' | b't' | b'r' | b'x' | b'f' | b'p' | b'a',
-        ) => {}
-        Some(b'i' | b'b' | b'e' | b'w' | b'T' | b'M') => {}
-        _ => return false,
-    }
     returns_twice(bare)
         || switches_stack(bare)
         || unwinds(name)
@@ -21,6 +13,16 @@ pub(crate) fn is_special(name: &str) -> bool {
         || is_thunk(name)
         || is_hook(name)
         || in_dynamic_linker(name)
+}
+
+/// Whether a function looks at where it returns to, returns twice, or returns with another stack: what ends with a jump to it
+/// must not have its return address replaced either.
+pub(crate) fn sees_return(name: &str) -> bool {
+    let bare = name.trim_start_matches('_');
+    returns_twice(bare)
+        || switches_stack(bare)
+        || is_hook(name)
+        || matches!(bare, "dlopen" | "dlsym" | "dlvsym" | "dlmopen" | "backtrace" | "dl_sym" | "dl_vsym")
 }
 
 /// They return twice, or with another stack pointer than they were called with.

@@ -22,6 +22,8 @@ pub(crate) struct Start {
     pub(crate) is_exported: bool,
     /// See [`special`].
     pub(crate) is_special: bool,
+    /// See [`special::sees_return`].
+    pub(crate) sees_return: bool,
     /// Unwind information begins there.
     pub(crate) has_frame: bool,
 }
@@ -38,6 +40,8 @@ pub(crate) struct Ground<'d> {
     pub(crate) labels: Marks,
     /// The same places as `starts`.
     pub(crate) marks: Marks,
+    /// Stubs and slots of library functions that look at where they return to.
+    pub(crate) watchers: Vec<u64>,
     /// Where symbols and frames end.
     ends: Vec<u64>,
 }
@@ -53,12 +57,13 @@ impl<'d> Ground<'d> {
             starts: Vec::new(),
             labels: Marks::new(range.clone()),
             marks: Marks::new(range.clone()),
+            watchers: Vec::new(),
             ends: Vec::new(),
             range,
         };
         ground.read_labels(image, unwind);
         for frame in unwind.frames() {
-            if ground.range.contains(&frame.range.start) {
+            if ground.has_code(frame.range.start) {
                 ground.ends.push(frame.range.end);
                 ground.starts.push(Start {
                     addr: frame.range.start,
@@ -75,16 +80,31 @@ impl<'d> Ground<'d> {
         for site in image.instrumentation().patchable {
             ground.labels.insert(site);
         }
-        if let Some(entry) = image.entry() {
+        if let Some(entry) = image.entry().filter(|&entry| ground.has_code(entry)) {
             ground.starts.push(Start { addr: entry, named_end: entry, is_special: true, ..Start::default() });
         }
+        for slot in image.plt_slots() {
+            if special::sees_return(&slot.name) {
+                ground.watchers.extend([slot.plt, slot.got].into_iter().filter(|&addr| addr != 0));
+            }
+        }
         ground.merge();
+        for &watcher in &ground.watchers {
+            ground.marks.insert(watcher);
+        }
         ground
+    }
+
+    /// Whether an address is in code that could be functions.
+    fn has_code(&self, addr: u64) -> bool {
+        let index = self.code.partition_point(|part| part.0 <= addr).checked_sub(1);
+        let part = index.and_then(|index| self.code.get(index));
+        part.is_some_and(|&(start, bytes)| addr - start < bytes.len() as u64)
     }
 
     fn read_labels(&mut self, image: &Image, unwind: &Unwind<'_>) {
         for label in image.labels() {
-            if !self.range.contains(&label.addr) {
+            if !self.has_code(label.addr) {
                 continue;
             }
             self.labels.insert(label.addr);
@@ -101,6 +121,7 @@ impl<'d> Ground<'d> {
                 is_named: !is_part,
                 is_exported: label.is_exported,
                 is_special: special::is_special(&label.name),
+                sees_return: special::sees_return(&label.name),
                 has_frame: false,
             });
         }
@@ -117,6 +138,7 @@ impl<'d> Ground<'d> {
             kept.is_named |= later.is_named;
             kept.is_exported |= later.is_exported;
             kept.is_special |= later.is_special;
+            kept.sees_return |= later.sees_return;
             kept.has_frame |= later.has_frame;
             true
         });

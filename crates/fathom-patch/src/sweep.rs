@@ -19,6 +19,11 @@ use crate::unwind::Unwind;
 pub(crate) const FLAGS: u32 =
     RflagsBits::CF | RflagsBits::PF | RflagsBits::AF | RflagsBits::ZF | RflagsBits::SF | RflagsBits::OF;
 
+/// The flags that an instruction takes. A system call has the kernel put all of them into r11, where nobody looks.
+pub(crate) fn flags_read(instruction: &Instruction) -> u32 {
+    if instruction.mnemonic() == Mnemonic::Syscall { 0 } else { instruction.rflags_read() }
+}
+
 /// Bytes between two addresses where something begins or ends.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Piece {
@@ -66,6 +71,8 @@ pub(crate) struct Ground<'g, 'd> {
     pub(crate) range: Range<u64>,
     /// Where something begins.
     pub(crate) starts: &'g Marks,
+    /// Slots of library functions that look at where they return to, and their stubs.
+    pub(crate) watchers: &'g [u64],
     /// Numbers in instructions can be addresses: the module lies where it was linked.
     pub(crate) is_fixed: bool,
 }
@@ -228,6 +235,10 @@ impl<'s, 'g, 'd> Sweeper<'s, 'g, 'd> {
             }
             FlowControl::IndirectBranch => {
                 piece.jumps_indirectly = true;
+                let slot = instruction.ip_rel_memory_address();
+                if instruction.memory_base() == Register::RIP && self.ground.watchers.contains(&slot) {
+                    self.found.entered.push((instruction.ip(), slot));
+                }
                 self.after_call.1 = 0;
             }
             FlowControl::Return => {
@@ -251,7 +262,7 @@ impl<'s, 'g, 'd> Sweeper<'s, 'g, 'd> {
     /// Follows flags from a call until they have been computed again.
     fn flags(&mut self, instruction: &Instruction) {
         let (target, open) = self.after_call;
-        if instruction.rflags_read() & open != 0 {
+        if flags_read(instruction) & open != 0 {
             self.found.flags_out.push(target);
             self.after_call.1 = 0;
         } else {

@@ -1,7 +1,7 @@
 //! The proof for one function.
 
 use gimli::UnwindContext;
-use iced_x86::{Decoder, DecoderOptions, FlowControl, OpKind};
+use iced_x86::{Decoder, DecoderOptions, FlowControl, Mnemonic, OpKind};
 use rustc_hash::FxHashSet;
 
 use crate::marks::Marks;
@@ -9,7 +9,7 @@ use crate::reason::Reason;
 use crate::relocate::relocate;
 use crate::site::{HOP, JUMP, Site};
 use crate::starts::{Ground, Start};
-use crate::sweep::{FLAGS, Found, Piece};
+use crate::sweep::{FLAGS, Found, Piece, flags_read};
 use crate::unwind::{Cfa, Guards, Unwind};
 
 /// Everything that is known of a module.
@@ -26,6 +26,8 @@ pub(crate) struct Knowledge<'k, 'd> {
     pub(crate) flags_out: &'k FxHashSet<u64>,
     /// Whether all tables could be followed.
     pub(crate) tables_are_known: bool,
+    /// Functions that look at where they return to, or end with a jump to one that does.
+    pub(crate) watched: FxHashSet<u64>,
 }
 
 /// A function, and what was decided.
@@ -69,6 +71,31 @@ impl Knowledge<'_, '_> {
             return None;
         }
         Some(Judged { start: start.addr, end: self.code_end(start.addr, end), verdict })
+    }
+
+    /// Finds the functions that look at where they return to, and all that end with a jump to one of them: it would see
+    /// what stands there in their place.
+    pub(crate) fn find_watched(&self) -> FxHashSet<u64> {
+        let named = self.ground.starts.iter().filter(|start| start.sees_return).map(|start| start.addr);
+        let seen = self.found.pieces.iter().filter(|piece| piece.sees_return || piece.pops_arguments);
+        let seen = seen.filter_map(|piece| self.start(piece.start)).map(|start| start.addr);
+        let mut todo: Vec<u64> = named.chain(seen).chain(self.ground.watchers.iter().copied()).collect();
+        let mut all = FxHashSet::default();
+        while let Some(addr) = todo.pop() {
+            if !all.insert(addr) {
+                continue;
+            }
+            // Also behind an `endbr64`.
+            for &(from, to) in self.entries(addr, addr.saturating_add(4)) {
+                let is_entry = to == addr || (to == addr + 4 && self.bytes(addr, to) == ENDBR64);
+                if let Some(start) = self.owner(from).and_then(|owner| self.start(owner))
+                    && is_entry
+                {
+                    todo.push(start.addr);
+                }
+            }
+        }
+        all
     }
 
     /// Whether two sources say that a function begins there.
@@ -117,7 +144,7 @@ impl Knowledge<'_, '_> {
         if pieces.iter().any(|piece| piece.pops_arguments) {
             return Err(Reason::Frame);
         }
-        if pieces.iter().any(|piece| piece.sees_return) {
+        if pieces.iter().any(|piece| piece.sees_return) || self.watched.contains(&addr) {
             return Err(Reason::ReturnAddress);
         }
         let jumps = pieces.iter().any(|piece| piece.jumps_indirectly);
@@ -130,7 +157,7 @@ impl Knowledge<'_, '_> {
         if self.flags_out.contains(&addr) {
             return Err(Reason::FlagsOut);
         }
-        if takes_flags(bytes, addr) {
+        if self.takes_flags(addr) {
             return Err(Reason::FlagsIn);
         }
         Ok(at)
@@ -155,11 +182,9 @@ impl Knowledge<'_, '_> {
 
     /// No jump to the entry comes from the function itself, or from a part of it that lies elsewhere.
     fn prove_no_loop(&self, addr: u64, at: u64, end: u64) -> Result<(), Reason> {
-        let entered = &self.found.entered;
-        let first = entered.partition_point(|&(_, to)| to < addr);
-        for &(from, to) in entered.get(first..).unwrap_or_default().iter().take_while(|&&(_, to)| to <= at) {
-            let is_inside = from >= addr && from < end;
-            if (to == addr || to == at) && (is_inside || !self.is_in_function(from)) {
+        for &(from, to) in self.entries(addr, at) {
+            let is_entry = to == addr || to == at;
+            if is_entry && self.owner(from).is_none_or(|owner| owner >= addr && owner < end) {
                 return Err(Reason::Loop);
             }
         }
@@ -171,14 +196,29 @@ impl Knowledge<'_, '_> {
         Ok(())
     }
 
-    /// Whether an address is in something that is a function, and not in a part that was split off from one.
-    fn is_in_function(&self, addr: u64) -> bool {
+    /// What begins last at or before an address.
+    fn start(&self, addr: u64) -> Option<&Start> {
         let starts = &self.ground.starts;
-        let index = starts.partition_point(|start| start.addr <= addr);
-        index
-            .checked_sub(1)
-            .and_then(|index| starts.get(index))
-            .is_some_and(|start| self.evidence(start).is_some())
+        starts.get(starts.partition_point(|start| start.addr <= addr).checked_sub(1)?)
+    }
+
+    /// The jumps to addresses from one to another.
+    fn entries(&self, first: u64, last: u64) -> &[(u64, u64)] {
+        let entered = &self.found.entered;
+        let from = entered.partition_point(|&(_, to)| to < first);
+        let to = entered.partition_point(|&(_, to)| to <= last);
+        entered.get(from..to).unwrap_or_default()
+    }
+
+    /// An address in the function that a jump belongs to: where it is itself, or, in a part that was split off from a
+    /// function (a compiler does that with one function at a time), where that is entered from.
+    fn owner(&self, from: u64) -> Option<u64> {
+        let part = self.start(from)?;
+        if self.evidence(part).is_some() {
+            return Some(from);
+        }
+        let is_function = |&addr: &u64| self.start(addr).is_some_and(|start| self.evidence(start).is_some());
+        self.entries(part.addr, part.addr).iter().map(|entry| entry.0).find(is_function)
     }
 
     fn bytes(&self, from: u64, to: u64) -> &[u8] {
@@ -186,6 +226,36 @@ impl Knowledge<'_, '_> {
         let Some(&(start, bytes)) = index.and_then(|index| self.ground.code.get(index)) else { return &[] };
         let place = |addr: u64| usize::try_from(addr - start).unwrap_or(usize::MAX);
         bytes.get(place(from)..place(to.max(from)).min(bytes.len())).unwrap_or_default()
+    }
+
+    /// Whether a function reads flags before it computes them, or leads to one that does. Where that is not found out
+    /// within so many instructions, it counts as if it did.
+    fn takes_flags(&self, start: u64) -> bool {
+        let mut todo = vec![(start, FLAGS)];
+        let mut budget = FLAG_DISTANCE;
+        while let Some((at, mut open)) = todo.pop() {
+            let bytes = self.bytes(at, self.ground.range.end);
+            let mut decoder = Decoder::with_ip(64, bytes, at, DecoderOptions::NONE);
+            while open != 0 && decoder.can_decode() {
+                budget -= 1;
+                let instruction = decoder.decode();
+                if budget == 0 || flags_read(&instruction) & open != 0 {
+                    return true;
+                }
+                open &= !instruction.rflags_modified();
+                if instruction.op0_kind() == OpKind::NearBranch64 {
+                    todo.push((instruction.near_branch64(), open));
+                }
+                let goes_on = matches!(
+                    instruction.flow_control(),
+                    FlowControl::Next | FlowControl::ConditionalBranch | FlowControl::Exception
+                );
+                if !goes_on && instruction.mnemonic() != Mnemonic::Syscall {
+                    break;
+                }
+            }
+        }
+        false
     }
 
     /// How the function is patched at `at`: by a jump, or else by a hop.
@@ -274,33 +344,4 @@ impl Knowledge<'_, '_> {
 const ENDBR64: [u8; 4] = [0xf3, 0x0f, 0x1e, 0xfa];
 
 /// How many instructions are looked at for flags that are taken.
-const FLAG_DISTANCE: usize = 64;
-
-/// Whether a function reads flags before it computes them. Follows direct jumps inside of its bytes.
-fn takes_flags(bytes: &[u8], start: u64) -> bool {
-    let mut decoder = Decoder::with_ip(64, bytes, start, DecoderOptions::NONE);
-    let mut open = FLAGS;
-    for _ in 0..FLAG_DISTANCE {
-        if open == 0 || !decoder.can_decode() {
-            return false;
-        }
-        let instruction = decoder.decode();
-        if instruction.rflags_read() & open != 0 {
-            return true;
-        }
-        open &= !instruction.rflags_modified();
-        match instruction.flow_control() {
-            FlowControl::UnconditionalBranch if instruction.op0_kind() == OpKind::NearBranch64 => {
-                let to = instruction.near_branch64();
-                let place = usize::try_from(to.wrapping_sub(start)).unwrap_or(usize::MAX);
-                if place >= bytes.len() || decoder.set_position(place).is_err() {
-                    return false;
-                }
-                decoder.set_ip(to);
-            }
-            FlowControl::Next | FlowControl::ConditionalBranch => {}
-            _ => return false,
-        }
-    }
-    false
-}
+const FLAG_DISTANCE: usize = 512;

@@ -274,7 +274,8 @@ impl<'t> Names<'t> {
     }
 
     /// The events that a system and a name (globs, or an empty system for any) stand for, as `SYSTEM/EVENT`, with what is to
-    /// be told if they are others than asked for.
+    /// be told if they are others than asked for. A name alone may be that of a system and stands for all of it, as in
+    /// the kernel's own `set_event`.
     ///
     /// # Errors
     ///
@@ -289,7 +290,9 @@ impl<'t> Names<'t> {
         let found: Vec<String> = all
             .iter()
             .filter(|event| {
-                event.split_once('/').is_some_and(|(s, n)| matches(wanted, s) && matches(name, n))
+                event.split_once('/').is_some_and(|(s, n)| {
+                    matches(wanted, s) && matches(name, n) || system.is_empty() && s == name
+                })
             })
             .cloned()
             .collect();
@@ -433,6 +436,7 @@ mod tests {
         let asked = [
             ("sched", "sched_*"),
             ("", "softirq_entry"),
+            ("", "sched"),
             ("vmscan", "mm_vmscan_writepage"),
             ("", "mm_vmscan_writepage"),
             ("sched", "sched_swich"),
@@ -442,6 +446,7 @@ mod tests {
         insta::assert_snapshot!(asked.map(said).join("\n"), @r"
         sched/sched_switch sched/sched_waking
         irq/softirq_entry
+        sched/sched_switch sched/sched_waking
         vmscan/mm_vmscan_write_folio: 'vmscan:mm_vmscan_writepage' (writing a page out) is 'vmscan:mm_vmscan_write_folio' on this kernel
         vmscan/mm_vmscan_write_folio: 'vmscan:mm_vmscan_writepage' (writing a page out) is 'vmscan:mm_vmscan_write_folio' on this kernel
         this kernel has no event 'sched:sched_swich'; did you mean 'sched:sched_switch'?

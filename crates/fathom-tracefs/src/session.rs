@@ -69,8 +69,12 @@ impl Session {
         session.plan = Plan::build(tracefs, settings, &naming, place)?;
         for at in 0..session.plan.steps.len() {
             let step = session.plan.steps[at].clone();
-            if step.part != Part::Instance {
-                session.make(&step)?;
+            if step.part == Part::Instance {
+                continue;
+            }
+            if let Err(error) = session.make(&step) {
+                let without = step.without().ok_or(error)?;
+                session.plan.notes.push(format!("{} could not be set: {without}", step.write.file));
             }
         }
         Ok(session)

@@ -124,7 +124,7 @@ pub(crate) struct Functions {
     #[arg(long)]
     pub(crate) function_stack: bool,
     /// What a function sets off when it is called: FUNCTION:stacktrace, :traceon, :traceoff, :snapshot, :dump, :cpudump,
-    /// :enable_event:EVENT, :disable_event:EVENT; with :COUNT
+    /// :enable_event:EVENT, :disable_event:EVENT; with :COUNT, which the calls of all tasks use up
     #[arg(long = "function-command", value_name = "COMMAND")]
     pub(crate) commands: Vec<String>,
 }

@@ -65,13 +65,12 @@ fn trace(args: &Trace, mut settings: Settings, tracefs: &Tracefs, context: &Cont
         Recorder::begin(tracefs, &settings, &super::journals(&args.place), file).map_err(setting_up)?;
     let plan = recorder.session().plan();
     plan.notes.iter().for_each(|note| context.log.note(note));
-    ending.after(args.output.duration);
     let (summary, code) = if args.output.stream || args.output.output.is_none() {
         let knowledge = Knowledge::of(recorder.session(), recorder.tables()).map_err(setting_up)?;
         let shown = Shown { text: Text::new(&knowledge), out: context.plain_output()?, tracefs };
-        record(recorder, &mut ending, command, Some(shown))?
+        record(recorder, &mut ending, args.output.duration, command, Some(shown))?
     } else {
-        record(recorder, &mut ending, command, None)?
+        record(recorder, &mut ending, args.output.duration, command, None)?
     };
     conclude(args, &summary, context)?;
     Ok(code)
@@ -88,6 +87,7 @@ struct Shown<'k> {
 fn record(
     mut recorder: Recorder,
     ending: &mut Ending,
+    duration: Option<Duration>,
     mut command: Option<Stopped>,
     mut shown: Option<Shown<'_>>,
 ) -> Result<(Summary, u8), Failure> {
@@ -97,6 +97,8 @@ fn record(
     if let Some(command) = &mut command {
         command.go().map_err(starting)?;
     }
+    // What came before can take longer than all of it on a slow machine.
+    ending.after(duration);
     let mut gone = None;
     loop {
         recorder.wait(ending.wait(most), &[ending.wake()]).map_err(recording)?;

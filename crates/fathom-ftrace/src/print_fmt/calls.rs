@@ -6,9 +6,6 @@ use super::parse::{Kind, Node, Operand, Parsed, Parser, narrow};
 use super::text::{HexDump, Table, Text};
 use crate::format::{Element, Field, FieldKind};
 
-/// Bytes of `struct page` on 64-bit machines.
-pub(super) const PAGE_STRUCTURE: u64 = 64;
-
 const NSEC_PER_SEC: u64 = 1_000_000_000;
 
 impl<'a> Parser<'a> {
@@ -21,6 +18,9 @@ impl<'a> Parser<'a> {
     }
 
     fn called(&mut self, name: &str) -> Parsed<Operand> {
+        if !self.dialect.knows(name) {
+            return Err(format!("the function {name}"));
+        }
         Ok(match name {
             "__get_str" | "__get_rel_str" => {
                 let field = self.field()?;
@@ -33,6 +33,9 @@ impl<'a> Parser<'a> {
             "__get_dynamic_array_len" | "__get_rel_dynamic_array_len" => {
                 let offset = narrow(self.field()?.offset)?;
                 Operand::number(Number::Length { offset }, Int::INT)
+            }
+            "__get_cpumask" | "__get_rel_cpumask" if self.dialect.cpus_are_ranges() => {
+                Operand::text(Text::Ranges(dynamic(self.field()?)?))
             }
             "__get_bitmask" | "__get_rel_bitmask" | "__get_cpumask" | "__get_rel_cpumask" => {
                 Operand::text(Text::Bitmask(dynamic(self.field()?)?))
@@ -108,7 +111,7 @@ impl<'a> Parser<'a> {
 
     /// A text that stands there.
     fn literal(&mut self) -> Parsed<Box<[u8]>> {
-        match self.argument()?.into_text()? {
+        match self.argument()?.into_text(self.dialect)? {
             Text::Bytes(Bytes::Literal(bytes)) => Ok(bytes),
             _ => Err("a text that is not constant".to_owned()),
         }
@@ -119,16 +122,19 @@ impl<'a> Parser<'a> {
         let mut entries = Vec::new();
         while self.take(",") {
             self.expect("{")?;
-            if self.take("}") {
+            if self.dialect.gnu() && self.take("}") {
                 continue;
             }
-            let value = self.argument()?.into_number()?;
+            self.addresses = false;
+            let value = self.argument()?.or_address().into_number()?;
             let value = value.constant().ok_or("a table with values that are not constant")?;
+            let known = !self.addresses;
             self.expect(",")?;
             // An entry without a name ends the kernel's own tables.
             if matches!(self.peek(), Some(Token::Text(_))) {
                 let name = self.literal()?;
-                entries.push((if self.machine().long_size == 4 { value & 0xffff_ffff } else { value }, name));
+                let long = Int { size: self.machine().long_size, signed: false };
+                entries.extend(known.then(|| (long.cut(value), name)));
             } else {
                 self.argument()?;
             }
@@ -178,7 +184,7 @@ impl<'a> Parser<'a> {
             right: Box::new(Number::Constant(right)),
             by: Int::U64,
         };
-        let value = match self.options.hz {
+        let value = match self.dialect.hz() {
             Some(hz) if hz > 0 => by(Operator::Divide, by(Operator::Multiply, jiffies, 1000), u64::from(hz)),
             _ => jiffies,
         };
@@ -188,11 +194,16 @@ impl<'a> Parser<'a> {
 
     fn size_of(&mut self) -> Parsed<Operand> {
         // The one structure whose size matters: addresses of pages are computed from their numbers.
-        if matches!(self.tokens.get(self.at..self.at + 2), Some([Token::Name("struct"), Token::Name("page")]))
+        let page = self.dialect.page_structure();
+        if page > 0
+            && matches!(
+                self.tokens.get(self.at..self.at + 2),
+                Some([Token::Name("struct"), Token::Name("page")])
+            )
             && matches!(self.tokens.get(self.at + 2), Some(Token::Punctuation(")")))
         {
             self.at += 2;
-            return Ok(Operand::number(Number::Constant(PAGE_STRUCTURE), Int::U64));
+            return Ok(Operand::number(Number::Constant(page as u64), Int::U64));
         }
         let kind = match self.type_at(self.at) {
             Some((kind, at)) => {

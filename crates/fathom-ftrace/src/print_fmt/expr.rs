@@ -121,6 +121,25 @@ pub(crate) enum Bytes {
 pub(crate) struct Data<'a> {
     pub(crate) record: &'a [u8],
     pub(crate) endian: Endian,
+    /// See [`Forms::LENIENT`](super::Forms::LENIENT).
+    pub(crate) lenient: bool,
+}
+
+impl<'a> Data<'a> {
+    /// A value, or what counts where there is none.
+    #[inline]
+    fn or_zero(self, value: Option<u64>) -> Option<u64> {
+        if value.is_none() && self.lenient { Some(0) } else { value }
+    }
+
+    /// `size` of the bytes from `start` on; as many as there are where that is enough.
+    #[inline]
+    pub(crate) fn part(self, bytes: &'a [u8], start: usize, size: usize) -> Option<&'a [u8]> {
+        match start.checked_add(size).and_then(|end| bytes.get(start..end)) {
+            None if self.lenient => Some(bytes.get(start..).unwrap_or_default()),
+            part => part,
+        }
+    }
 }
 
 impl Number {
@@ -129,7 +148,8 @@ impl Number {
     pub(crate) fn eval(&self, data: Data) -> Option<u64> {
         match self {
             Number::Field { offset, size, signed } => {
-                let value = data.endian.unsigned(data.record, *offset as usize, *size as usize)?;
+                let value = data.endian.unsigned(data.record, *offset as usize, *size as usize);
+                let value = data.or_zero(value)?;
                 Some(if *signed { sign_extend(value, *size as usize) as u64 } else { value })
             }
             Number::Constant(value) => Some(*value),
@@ -140,18 +160,20 @@ impl Number {
     fn eval_more(&self, data: Data) -> Option<u64> {
         Some(match self {
             Number::Constant(_) | Number::Field { .. } => return self.eval(data),
-            Number::Length { offset } => u64::from(data.endian.u32(data.record, *offset as usize)? >> 16),
+            Number::Length { offset } => data.or_zero(
+                data.endian.u32(data.record, *offset as usize).map(|place| u64::from(place >> 16)),
+            )?,
             Number::Element { bytes, of, index } => {
-                let bytes = bytes.eval(data)?;
-                let index = usize::try_from(index.eval(data)?).ok()?;
-                let at = index.checked_mul(usize::from(of.size))?;
-                of.cut(data.endian.unsigned(bytes, at, usize::from(of.size))?)
+                let (bytes, index) = (bytes.eval(data)?, index.eval(data)?);
+                let size = usize::from(of.size);
+                let at = usize::try_from(index).ok().and_then(|index| index.checked_mul(size));
+                of.cut(data.or_zero(at.and_then(|at| data.endian.unsigned(bytes, at, size)))?)
             }
             Number::Negate(operand, by) => by.cut(operand.eval(data)?.wrapping_neg()),
             Number::Complement(operand, by) => by.cut(!operand.eval(data)?),
             Number::Not(operand) => u64::from(operand.eval(data)? == 0),
             Number::Binary { operator, left, right, by } => {
-                binary(*operator, left.eval(data)?, right.eval(data)?, *by)?
+                data.or_zero(binary(*operator, left.eval(data)?, right.eval(data)?, *by))?
             }
             Number::Both(left, right) => u64::from(left.eval(data)? != 0 && right.eval(data)? != 0),
             Number::Either(left, right) => u64::from(left.eval(data)? != 0 || right.eval(data)? != 0),
@@ -190,7 +212,7 @@ impl Number {
             },
             _ => false,
         };
-        let empty = Data { record: &[], endian: Endian::Little };
+        let empty = Data { record: &[], endian: Endian::Little, lenient: false };
         match constant.then(|| self.eval(empty)).flatten() {
             Some(value) => Number::Constant(value),
             None => self,
@@ -230,20 +252,20 @@ impl Bytes {
     #[inline]
     pub(crate) fn eval<'a>(&'a self, data: Data<'a>) -> Option<&'a [u8]> {
         match self {
-            Bytes::Field { offset, size: 0 } => data.record.get(*offset as usize..),
-            Bytes::Field { offset, size } => {
-                let offset = *offset as usize;
-                data.record.get(offset..offset.checked_add(*size as usize)?)
-            }
+            Bytes::Field { offset, size: 0 } => rest(data, data.record, *offset as usize),
+            Bytes::Field { offset, size } => data.part(data.record, *offset as usize, *size as usize),
             Bytes::Dynamic { offset, relative } => {
                 let offset = *offset as usize;
-                let place = data.endian.u32(data.record, offset)?;
+                let place = data.or_zero(data.endian.u32(data.record, offset).map(u64::from))?;
                 let base = if *relative { offset.checked_add(4)? } else { 0 };
                 let start = base.checked_add((place & 0xffff) as usize)?;
-                data.record.get(start..start.checked_add((place >> 16) as usize)?)
+                data.part(data.record, start, (place >> 16) as usize)
             }
             Bytes::Literal(bytes) => Some(bytes),
-            Bytes::Further(bytes, count) => bytes.eval(data)?.get(usize::try_from(count.eval(data)?).ok()?..),
+            Bytes::Further(bytes, count) => {
+                let count = usize::try_from(count.eval(data)?).unwrap_or(usize::MAX);
+                rest(data, bytes.eval(data)?, count)
+            }
             Bytes::Condition(condition, yes, no) => {
                 if condition.eval(data)? != 0 {
                     yes.eval(data)
@@ -253,6 +275,12 @@ impl Bytes {
             }
         }
     }
+}
+
+/// The bytes from `start` on.
+fn rest<'a>(data: Data<'a>, bytes: &'a [u8], start: usize) -> Option<&'a [u8]> {
+    let rest = bytes.get(start..);
+    if data.lenient { Some(rest.unwrap_or_default()) } else { rest }
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 
 mod calls;
 mod constants;
+mod dialect;
 mod expr;
 mod lex;
 mod parse;
@@ -29,6 +30,7 @@ use spec::{Amount, Conversion, Part, Spec};
 use text::Text;
 use thiserror::Error;
 
+pub use dialect::{Dialect, Forms, Name};
 pub(crate) use pointer::symbol;
 
 /// What a `print fmt` may need beside the format.
@@ -49,6 +51,16 @@ impl Default for Options<'_> {
 impl std::fmt::Debug for Options<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Options").field("hz", &self.hz).finish_non_exhaustive()
+    }
+}
+
+impl Dialect for Options<'_> {
+    fn name(&self, name: &str) -> Name {
+        constants::of(name).or_else(|| (self.constants)(name)).map_or(Name::Unknown, Name::Value)
+    }
+
+    fn hz(&self) -> Option<u32> {
+        self.hz
     }
 }
 
@@ -73,26 +85,36 @@ pub struct Context<'a> {
     pub pointers: Pointers,
 }
 
-impl Context<'_> {
-    /// `value` as an `unsigned long` of the machine.
-    fn long(&self, value: u64) -> u64 {
-        if self.machine.long_size == 4 { value & 0xffff_ffff } else { value }
+impl Forms for Context<'_> {
+    fn machine(&self) -> Machine {
+        self.machine
     }
 
-    /// `%ps` (without offset) and `%pS`.
     #[inline]
-    pub fn symbol(&self, out: &mut Vec<u8>, address: u64, offset: bool) {
+    fn symbol(&self, out: &mut Vec<u8>, address: u64, offset: bool) {
         symbol(out, &self.names.symbols, address, offset);
     }
 
-    /// `%p`.
-    pub fn pointer(&self, out: &mut Vec<u8>, address: u64) {
+    fn pointer(&self, out: &mut Vec<u8>, address: u64) {
         match self.pointers {
             Pointers::Padded => number::hex_fixed(out, address, 2 * usize::from(self.machine.long_size)),
             Pointers::Prefixed if address == 0 => out.extend_from_slice(b"(nil)"),
             Pointers::Prefixed => {
                 out.extend_from_slice(b"0x");
                 number::hex(out, address);
+            }
+        }
+    }
+
+    /// The text if the tables have it, else the address.
+    fn kernel_text(&self, out: &mut Vec<u8>, address: u64) {
+        match self.names.texts.get(address) {
+            Some(text) => out.extend_from_slice(text),
+            None if address == 0 => out.extend_from_slice(b"(null)"),
+            None => {
+                out.extend_from_slice(b"(0x");
+                number::hex(out, address);
+                out.push(b')');
             }
         }
     }
@@ -141,23 +163,25 @@ enum Argument {
 }
 
 impl PrintFmt {
-    /// Compiles the `print fmt` of `format`.
-    pub fn compile(format: &Format, options: &Options) -> Result<PrintFmt, NotEvaluable> {
-        PrintFmt::compile_text(&format.print_fmt, format, options)
+    /// Compiles the `print fmt` of `format`, as far as `dialect` understands it: the kernel's are [`Options`].
+    pub fn compile(format: &Format, dialect: &dyn Dialect) -> Result<PrintFmt, NotEvaluable> {
+        PrintFmt::compile_text(&format.print_fmt, format, dialect)
             .map_err(|what| NotEvaluable { event: format!("{}:{}", format.system, format.name), what })
     }
 
-    fn compile_text(source: &str, format: &Format, options: &Options) -> Parsed<PrintFmt> {
+    fn compile_text(source: &str, format: &Format, dialect: &dyn Dialect) -> Parsed<PrintFmt> {
         let tokens = lex::tokens(source)?;
         let Some(Token::Text(text)) = tokens.first() else { return Err("no text at its begin".to_owned()) };
-        let mut parser = Parser::new(&tokens, format, options);
+        let mut parser = Parser::new(&tokens, format, dialect);
         parser.at = 1;
         let mut pieces = Vec::new();
         let mut rest = &text[..];
-        while let Some(part) = spec::part(&mut rest, format.machine.long_size) {
+        let long_size = if dialect.c_library() { 8 } else { format.machine.long_size };
+        while let Some(part) = spec::part(&mut rest, long_size) {
             match part? {
                 Part::Literal(bytes) => literal(&mut pieces, bytes),
                 Part::Conversion(spec) => {
+                    let spec = Spec { c_library: dialect.c_library(), ..spec };
                     let piece = conversion(&spec, &mut parser)?;
                     // A constant text is a literal (`cond ? …` of constants, empty texts).
                     match piece {
@@ -167,6 +191,7 @@ impl PrintFmt {
                 }
             }
         }
+        parser.rest()?;
         Ok(PrintFmt { pieces, machine: format.machine })
     }
 
@@ -192,11 +217,11 @@ impl PrintFmt {
 
     /// Writes the event's text. False, and nothing is written, when the record is too short for it.
     #[inline]
-    pub fn print(&self, out: &mut Vec<u8>, record: &[u8], context: &Context) -> bool {
+    pub fn print<F: Forms>(&self, out: &mut Vec<u8>, record: &[u8], forms: &F) -> bool {
         let start = out.len();
-        let data = Data { record, endian: self.machine.endian };
+        let data = Data { record, endian: self.machine.endian, lenient: F::LENIENT };
         for piece in &self.pieces {
-            if piece.print(out, data, context).is_none() {
+            if piece.print(out, data, forms).is_none() {
                 out.truncate(start);
                 return false;
             }
@@ -226,7 +251,7 @@ fn amount(amount: Amount, parser: &mut Parser) -> Parsed<Option<Number>> {
         Amount::None => None,
         Amount::Fixed(value) => Some(Number::Constant(u64::from(value))),
         Amount::Argument => {
-            let number = argument(parser)?.into_number()?;
+            let number = argument(parser)?.or_address().into_number()?;
             Some(Number::Cast(Box::new(number), Int::INT).folded())
         }
     })
@@ -238,26 +263,31 @@ fn conversion(spec: &Spec, parser: &mut Parser) -> Parsed<Piece> {
     let operand = argument(parser)?;
     let argument = match spec.conversion {
         Conversion::Text => {
-            let text = operand.into_text()?;
-            if spec.plain() {
+            let text = operand.into_text(parser.dialect)?;
+            let fits = !matches!(text, Text::Kernel(_)) || parser.dialect.fits_kernel_texts();
+            if spec.plain() || !fits {
                 return Ok(Piece::Text(text));
             }
             Argument::Text(text)
         }
         Conversion::Pointer => {
-            let pointer = Pointer::of(spec.pointer)
+            let in_record = !matches!(operand.node, Node::Number(_) | Node::Address(_));
+            let letters = parser.dialect.letters(spec.pointer, in_record);
+            let pointer = letters
+                .and_then(Pointer::of)
                 .ok_or_else(|| format!("the conversion %p{}", String::from_utf8_lossy(spec.pointer)))?;
-            match operand.node {
+            let Operand { node, kind } = operand.or_address();
+            match node {
                 Node::Number(number) if !pointer.wants_bytes() => Argument::Pointer(pointer, number),
-                Node::Bytes(_) | Node::Text(_) if pointer.wants_bytes() => {
-                    Argument::PointerTo(pointer, operand.into_bytes()?)
+                node @ (Node::Bytes(_) | Node::Text(_)) if pointer.wants_bytes() => {
+                    Argument::PointerTo(pointer, Operand { node, kind }.into_bytes()?)
                 }
                 _ if pointer.wants_bytes() => return Err("a pointer to what is not in the record".to_owned()),
                 _ => return Err("the address of the record".to_owned()),
             }
         }
         _ => {
-            let number = operand.into_number()?;
+            let number = operand.or_address().into_number()?;
             if spec.plain() {
                 let int = |signed| Int { size: spec.size, signed };
                 match spec.conversion {
@@ -275,7 +305,7 @@ fn conversion(spec: &Spec, parser: &mut Parser) -> Parsed<Piece> {
 
 impl Piece {
     #[inline]
-    fn print(&self, out: &mut Vec<u8>, data: Data, context: &Context) -> Option<()> {
+    fn print<F: Forms>(&self, out: &mut Vec<u8>, data: Data, forms: &F) -> Option<()> {
         match self {
             Piece::Literal(bytes) => out.extend_from_slice(bytes),
             Piece::Decimal(number, to) => {
@@ -283,27 +313,27 @@ impl Piece {
                 if to.signed { number::signed(out, value as i64) } else { number::decimal(out, value) }
             }
             Piece::Hex(number, to) => number::hex(out, to.cut(number.eval(data)?)),
-            Piece::Text(text) => text.print(out, data, context)?,
+            Piece::Text(text) => text.print(out, data, forms)?,
             Piece::Padded { spec, width, precision, argument } => {
                 let value = |number: &Option<Number>| match number {
                     Some(number) => number.eval(data).map(|value| Some(value as i64)),
                     None => Some(None),
                 };
-                padded(spec, value(width)?, value(precision)?, argument, out, data, context)?;
+                padded(spec, value(width)?, value(precision)?, argument, out, data, forms)?;
             }
         }
         Some(())
     }
 }
 
-fn padded(
+fn padded<F: Forms>(
     spec: &Spec,
     width: Option<i64>,
     precision: Option<i64>,
     argument: &Argument,
     out: &mut Vec<u8>,
     data: Data,
-    context: &Context,
+    forms: &F,
 ) -> Option<()> {
     let start = out.len();
     match argument {
@@ -317,20 +347,23 @@ fn padded(
             spec.pad(out, start, width, None);
         }
         Argument::Text(text) => {
-            text.print(out, data, context)?;
+            text.print(out, data, forms)?;
             spec.pad(out, start, width, precision);
         }
         Argument::Pointer(pointer, number) => {
-            let address = context.long(number.eval(data)?);
+            let address = forms.long(number.eval(data)?);
             match pointer {
-                Pointer::Symbol => context.symbol(out, address, false),
-                Pointer::SymbolOffset => context.symbol(out, address, true),
-                _ => context.pointer(out, address),
+                Pointer::Symbol => forms.symbol(out, address, false),
+                Pointer::SymbolOffset => forms.symbol(out, address, true),
+                _ => forms.pointer(out, address),
             }
             spec.pad(out, start, width, None);
         }
         Argument::PointerTo(pointer, bytes) => {
-            pointer.print(out, bytes.eval(data)?, width, context.machine)?;
+            let printed = pointer.print(out, bytes.eval(data)?, width, forms.machine(), F::LENIENT);
+            if !F::LENIENT {
+                printed?;
+            }
             if !pointer.width_is_length() {
                 spec.pad(out, start, width, None);
             }

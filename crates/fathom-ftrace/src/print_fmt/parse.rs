@@ -1,9 +1,9 @@
 //! The arguments of a `print fmt`: C expressions, compiled as they are read.
 
-use super::Options;
 use super::expr::{Bytes, Int, Number, Operator};
 use super::lex::Token;
 use super::text::Text;
+use super::{Dialect, Name};
 use crate::format::{Field, FieldKind, Format, type_sign, type_size};
 use crate::machine::Machine;
 
@@ -27,6 +27,8 @@ pub(crate) enum Node {
     Number(Number),
     Bytes(Bytes),
     Text(Text),
+    /// A name of something in the kernel.
+    Address(u64),
     /// `REC` itself.
     Record,
 }
@@ -43,7 +45,9 @@ pub(crate) struct Parser<'a> {
     pub(crate) tokens: &'a [Token<'a>],
     pub(crate) at: usize,
     pub(crate) format: &'a Format,
-    pub(crate) options: &'a Options<'a>,
+    pub(crate) dialect: &'a dyn Dialect,
+    /// Whether a name was read that only stands for an address, since this was last reset.
+    pub(crate) addresses: bool,
     /// The variables of a statement expression.
     locals: Vec<(&'a str, Operand)>,
     depth: usize,
@@ -58,9 +62,18 @@ impl Operand {
         Operand { node: Node::Text(text), kind: Kind::Pointer(Some(Int { size: 1, signed: true }), 1) }
     }
 
+    /// A name of something in the kernel as the number that its address is.
+    pub(crate) fn or_address(self) -> Operand {
+        match self.node {
+            Node::Address(address) => Operand::number(Number::Constant(address), Int::U64),
+            _ => self,
+        }
+    }
+
     pub(crate) fn into_number(self) -> Parsed<Number> {
         match self.node {
             Node::Number(number) => Ok(number),
+            Node::Address(_) => Err("a name that only the kernel's sources know".to_owned()),
             _ => Err("an address of the record where a number is wanted".to_owned()),
         }
     }
@@ -75,13 +88,15 @@ impl Operand {
     }
 
     /// What `%s` prints.
-    pub(crate) fn into_text(self) -> Parsed<Text> {
+    pub(crate) fn into_text(self, dialect: &dyn Dialect) -> Parsed<Text> {
         Ok(match self.node {
             Node::Text(text) => text,
             Node::Bytes(bytes) => Text::Bytes(bytes),
-            Node::Number(Number::Constant(0)) => Text::Bytes(Bytes::Literal(b"(null)"[..].into())),
+            Node::Number(Number::Constant(0)) if dialect.fits_kernel_texts() => {
+                Text::Bytes(Bytes::Literal(b"(null)"[..].into()))
+            }
             Node::Number(number) => Text::Kernel(number),
-            Node::Record => return Err("the record as a text".to_owned()),
+            Node::Record | Node::Address(_) => return Err("a text that is not there".to_owned()),
         })
     }
 }
@@ -96,8 +111,16 @@ impl Kind {
 }
 
 impl<'a> Parser<'a> {
-    pub(crate) fn new(tokens: &'a [Token<'a>], format: &'a Format, options: &'a Options<'a>) -> Parser<'a> {
-        Parser { tokens, at: 0, format, options, locals: Vec::new(), depth: 0 }
+    pub(crate) fn new(tokens: &'a [Token<'a>], format: &'a Format, dialect: &'a dyn Dialect) -> Parser<'a> {
+        Parser { tokens, at: 0, format, dialect, addresses: false, locals: Vec::new(), depth: 0 }
+    }
+
+    /// Reads arguments that no conversion has asked for. They must be some nevertheless.
+    pub(crate) fn rest(&mut self) -> Parsed<()> {
+        while self.take(",") {
+            self.expression()?;
+        }
+        if self.at < self.tokens.len() { Err("something behind its arguments".to_owned()) } else { Ok(()) }
     }
 
     pub(crate) fn machine(&self) -> Machine {
@@ -153,7 +176,7 @@ impl<'a> Parser<'a> {
 
     fn conditional(&mut self, condition: Operand) -> Parsed<Operand> {
         // GNU's `a ?: b` is a where it is not zero.
-        let yes = if self.is(":") { condition.clone() } else { self.expression()? };
+        let yes = if self.is(":") && self.dialect.gnu() { condition.clone() } else { self.expression()? };
         self.expect(":")?;
         let no = self.expression()?;
         // What `__get_str` and its like point to is there.
@@ -182,7 +205,7 @@ impl<'a> Parser<'a> {
                 Operand { node: Node::Bytes(node), kind: yes.kind }
             }
             (a, b) => {
-                let text = |node, kind| Operand { node, kind }.into_text().map(Box::new);
+                let text = |node, kind| Operand { node, kind }.into_text(self.dialect).map(Box::new);
                 let (a, b) = (text(a, yes.kind)?, text(b, no.kind)?);
                 Operand::text(Text::Condition(Box::new(condition), a, b))
             }
@@ -216,7 +239,10 @@ impl<'a> Parser<'a> {
             let node = Node::Bytes(Bytes::Further(Box::new(left.into_bytes()?), Box::new(count)));
             return Ok(Operand { node, kind: a });
         }
-        let (x, y) = (left.into_number()?, right.into_number()?);
+        // What a name's address is compared with is not known.
+        let arithmetic = matches!(word, "+" | "-" | "*" | "/" | "%" | "&" | "|" | "^" | "<<" | ">>");
+        let operand = |side: Operand| if arithmetic { side.or_address() } else { side }.into_number();
+        let (x, y) = (operand(left)?, operand(right)?);
         match word {
             "&&" => return Ok(Operand::number(Number::Both(Box::new(x), Box::new(y)), Int::INT)),
             "||" => return Ok(Operand::number(Number::Either(Box::new(x), Box::new(y)), Int::INT)),
@@ -357,7 +383,7 @@ impl<'a> Parser<'a> {
             }
             FieldKind::Pointer => {
                 let node = Node::Number(Number::Field { offset, size: size as u8, signed: false });
-                Operand { node, kind: pointer_kind(&field.type_text, self.machine()) }
+                Operand { node, kind: self.pointer_kind(&field.type_text) }
             }
             FieldKind::Text | FieldKind::Array(_) | FieldKind::Bytes => {
                 let node = Node::Bytes(Bytes::Field { offset, size: narrow(size)? });
@@ -377,13 +403,15 @@ impl<'a> Parser<'a> {
                 Ok(Operand { node: Node::Number(node), kind })
             }
             (node @ (Node::Bytes(_) | Node::Text(_)), Kind::Pointer(..)) => Ok(Operand { node, kind }),
+            (node @ Node::Address(_), Kind::Pointer(..)) => Ok(Operand { node, kind: Kind::Int(Int::U64) }),
             _ => Err("an address in the record as a number".to_owned()),
         }
     }
 
     fn primary(&mut self) -> Parsed<Operand> {
         if self.take("(") {
-            let operand = if self.is("{") { self.statements()? } else { self.expression()? };
+            let statements = self.is("{") && self.dialect.gnu();
+            let operand = if statements { self.statements()? } else { self.expression()? };
             self.expect(")")?;
             return Ok(operand);
         }
@@ -404,7 +432,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn constant(&self, name: &str) -> Parsed<Operand> {
+    fn constant(&mut self, name: &str) -> Parsed<Operand> {
         if let Some((_, operand)) = self.locals.iter().find(|(local, _)| *local == name) {
             return Ok(operand.clone());
         }
@@ -412,10 +440,14 @@ impl<'a> Parser<'a> {
         match name {
             "NULL" | "false" => int(0, Int::INT),
             "true" => int(1, Int::INT),
-            _ => match super::constants::of(name).or_else(|| (self.options.constants)(name)) {
-                Some(value) if i32::try_from(value).is_ok() => int(value, Int::INT),
-                Some(value) => int(value, Int { size: 8, signed: value < 0 }),
-                None => Err(format!("the name {name}, which only the kernel's sources know")),
+            _ => match self.dialect.name(name) {
+                Name::Value(value) if i32::try_from(value).is_ok() => int(value, Int::INT),
+                Name::Value(value) => int(value, Int { size: 8, signed: value < 0 }),
+                Name::Address(address) => {
+                    self.addresses = true;
+                    Ok(Operand { node: Node::Address(address), kind: Kind::Int(Int::U64) })
+                }
+                Name::Unknown => Err(format!("the name {name}, which only the kernel's sources know")),
             },
         }
     }
@@ -494,7 +526,7 @@ impl<'a> Parser<'a> {
         }
         let size = match structure {
             Some(("enum", _)) => 4,
-            Some((_, "page")) => super::calls::PAGE_STRUCTURE as usize,
+            Some((_, "page")) => self.dialect.page_structure(),
             Some(_) => 0,
             None => type_size(&words, machine),
         };
@@ -512,10 +544,20 @@ impl<'a> Parser<'a> {
         Some((kind, at))
     }
 
+    /// What a field that is a pointer points to.
+    fn pointer_kind(&self, type_text: &str) -> Kind {
+        let base = type_text.trim_end().strip_suffix('*').unwrap_or(type_text).trim();
+        let size = if base.ends_with("struct page") {
+            self.dialect.page_structure()
+        } else {
+            type_size(base, self.machine())
+        };
+        Kind::Pointer(None, size)
+    }
+
     fn is_value(&self, name: &str) -> bool {
         self.locals.iter().any(|(local, _)| *local == name)
-            || super::constants::of(name).is_some()
-            || (self.options.constants)(name).is_some()
+            || matches!(self.dialect.name(name), Name::Value(_))
     }
 }
 
@@ -555,17 +597,6 @@ fn field_pointer(field: &Field) -> Kind {
         _ => None,
     };
     Kind::Pointer(of, of.map_or(1, |of| usize::from(of.size)))
-}
-
-/// The type `struct page *` of a field.
-fn pointer_kind(type_text: &str, machine: Machine) -> Kind {
-    let base = type_text.trim_end().strip_suffix('*').unwrap_or(type_text).trim();
-    let size = if base.ends_with("struct page") {
-        super::calls::PAGE_STRUCTURE as usize
-    } else {
-        type_size(base, machine)
-    };
-    Kind::Pointer(None, size)
 }
 
 pub(crate) fn narrow(value: usize) -> Parsed<u32> {

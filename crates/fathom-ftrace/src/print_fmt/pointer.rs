@@ -82,20 +82,23 @@ impl Pointer {
         matches!(self, Pointer::Bytes { .. } | Pointer::Bits { .. })
     }
 
-    /// Prints `bytes`; `length` is the width, where that is a length. None when there are too few.
+    /// Prints `bytes`; `length` is the width, where that is a length. None when there are too few; with `lenient`
+    /// those that are there are enough where their number is asked for.
     pub(crate) fn print(
         self,
         out: &mut Vec<u8>,
         bytes: &[u8],
         length: Option<i64>,
         machine: Machine,
+        lenient: bool,
     ) -> Option<()> {
-        let length = length.and_then(|length| usize::try_from(length).ok());
+        // A negative one is none for the kernel; trace-cmd takes it as one without a sign.
+        let length = length.and_then(|length| usize::try_from(length).ok().or(lenient.then_some(usize::MAX)));
         match self {
             Pointer::Ip4 { zeros, reversed } => ip4(out, *bytes.first_chunk()?, zeros, reversed),
             Pointer::Ip6 { colons, compressed: false } => ip6(out, *bytes.first_chunk()?, colons),
             Pointer::Ip6 { compressed: true, .. } => ip6_compressed(out, *bytes.first_chunk()?),
-            Pointer::Socket { .. } => self.socket(out, bytes, machine)?,
+            Pointer::Socket { .. } => self.socket(out, bytes, machine, lenient)?,
             Pointer::Mac { separator, reversed } => {
                 let mut bytes: [u8; 6] = *bytes.first_chunk()?;
                 if reversed {
@@ -106,7 +109,8 @@ impl Pointer {
             Pointer::Uuid { upper, little } => uuid(out, *bytes.first_chunk()?, upper, little),
             // The kernel prints one byte without a length, and 64 at most.
             Pointer::Bytes { separator } => {
-                separated(out, bytes.get(..length.unwrap_or(1).min(64))?, separator);
+                let length = length.unwrap_or(1).min(64);
+                separated(out, bytes.get(..length).or(lenient.then_some(bytes))?, separator);
             }
             Pointer::Bits { list } => {
                 let bits = length.unwrap_or(0).min(bytes.len() * 8);
@@ -118,7 +122,7 @@ impl Pointer {
     }
 
     /// Prints a `struct sockaddr`.
-    fn socket(self, out: &mut Vec<u8>, bytes: &[u8], machine: Machine) -> Option<()> {
+    fn socket(self, out: &mut Vec<u8>, bytes: &[u8], machine: Machine, lenient: bool) -> Option<()> {
         let Pointer::Socket { compressed, port, flow, scope } = self else { return None };
         let network = |at: usize| Some(u16::from_be_bytes(bytes.get(at..)?.first_chunk().copied()?));
         match machine.endian.u16(bytes, 0)? {
@@ -157,6 +161,7 @@ impl Pointer {
                     number::decimal(out, u64::from(machine.endian.u32(bytes, 24)?));
                 }
             }
+            _ if lenient => return None,
             _ => out.extend_from_slice(b"(einval)"),
         }
         Some(())
@@ -287,7 +292,7 @@ pub(crate) fn bit_words(out: &mut Vec<u8>, bytes: &[u8], bits: usize, machine: M
 }
 
 /// Ranges of the bits that are set: `0-3,7`.
-fn bit_list(out: &mut Vec<u8>, bytes: &[u8], bits: usize, machine: Machine) {
+pub(crate) fn bit_list(out: &mut Vec<u8>, bytes: &[u8], bits: usize, machine: Machine) {
     let mut index = 0;
     let mut first = true;
     while index < bits {
@@ -314,7 +319,8 @@ mod tests {
 
     fn print(letters: &str, bytes: &[u8], length: Option<i64>) -> String {
         let mut out = Vec::new();
-        Pointer::of(letters.as_bytes()).unwrap().print(&mut out, bytes, length, Machine::LITTLE64).unwrap();
+        let pointer = Pointer::of(letters.as_bytes()).unwrap();
+        pointer.print(&mut out, bytes, length, Machine::LITTLE64, false).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -357,6 +363,7 @@ mod tests {
         assert_eq!(print("bl", &[0x8f, 0, 0, 0, 0, 0, 0, 0], Some(64)), "0-3,7");
         assert_eq!(print("b", &[0x8f, 0, 0, 0, 1, 0, 0, 0], Some(64)), "00000001,0000008f");
         assert_eq!(print("b", &[0x8f, 0, 0, 0, 1, 0, 0, 0], Some(36)), "1,0000008f");
-        assert!(Pointer::of(b"I4").unwrap().print(&mut Vec::new(), &[1], None, Machine::LITTLE64).is_none());
+        let short = Pointer::of(b"I4").unwrap().print(&mut Vec::new(), &[1], None, Machine::LITTLE64, false);
+        assert!(short.is_none());
     }
 }

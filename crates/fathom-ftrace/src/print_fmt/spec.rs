@@ -43,6 +43,8 @@ pub(crate) struct Spec<'a> {
     pub(crate) conversion: Conversion,
     /// The letters and digits behind `%p`.
     pub(crate) pointer: &'a [u8],
+    /// See [`Dialect::c_library`](super::Dialect::c_library).
+    pub(crate) c_library: bool,
 }
 
 /// A part of a format.
@@ -90,6 +92,7 @@ fn spec(text: &[u8], long_size: u8) -> Option<(Spec<'_>, &[u8])> {
         size: 4,
         conversion: Conversion::Text,
         pointer: &[],
+        c_library: false,
     };
     let mut at = 0;
     loop {
@@ -189,14 +192,17 @@ impl Spec<'_> {
         let mut buffer = [0; 24];
         let digits = digits(&mut buffer, magnitude, self.conversion);
         let prefix: &[u8] = match self.conversion {
+            _ if self.c_library && magnitude == 0 => b"",
             Conversion::Hex if self.alternate => b"0x",
             Conversion::UpperHex if self.alternate => b"0X",
             Conversion::Octal if self.alternate => b"0",
             _ => b"",
         };
         let fixed = sign.len() + prefix.len();
+        let given = precision.is_some();
         let precision = precision.map_or(0, |precision| usize::try_from(precision).unwrap_or(0).min(WIDEST));
-        let wanted = if self.zero && !left { precision.max(width.saturating_sub(fixed)) } else { precision };
+        let zero = self.zero && !left && !(self.c_library && given);
+        let wanted = if zero { precision.max(width.saturating_sub(fixed)) } else { precision };
         let zeros = wanted.saturating_sub(digits.len());
         let padding = width.saturating_sub(fixed + zeros + digits.len());
         if !left {

@@ -1,7 +1,7 @@
 //! Expressions that are texts: what `%s` prints.
 
 use super::expr::{Bytes, Data, Number};
-use super::{Context, pointer};
+use super::{Forms, pointer};
 use crate::format::until_nul;
 use crate::number;
 
@@ -34,6 +34,8 @@ pub(crate) enum Text {
     },
     /// `__get_bitmask` and `__get_cpumask`.
     Bitmask(Bytes),
+    /// `__get_cpumask` where it gives ranges.
+    Ranges(Bytes),
     /// `__get_sockaddr`.
     Socket(Bytes),
     Condition(Box<Number>, Box<Text>, Box<Text>),
@@ -90,7 +92,7 @@ impl Table {
 
 impl Text {
     /// Writes it. None when the record is too short for it.
-    pub(crate) fn print(&self, out: &mut Vec<u8>, data: Data, context: &Context) -> Option<()> {
+    pub(crate) fn print<F: Forms>(&self, out: &mut Vec<u8>, data: Data, forms: &F) -> Option<()> {
         match self {
             Text::Bytes(bytes) => out.extend_from_slice(until_nul(bytes.eval(data)?)),
             Text::Quoted(bytes) => match bytes.eval(data)? {
@@ -101,18 +103,21 @@ impl Text {
                     out.push(b'"');
                 }
             },
-            Text::Kernel(address) => kernel_text(out, address.eval(data)?, context),
+            Text::Kernel(address) => forms.kernel_text(out, address.eval(data)?),
             Text::Symbolic(value, table) => {
-                let value = context.long(value.eval(data)?);
+                let value = forms.long(value.eval(data)?);
                 match table.name(value) {
                     Some(name) => out.extend_from_slice(name),
                     None => prefixed(out, value),
                 }
             }
-            Text::Flags(value, between, table) => flags(out, context.long(value.eval(data)?), between, table),
+            Text::Flags(value, between, table) => {
+                flags(out, forms.long(value.eval(data)?), between, table, F::NAMES_ZERO);
+            }
             Text::Hex { bytes, count, separator } => {
-                let count = usize::try_from(count.eval(data)? as i64).ok()?;
-                pointer::separated(out, bytes.eval(data)?.get(..count)?, *separator);
+                let count = count.eval(data)? as i64;
+                let count = if F::LENIENT && count < 0 { usize::MAX } else { usize::try_from(count).ok()? };
+                pointer::separated(out, data.part(bytes.eval(data)?, 0, count)?, *separator);
             }
             Text::HexDump(dump) => dump.print(out, data)?,
             Text::Array { bytes, count, size } => {
@@ -121,19 +126,24 @@ impl Text {
                     Some(count) => usize::try_from(count.eval(data)? as u32).ok()?,
                     None => bytes.len().checked_div(size)?,
                 };
+                let count = if F::LENIENT { count.min(bytes.len().checked_div(size)?) } else { count };
                 array(out, bytes, count, size, data)?;
             }
             Text::Bitmask(bytes) => {
                 let bytes = bytes.eval(data)?;
-                pointer::bit_words(out, bytes, bytes.len() * 8, context.machine);
+                pointer::bit_words(out, bytes, bytes.len() * 8, forms.machine());
+            }
+            Text::Ranges(bytes) => {
+                let bytes = bytes.eval(data)?;
+                pointer::bit_list(out, bytes, bytes.len() * 8, forms.machine());
             }
             Text::Socket(bytes) => {
                 let letters = pointer::Pointer::of(b"ISpc")?;
-                letters.print(out, bytes.eval(data)?, None, context.machine)?;
+                letters.print(out, bytes.eval(data)?, None, forms.machine(), F::LENIENT)?;
             }
             Text::Condition(condition, yes, no) => {
                 let chosen = if condition.eval(data)? != 0 { yes } else { no };
-                chosen.print(out, data, context)?;
+                chosen.print(out, data, forms)?;
             }
         }
         Some(())
@@ -145,27 +155,16 @@ fn prefixed(out: &mut Vec<u8>, value: u64) {
     number::hex(out, value);
 }
 
-/// The text at `address` if the tables have it, else the address.
-fn kernel_text(out: &mut Vec<u8>, address: u64, context: &Context) {
-    match context.names.texts.get(address) {
-        Some(text) => out.extend_from_slice(text),
-        None if address == 0 => out.extend_from_slice(b"(null)"),
-        None => {
-            out.push(b'(');
-            prefixed(out, address);
-            out.push(b')');
-        }
-    }
-}
-
-fn flags(out: &mut Vec<u8>, value: u64, between: &[u8], table: &Table) {
+fn flags(out: &mut Vec<u8>, value: u64, between: &[u8], table: &Table, names_zero: bool) {
     let mut rest = value;
     let mut first = true;
     for (mask, name) in &table.entries {
-        if rest == 0 {
-            return;
-        }
-        if rest & mask == *mask {
+        let set = match *mask {
+            0 if names_zero => value == 0 && first,
+            0 => rest != 0,
+            mask => rest & mask == mask,
+        };
+        if set {
             if !std::mem::replace(&mut first, false) {
                 out.extend_from_slice(between);
             }

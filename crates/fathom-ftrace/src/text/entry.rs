@@ -6,7 +6,7 @@ use crate::entries::{Entry, Longs};
 use crate::format::Format;
 use crate::formatter::EntryStyle;
 use crate::number;
-use crate::print_fmt::Context;
+use crate::print_fmt::{Context, Forms};
 
 /// Writes an entry with its newline.
 pub(crate) fn entry(out: &mut Vec<u8>, entry: &Entry, time: u64, context: &Context, style: &EntryStyle) {

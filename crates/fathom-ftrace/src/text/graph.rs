@@ -7,7 +7,7 @@ use crate::entries::{Entries, Entry};
 use crate::events::Common;
 use crate::number;
 use crate::page::Record;
-use crate::print_fmt::Context;
+use crate::print_fmt::{Context, Forms};
 use crate::tables::Clock;
 
 /// The `funcgraph-*` options.

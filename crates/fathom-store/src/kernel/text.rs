@@ -1,7 +1,7 @@
 //! What events say, as the kernel prints it.
 
 use super::Formats;
-use fathom_ftrace::{Context, Format, Names, Options, Pointers, PrintFmt, Value};
+use fathom_ftrace::{Context, Format, Forms, Names, Options, Pointers, PrintFmt, Value};
 use rustc_hash::FxHashMap;
 use std::fmt;
 use std::io::Write;

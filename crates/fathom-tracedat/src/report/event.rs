@@ -3,13 +3,12 @@
 use super::Settings;
 use super::filter::EventFilter;
 use super::ftrace::{Entry, Exit, Function, Place, Repeats};
-use super::number;
 use super::plugins::Plugin;
 use super::raw::RawFields;
 use super::symbols::Symbols;
 use super::text::Text;
 use super::wakeup::Scheduling;
-use fathom_ftrace::Format;
+use fathom_ftrace::{Format, number};
 
 /// What is known of an event before its first record.
 pub(crate) struct EventText {

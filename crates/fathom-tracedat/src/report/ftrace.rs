@@ -2,9 +2,8 @@
 //!
 //! trace-cmd has its own text for them; their `print fmt` is used only where it is asked not to (`-N`).
 
-use super::number;
 use super::symbols::Symbols;
-use fathom_ftrace::{Endian, Format};
+use fathom_ftrace::{Endian, Format, number};
 
 /// Where a number is in a record.
 #[derive(Debug, Clone, Copy)]
@@ -263,7 +262,7 @@ pub(crate) fn raw_data(out: &mut Vec<u8>, record: &[u8], id: Place, at: usize, e
     number::hex(out, id.get(record, endian));
     for &byte in record.get(at..).unwrap_or_default() {
         out.push(b' ');
-        number::hex_digits(out, byte.into(), 2);
+        number::hex_fixed(out, byte.into(), 2);
     }
 }
 

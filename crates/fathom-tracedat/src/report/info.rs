@@ -4,12 +4,12 @@ use super::filter::EventPattern;
 use super::symbols::Symbols;
 use super::text::Text;
 use super::time::{Correction, TimeForm};
-use super::{Input, Settings, formats, machine, number, prefix, prefix_width};
+use super::{Input, Settings, formats, machine, prefix, prefix_width};
 use crate::error::Error;
 use crate::header::Endian;
 use crate::options::{id, text};
 use crate::recording::Recording;
-use fathom_ftrace::{Format, PageLayout};
+use fathom_ftrace::{Format, PageLayout, number};
 use std::io::Write;
 
 /// What is asked.
@@ -120,7 +120,7 @@ fn answer_one(
         }
         Question::Functions => {
             for (address, name, module) in Symbols::new(&recording.tables.kallsyms, b"").all() {
-                number::hex_digits(out, address, 16);
+                number::hex_fixed(out, address, 16);
                 out.push(b' ');
                 out.extend_from_slice(name);
                 if !module.is_empty() {
@@ -133,7 +133,7 @@ fn answer_one(
         }
         Question::PrintkTexts => {
             for (address, text) in Symbols::new(b"", &recording.tables.printk_formats).texts() {
-                number::hex_digits(out, address, 16);
+                number::hex_fixed(out, address, 16);
                 out.push(b' ');
                 out.extend_from_slice(text);
                 out.push(b'\n');

@@ -9,7 +9,6 @@ mod ftrace;
 mod info;
 mod lanes;
 mod names;
-mod number;
 mod plugins;
 mod raw;
 mod symbols;
@@ -20,7 +19,7 @@ mod wakeup;
 use crate::error::Error;
 use crate::recording::{Buffer, Recording};
 use event::{EventText, Kind};
-use fathom_ftrace::{Endian, Events, Format, Machine, Missed, PageLayout};
+use fathom_ftrace::{Endian, Events, Format, Machine, Missed, PageLayout, number};
 use filter::{EventFilter, Record};
 pub use filter::{EventPattern, Filter, FilterError};
 use ftrace::{Function, Indents, Repeats};
@@ -467,11 +466,11 @@ fn write_event(
 ) {
     let Parts { endian, machine, symbols, names } = parts;
     match &event.kind {
-        Kind::Text(text) => text.write(out, record, endian, symbols),
+        Kind::Text(text) => text.write(out, record, machine, symbols),
         Kind::Raw(raw) => raw.write(out, record, endian, symbols),
         Kind::Plugin(plugin, text) => {
             if !plugin.write(out, record, endian, symbols, names) {
-                text.write(out, record, endian, symbols);
+                text.write(out, record, machine, symbols);
             }
         }
         Kind::Function(function) => {

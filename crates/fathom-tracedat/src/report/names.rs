@@ -1,6 +1,6 @@
 //! Names of tasks.
 
-use super::number;
+use fathom_ftrace::number;
 use rustc_hash::FxHashMap;
 
 /// Names of tasks by thread, with the text that begins a line kept for each.

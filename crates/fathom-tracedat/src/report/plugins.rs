@@ -3,9 +3,8 @@
 
 use super::ftrace::Place;
 use super::names::Names;
-use super::number;
 use super::symbols::Symbols;
-use fathom_ftrace::{Endian, Field, Format};
+use fathom_ftrace::{Endian, Field, Format, number};
 
 /// An event that a plugin prints.
 #[derive(Debug, Clone)]
@@ -248,7 +247,7 @@ fn labelled(out: &mut Vec<u8>, label: &[u8], write: impl FnOnce(&mut Vec<u8>)) {
 
 fn hex8(out: &mut Vec<u8>, value: u64) {
     let digits = (64 - value.leading_zeros()).div_ceil(4).max(8);
-    number::hex_digits(out, value, digits);
+    number::hex_fixed(out, value, digits as usize);
 }
 
 /// The function of a timer: its name, with what is missing to the symbol's begin.

@@ -4,9 +4,8 @@
 //! arguments are searched from the one behind the last that was found, and around; once the last piece of the format
 //! was found, nothing is found any more. That is how trace-cmd does it.
 
-use super::number;
 use super::symbols::Symbols;
-use fathom_ftrace::{Endian, Field, FieldKind, Format};
+use fathom_ftrace::{Endian, Field, FieldKind, Format, number};
 use std::cell::Cell;
 
 /// A conversion of a format string.
@@ -147,7 +146,7 @@ fn bytes(out: &mut Vec<u8>, bytes: &[u8]) {
         if index > 0 {
             out.extend_from_slice(b", ");
         }
-        number::hex_digits(out, byte.into(), 2);
+        number::hex_fixed(out, byte.into(), 2);
     }
     out.push(b']');
 }

@@ -1,9 +1,9 @@
 //! Time stamps: what is added to them, and how they are written.
 
-use super::number;
 use super::{Input, Settings};
 use crate::options::Tsc2Nsec;
 use crate::recording::Buffer;
+use fathom_ftrace::number;
 
 /// How the time stamps of a file become those of the report.
 #[derive(Debug, Clone, Copy, Default)]

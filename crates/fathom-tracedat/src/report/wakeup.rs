@@ -1,9 +1,8 @@
 //! Latencies from a task's wake-up to its running (`-w`).
 
 use super::ftrace::Place;
-use super::number;
 use super::time::TimeForm;
-use fathom_ftrace::{Endian, Format};
+use fathom_ftrace::{Endian, Format, number};
 use rustc_hash::FxHashMap;
 
 /// What a record means for wake-ups.

@@ -400,7 +400,7 @@ impl Builder<'_> {
             undo: vec![Write::append(file, format!("!{function}:{base}"))],
             undo_failed: false,
             expect: None,
-            part: Part::Functions,
+            part: Part::Commands,
         });
         Ok(())
     }

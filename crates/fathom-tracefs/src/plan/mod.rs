@@ -68,6 +68,15 @@ pub struct Step {
     pub part: Part,
 }
 
+impl Step {
+    /// What a trace lacks that was made without this step; nothing if it is not worth making without.
+    pub(crate) fn without(&self) -> Option<&'static str> {
+        // The kernel wants one piece of memory for it, which there may not be.
+        (self.write.file == "saved_cmdlines_size")
+            .then_some("names of tasks that came and went may be missing")
+    }
+}
+
 /// What a file has to say after a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Expect {
@@ -100,6 +109,9 @@ pub enum Part {
     Events,
     /// The buffer empty.
     Clear,
+    /// What functions set off. Last of all: the kernel counts every call of the function by anybody, so that what comes
+    /// between would use a count up.
+    Commands,
 }
 
 impl Part {
@@ -116,6 +128,7 @@ impl Part {
             Part::Tracer => "the tracer, after all that narrows it",
             Part::Events => "events",
             Part::Clear => "an empty buffer",
+            Part::Commands => "what functions set off",
         }
     }
 }
