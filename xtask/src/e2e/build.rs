@@ -46,7 +46,7 @@ const BUILDS: &[Build] = &[
     Build { name: "plain-O2", compiler: "gcc", flags: &["-O2"], record: &["--force"] },
     build("rust-mcount-O0", "rustc", &["-Copt-level=0"]),
     build("rust-mcount-O2", "rustc", &["-Copt-level=2"]),
-    patched("rust-patch-O2", "rustc", &["-Copt-level=2"]),
+    patched("rust-release", "rustc", &["-Copt-level=2"]),
 ];
 
 /// The builds that a case's `BUILDS` line names: names, or `gcc` and `clang` for all of these.
