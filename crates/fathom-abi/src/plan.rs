@@ -350,8 +350,10 @@ pub struct Site {
     pub calls: u8,
     /// 1 when the site is to become a NOP instead: its function is never recorded.
     pub silence: u8,
+    /// 1 when an earlier plan may have patched it: other bytes than those expected are no failure.
+    pub again: u8,
     /// Zero.
-    pub reserved: [u8; 5],
+    pub reserved: [u8; 4],
 }
 
 /// A mapping of code that sites or detours lie in. It can be read and executed, and is left so.
@@ -390,8 +392,10 @@ pub struct Detour {
     pub code_len: u8,
     /// How many fixups.
     pub fixups: u8,
+    /// 1 when an earlier plan may have patched it: other bytes than those expected are no failure.
+    pub again: u8,
     /// Zero.
-    pub reserved: [u8; 4],
+    pub reserved: [u8; 3],
 }
 
 /// Bytes of a jump with a distance of 32 bits.

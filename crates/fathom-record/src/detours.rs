@@ -88,8 +88,8 @@ pub(crate) struct Tables {
 
 impl Tables {
     /// Adds a function of a module that begins at `start` in it.
-    pub(crate) fn add(&mut self, module: &Module, start: u64, site: &Site) {
-        // Where nothing but NOPs is overwritten, nothing has to be moved; a jump alone is as good.
+    /// `again`: it may have been patched before.
+    pub(crate) fn add(&mut self, module: &Module, start: u64, site: &Site, again: bool) {
         let mut expect = [0; 20];
         let len = site.original.len().min(expect.len());
         expect[..len].copy_from_slice(&site.original[..len]);
@@ -105,7 +105,8 @@ impl Tables {
             expect_len: len as u8,
             code_len: site.code.len() as u8,
             fixups: site.fixups.len() as u8,
-            reserved: [0; 4],
+            again: u8::from(again),
+            reserved: [0; 3],
         });
         self.code.extend_from_slice(&site.code);
         self.fixups.extend(site.fixups.iter().map(|fixup| plan::Fixup {

@@ -321,51 +321,66 @@ impl Planner {
     }
 
     /// The plan for new modules of a process that has `all` of these; `exe` is the path of its executable, and `ticks` are
-    /// units of the raw clock per ns.
-    pub(crate) fn plan(&mut self, modules: &[Module], all: &[Module], exe: &Path, ticks: f64) -> Plan {
+    /// units of the raw clock per ns. Libraries that are `there` where they were before may have gone and come back since:
+    /// what is patched in them is patched again if it is not.
+    pub(crate) fn plan(
+        &mut self,
+        (new, there): (&[Module], &[Module]),
+        all: &[Module],
+        exe: &Path,
+        ticks: f64,
+    ) -> Plan {
         let mut plan = Plan { rules: self.rules(all, exe, ticks), ..Plan::default() };
         let is_final = self.selector.is_final();
-        let mut modules: Vec<&Module> = modules.iter().collect();
-        modules.sort_by_key(|m| m.start);
-        for module in modules {
+        let new = new.iter().map(|module| (module, false));
+        let mut modules: Vec<_> = new.chain(there.iter().map(|module| (module, true))).collect();
+        modules.sort_by_key(|(module, _)| module.start);
+        for (module, again) in modules {
             let known = self.known(module);
-            let is_exe = module.path == exe;
-            let record = match self.libcalls {
-                LibCalls::None => false,
-                LibCalls::Executable => is_exe,
-                LibCalls::Nested => true,
-            };
-            for slot in &known.slots {
-                let wanted = record && !(is_final && plan.rules.is_never(module.start + slot.plt));
-                add_slot(&mut plan, module, &known, slot, wanted);
-            }
-            plan.probes.add(module, &known.probes, &mut self.ids);
-            let never = |addr| is_final && plan.rules.is_never(addr);
-            let sites = known.sites.iter().filter_map(|(at, bytes, calls)| {
-                let mut expect = [0; 8];
-                expect[..bytes.len()].copy_from_slice(bytes);
-                let (addr, len) = (module.start + at, bytes.len() as u8);
-                let silence = never(addr + u64::from(len));
-                // A NOP that nothing has to be recorded at stays as it is.
-                (*calls || !silence).then_some(Site {
-                    addr,
-                    expect,
-                    len,
-                    calls: u8::from(*calls),
-                    silence: u8::from(silence),
-                    reserved: [0; 5],
-                })
-            });
-            plan.sites.extend(sites);
-            for (at, site) in &known.detours.sites {
-                if !never(module.start + at) {
-                    plan.tables.add(module, *at, site);
+            if !again {
+                let record = match self.libcalls {
+                    LibCalls::None => false,
+                    LibCalls::Executable => module.path == exe,
+                    LibCalls::Nested => true,
+                };
+                for slot in &known.slots {
+                    let wanted = record && !(is_final && plan.rules.is_never(module.start + slot.plt));
+                    add_slot(&mut plan, module, &known, slot, wanted);
                 }
+                plan.probes.add(module, &known.probes, &mut self.ids);
             }
-            plan.tables.add_texts(module);
+            add_patches(&mut plan, module, &known, is_final, again);
         }
         plan
     }
+}
+
+/// What is to be patched in a module.
+fn add_patches(plan: &mut Plan, module: &Module, known: &Known, is_final: bool, again: bool) {
+    let never = |addr| is_final && plan.rules.is_never(addr);
+    let sites = known.sites.iter().filter_map(|(at, bytes, calls)| {
+        let mut expect = [0; 8];
+        expect[..bytes.len()].copy_from_slice(bytes);
+        let (addr, len) = (module.start + at, bytes.len() as u8);
+        let silence = never(addr + u64::from(len));
+        // A NOP that nothing has to be recorded at stays as it is.
+        (*calls || !silence).then_some(Site {
+            addr,
+            expect,
+            len,
+            calls: u8::from(*calls),
+            silence: u8::from(silence),
+            again: u8::from(again),
+            reserved: [0; 4],
+        })
+    });
+    plan.sites.extend(sites);
+    for (at, site) in &known.detours.sites {
+        if !never(module.start + at) {
+            plan.tables.add(module, *at, site, again);
+        }
+    }
+    plan.tables.add_texts(module);
 }
 
 /// The name that patterns know a module by.
@@ -732,7 +747,15 @@ mod tests {
             flags: SLOT_RECORD,
             reserved: [0; 6],
         });
-        plan.sites.push(Site { addr: 5, expect: [0x90; 8], len: 5, calls: 0, silence: 0, reserved: [0; 5] });
+        plan.sites.push(Site {
+            addr: 5,
+            expect: [0x90; 8],
+            len: 5,
+            calls: 0,
+            silence: 0,
+            again: 0,
+            reserved: [0; 4],
+        });
         let bytes = plan.to_bytes();
         assert_eq!(
             bytes.len(),

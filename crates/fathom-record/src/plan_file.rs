@@ -74,7 +74,7 @@ fn slot(out: &mut Vec<u8>, slot: &Slot) {
 fn site(out: &mut Vec<u8>, site: &Site) {
     out.extend(site.addr.to_le_bytes());
     out.extend(site.expect);
-    out.extend([site.len, site.calls, site.silence]);
+    out.extend([site.len, site.calls, site.silence, site.again]);
     out.extend(site.reserved);
 }
 
@@ -141,7 +141,7 @@ fn detour(out: &mut Vec<u8>, detour: &Detour) {
     }
     out.extend(detour.expect);
     out.extend(detour.island_expect);
-    out.extend([detour.expect_len, detour.code_len, detour.fixups]);
+    out.extend([detour.expect_len, detour.code_len, detour.fixups, detour.again]);
     out.extend(detour.reserved);
 }
 
@@ -170,7 +170,10 @@ mod tests {
         range(&mut out, &Range { start: 0, len: 0, size: 0, rule: 0, flags: 0 });
         assert_eq!(out.len(), size_of::<Range>());
         let mut out = Vec::new();
-        site(&mut out, &Site { addr: 0, expect: [0; 8], len: 0, calls: 0, silence: 0, reserved: [0; 5] });
+        site(
+            &mut out,
+            &Site { addr: 0, expect: [0; 8], len: 0, calls: 0, silence: 0, again: 0, reserved: [0; 4] },
+        );
         assert_eq!(out.len(), size_of::<Site>());
         let mut out = Vec::new();
         probe(&mut out, &Probe { addr: 0, semaphore: 0, id: 0, first: 0, count: 0, reserved: 0 });
@@ -195,7 +198,8 @@ mod tests {
                 expect_len: 0,
                 code_len: 0,
                 fixups: 0,
-                reserved: [0; 4],
+                again: 0,
+                reserved: [0; 3],
             },
         );
         assert_eq!(out.len(), size_of::<Detour>());

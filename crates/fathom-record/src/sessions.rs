@@ -56,6 +56,8 @@ pub(crate) struct Sessions<'r> {
     runtime: PathBuf,
     /// Executable and modules of each session name.
     known: FxHashMap<u64, (PathBuf, Vec<Module>)>,
+    /// How many of these were there from the start, and so do not go.
+    lasting: FxHashMap<u64, usize>,
     answers: Answers,
 }
 
@@ -74,6 +76,7 @@ impl<'r> Sessions<'r> {
             planner,
             runtime,
             known: FxHashMap::default(),
+            lasting: FxHashMap::default(),
             answers: Answers::default(),
         }
     }
@@ -129,19 +132,28 @@ impl<'r> Sessions<'r> {
         let found = modules(maps::parse(map_text), &self.runtime);
         let sid = session.sid.load(Ordering::Relaxed);
         let first = generation == 1 && session.derived.load(Ordering::Relaxed) == 0;
-        let new: Vec<Module> = if first {
+        let (new, there) = if first {
             self.begin(session, sid, &exe, map_text)?;
-            found
+            self.lasting.insert(sid, found.len());
+            (found, Vec::new())
         } else {
             let known = self.known.get(&sid).map(|(_, known)| known.as_slice()).unwrap_or_default();
-            let new: Vec<_> = found.into_iter().filter(|m| !known.iter().any(|k| k.is(m))).collect();
+            let lasting = self.lasting.get(&sid).map_or(0, |count| (*count).min(known.len()));
+            let (mut new, mut there) = (Vec::new(), Vec::new());
+            for module in found {
+                match known.iter().position(|k| k.is(&module)) {
+                    None => new.push(module),
+                    Some(at) if at >= lasting => there.push(module),
+                    Some(_) => {}
+                }
+            }
             self.opened(session, sid, &new)?;
-            new
+            (new, there)
         };
         let ticks = self.ticks()?;
         let (_, all) = self.known.entry(sid).or_insert_with(|| (exe.clone(), Vec::new()));
         all.extend(new.iter().cloned());
-        let plan = self.planner.plan(&new, all, &exe, ticks);
+        let plan = self.planner.plan((&new, &there), all, &exe, ticks);
         for module in &new {
             let known = self.planner.known(module);
             self.answers.probes.extend(known.probe_names.iter().cloned());

@@ -110,6 +110,9 @@ impl Drop for Opened {
 fn patch_sites(sites: &[Site], text: &Text) -> u32 {
     let all = sites.len() as u32;
     let (Some(first), Some(last)) = (sites.first(), sites.last()) else { return 0 };
+    if first.again != 0 && !sites.iter().any(is_as_expected) {
+        return 0;
+    }
     let len = Stubs::len(sites.len());
     let Some(memory) = map_near(first.addr as usize, last.addr as usize, len) else { return all };
     let mut stubs = Stubs::begin(memory, len);
@@ -130,7 +133,7 @@ fn patch_sites(sites: &[Site], text: &Text) -> u32 {
             stub += Stubs::SIZE;
             jump
         };
-        failed += usize::from(!patch(site, code));
+        failed += usize::from(!patch(site, code) && site.again == 0);
     }
     failed as u32
 }
@@ -162,17 +165,23 @@ fn jump(from: usize, to: usize) -> [u8; CODE] {
     [JUMP, d[0], d[1], d[2], d[3]]
 }
 
+/// Whether a site is what the recorder expected.
+fn is_as_expected(site: &Site) -> bool {
+    let (at, len) = (site.addr as usize, usize::from(site.len));
+    // SAFETY: inside of a mapping that can be read.
+    let now = unsafe { core::slice::from_raw_parts(at as *const u8, len) };
+    len >= CODE && len <= site.expect.len() && now == &site.expect[..len]
+}
+
 /// Puts code into a site, if it is what the recorder expected.
 fn patch(site: &Site, code: [u8; CODE]) -> bool {
     let (at, len) = (site.addr as usize, usize::from(site.len));
-    // SAFETY: inside the mapping that was made writable.
-    let now = unsafe { core::slice::from_raw_parts(at as *const u8, len) };
-    if len < CODE || len > site.expect.len() || now != &site.expect[..len] {
+    if !is_as_expected(site) {
         return false;
     }
     if code == NOP {
         // What follows is run now. Before, it was never come to.
-        // SAFETY: as above.
+        // SAFETY: inside the mapping that was made writable.
         unsafe { core::slice::from_raw_parts_mut((at + CODE) as *mut u8, len - CODE) }.fill(0x90);
     }
     // SAFETY: as above; the bytes are what the recorder expected.
@@ -183,6 +192,9 @@ fn patch(site: &Site, code: [u8; CODE]) -> bool {
 fn patch_detours(detours: &[Detour], plan: &Plan, text: &Text) -> u32 {
     let all = detours.len() as u32;
     let (Some(first), Some(last)) = (detours.first(), detours.last()) else { return 0 };
+    if first.again != 0 && !detours.iter().any(|detour| holds(detour, text)) {
+        return 0;
+    }
     let room = |detour: &Detour| Stubs::size_with(usize::from(detour.code_len));
     let len = Stubs::len_of(detours.iter().map(room).sum());
     let Some(memory) = map_near(first.at as usize, last.at as usize, len) else { return all };
@@ -211,7 +223,7 @@ fn patch_detours(detours: &[Detour], plan: &Plan, text: &Text) -> u32 {
     for detour in detours {
         // SAFETY: written above, or still zero.
         let made = unsafe { (stub as *const u8).read() } != 0;
-        failed += u32::from(!made);
+        failed += u32::from(!made && detour.again == 0);
         if made {
             divert(detour, stub);
         }
