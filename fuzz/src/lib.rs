@@ -8,6 +8,7 @@ use fathom_ftrace::{
     Comms, Context, CpuReader, EntryStyle, Events, Format, Formatter, Machine, Merge, Names, Options,
     PageLayout, Pointers, Printer, TextOptions, Value,
 };
+use fathom_patch::{CODE_LIMIT, ORIGINAL_LIMIT};
 use fathom_store::args::parse_items;
 use fathom_store::directory::{Directory, OpenOptions, PerfReader};
 use fathom_store::kernel::{CpuPages, Kernel, KernelHeader, KernelStack, Names as KernelNames, PageSource};
@@ -43,6 +44,7 @@ pub const TARGETS: &[Target] = &[
     ("layout", layout),
     ("map_file", map_file),
     ("network", network),
+    ("patch", patch),
     ("perf_file", perf_file),
     ("prototypes", prototypes),
     ("sdt_args", sdt_args),
@@ -188,6 +190,28 @@ pub fn elf_image(data: &[u8]) {
             let _ = (lines.function(address), lines.address(address));
         }
     }
+}
+
+/// Which functions of an ELF file can be patched. Whatever is in it, what is to be written stays in its place.
+pub fn patch(data: &[u8]) {
+    let Ok(image) = Image::parse(data.to_vec()) else { return };
+    let analysis = fathom_patch::analyse(&image, &fathom_patch::Options { threads: 1 });
+    let mut written = Vec::new();
+    for function in &analysis.functions {
+        let Ok(site) = &function.verdict else { continue };
+        assert!(site.original.len() >= site.written() && site.original.len() <= ORIGINAL_LIMIT);
+        assert!(site.code.len() <= CODE_LIMIT);
+        assert_eq!(image.data_at(site.at, site.original.len() as u64), Some(&site.original[..]));
+        for fixup in &site.fixups {
+            let width = if fixup.kind == fathom_patch::FixupKind::Distance { 4 } else { 8 };
+            assert!(usize::from(fixup.at) + width <= site.code.len());
+        }
+        assert_eq!(site.island.is_some(), site.hop().is_some());
+        written.push((site.at, site.written() as u64));
+        written.extend(site.island.map(|island| (island.at, 5)));
+    }
+    written.sort_unstable();
+    assert!(written.windows(2).all(|pair| pair[0].0 + pair[0].1 <= pair[1].0), "written twice");
 }
 
 /// `info` files.

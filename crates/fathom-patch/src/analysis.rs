@@ -9,7 +9,7 @@ use crate::islands::Islands;
 use crate::marks::Marks;
 use crate::reason::{Reason, Refusal};
 use crate::site::JUMP;
-use crate::starts::Ground;
+use crate::starts::{Ground, code_of};
 use crate::sweep::{self, Found};
 use crate::unwind::Unwind;
 use crate::verdict::{Judged, Knowledge, Verdict};
@@ -83,10 +83,12 @@ pub fn refusal(image: &Image) -> Option<Refusal> {
         Some(Refusal::SplitStack)
     } else if image.soname().is_some_and(|name| name.starts_with("ld-") || name.starts_with("ld64")) {
         Some(Refusal::DynamicLinker)
-    } else if image.code().iter().all(|(_, bytes)| bytes.is_empty()) {
-        Some(Refusal::NoCode)
     } else {
-        None
+        let code = code_of(image);
+        let (Some(first), Some(last)) = (code.first(), code.last()) else { return Some(Refusal::NoCode) };
+        // There is a bit for each address in between.
+        let limit = 16 * image.data().len() as u64 + (1 << 20);
+        (last.0 - first.0 > limit).then_some(Refusal::Scattered)
     }
 }
 
@@ -100,6 +102,10 @@ fn flags_out(ground: &Ground<'_>, found: &Found) -> FxHashSet<u64> {
         }
         let index = found.pieces.partition_point(|piece| piece.end <= addr);
         let Some(piece) = found.pieces.get(index).filter(|piece| piece.start <= addr) else { continue };
+        if piece.start != addr {
+            todo.push(piece.start);
+            continue;
+        }
         let part = ground.code.iter().rfind(|part| part.0 <= piece.start);
         let bytes = part.and_then(|&(start, bytes)| {
             let place = |addr: u64| usize::try_from(addr - start).ok();

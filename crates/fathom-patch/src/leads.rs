@@ -48,8 +48,8 @@ fn word(bytes: &[u8], at: usize) -> Option<u64> {
 /// Loaded bytes that are no code: first address and bytes.
 fn data(image: &Image) -> Vec<(u64, &[u8])> {
     const PT_LOAD: u32 = object::elf::PT_LOAD.0;
-    const ALLOC: u64 = object::elf::SHF_ALLOC.0 as u64;
-    const EXEC: u64 = object::elf::SHF_EXECINSTR.0 as u64;
+    const ALLOC: u64 = object::elf::SHF_ALLOC.0;
+    const EXEC: u64 = object::elf::SHF_EXECINSTR.0;
     let relative = |addr: u64| addr.wrapping_sub(image.link_base());
     if image.sections().is_empty() {
         let loads = image.segments().iter().filter(|segment| segment.kind == PT_LOAD);

@@ -15,6 +15,8 @@ pub enum Refusal {
     SplitStack,
     /// It has no code.
     NoCode,
+    /// Its code is spread over far more addresses than the file has bytes.
+    Scattered,
 }
 
 impl Refusal {
@@ -26,6 +28,7 @@ impl Refusal {
             Refusal::Go => "go",
             Refusal::SplitStack => "split-stack",
             Refusal::NoCode => "no-code",
+            Refusal::Scattered => "scattered",
         }
     }
 
@@ -37,6 +40,7 @@ impl Refusal {
             Refusal::Go => "it is a Go program, whose runtime checks and moves return addresses",
             Refusal::SplitStack => "its functions grow their stacks themselves (-fsplit-stack)",
             Refusal::NoCode => "it has no code",
+            Refusal::Scattered => "its code is spread over more addresses than there can be",
         }
     }
 }

@@ -172,7 +172,7 @@ impl<'d> Ground<'d> {
 }
 
 /// The code, without what is no function: stubs of library calls.
-fn code_of(image: &Image) -> Vec<Raw<'_>> {
+pub(crate) fn code_of(image: &Image) -> Vec<Raw<'_>> {
     let stubs: FxHashSet<u64> = image
         .sections()
         .iter()
@@ -180,7 +180,11 @@ fn code_of(image: &Image) -> Vec<Raw<'_>> {
         .map(|section| section.addr.wrapping_sub(image.link_base()))
         .collect();
     let mut code = image.code();
-    code.retain(|(start, bytes)| !stubs.contains(start) && !bytes.is_empty());
+    // Section headers are not what is loaded by: they can say what they like.
+    let is_loaded = |start: u64, bytes: &[u8]| {
+        image.data_at(start, bytes.len() as u64).is_some_and(|loaded| std::ptr::eq(loaded, bytes))
+    };
+    code.retain(|&(start, bytes)| !stubs.contains(&start) && !bytes.is_empty() && is_loaded(start, bytes));
     code.sort_by_key(|part| part.0);
     // Sections that overlap are no linker's.
     let mut end = 0;

@@ -254,7 +254,8 @@ impl<'s, 'g, 'd> Sweeper<'s, 'g, 'd> {
     fn jump(&mut self, from: u64, to: u64) {
         self.found.jumped.insert(to);
         let starts = self.ground.starts;
-        if starts.contains(to) || starts.contains(to.wrapping_sub(4)) {
+        let is_watcher = !self.ground.range.contains(&to) && self.ground.watchers.contains(&to);
+        if starts.contains(to) || starts.contains(to.wrapping_sub(4)) || is_watcher {
             self.found.entered.push((from, to));
         }
     }

@@ -65,6 +65,12 @@ impl<'d> Unwind<'d> {
         let mut unwind = Unwind { eh_frame, bases, link_base: image.link_base(), frames: Vec::new() };
         unwind.frames = unwind.read_frames();
         unwind.frames.sort_by_key(|frame| (frame.range.start, frame.range.end));
+        // They do not overlap in what compilers make.
+        let mut next = u64::MAX;
+        for frame in unwind.frames.iter_mut().rev() {
+            frame.range.end = frame.range.end.min(next.max(frame.range.start));
+            next = frame.range.start;
+        }
         unwind
     }
 

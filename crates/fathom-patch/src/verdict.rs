@@ -109,11 +109,10 @@ impl Knowledge<'_, '_> {
         (count >= 2).then_some(())
     }
 
-    /// The largest end that any source names, up to what begins next outside of the function's unwind information.
+    /// The largest end that any source names, up to what begins next outside of the function's own unwind information.
     fn end(&self, start: &Start, next: u64) -> u64 {
-        let framed = self.unwind.covering(start.addr).map_or(start.addr, |frame| frame.range.end);
-        let named = start.named_end;
-        let end = match framed.max(named) {
+        let framed = self.unwind.starting_at(start.addr).map_or(start.addr, |frame| frame.range.end);
+        let end = match framed.max(start.named_end) {
             end if end == start.addr => next,
             end => end,
         };
@@ -218,7 +217,7 @@ impl Knowledge<'_, '_> {
             return Some(from);
         }
         let is_function = |&addr: &u64| self.start(addr).is_some_and(|start| self.evidence(start).is_some());
-        self.entries(part.addr, part.addr).iter().map(|entry| entry.0).find(is_function)
+        self.entries(part.addr, part.addr).iter().map(|entry| entry.0).take(OWNERS).find(is_function)
     }
 
     fn bytes(&self, from: u64, to: u64) -> &[u8] {
@@ -345,3 +344,6 @@ const ENDBR64: [u8; 4] = [0xf3, 0x0f, 0x1e, 0xfa];
 
 /// How many instructions are looked at for flags that are taken.
 const FLAG_DISTANCE: usize = 512;
+
+/// How many ways into a part that was split off are looked at for its function.
+const OWNERS: usize = 16;

@@ -312,3 +312,26 @@ fn system_programs() {
         }
     }
 }
+
+/// All names of an address are there, and all words that the loader fills in, however they are packed.
+#[test]
+fn labels_and_relocated_words() {
+    let build = Build::new();
+    let source = format!("{PROGRAM}\nint (*pointers[3])(int) = {{ middle, weak_one, leaf }};\n");
+    build.source("program.c", &source);
+    for options in ["-Wl,-z,nopack-relative-relocs", "-Wl,-z,pack-relative-relocs"] {
+        let path = build.compile(&format!("gcc -O1 -pie -fPIE program.c {options}"), "program");
+        let image = Image::open(path).unwrap();
+        let labels = image.labels();
+        let label = |name: &str| labels.iter().find(|label| label.name == name).unwrap();
+        assert_eq!(label("middle").addr, label("_internal").addr);
+        assert!(label("leaf").is_function && !label("leaf").is_exported && label("leaf").size > 0);
+        assert!(!label("data").is_function);
+        let place = label("pointers").addr;
+        let relocated = image.relocated();
+        for (index, name) in ["middle", "weak_one", "leaf"].into_iter().enumerate() {
+            let word = relocated.iter().find(|word| word.place == place + 8 * index as u64).unwrap();
+            assert_eq!(word.to, Some(label(name).addr), "{options} {name}");
+        }
+    }
+}
