@@ -9,9 +9,9 @@ use crate::run::{run, run_ok};
 use crate::{setup as tools, vm};
 use anyhow::{Context, Result, bail};
 use std::fs::File;
-use std::io::copy;
+use std::io::{BufRead as _, BufReader, copy};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// Events by whose names and numbers the same is recorded with both.
@@ -73,8 +73,23 @@ fn load(copies: u64) -> Vec<String> {
 fn events_in(setup: &Setup, file: &Path) -> Result<u64> {
     let mut command = Command::new(&setup.fathom);
     command.args(["kernel", "report", "--no-pager", "-N"]).arg(file);
-    let done = run_ok(&mut command, &setup.dir, LIMIT)?;
-    Ok(done.stdout.lines().filter(|line| line.contains(": ")).count() as u64)
+    lines(&mut command, |line| line.windows(2).any(|pair| pair == b": "))
+}
+
+/// How many lines of such a kind a command prints. They are not kept: the peak memory of a process that is started is at
+/// least what its parent has at that time.
+fn lines(command: &mut Command, fits: impl Fn(&[u8]) -> bool) -> Result<u64> {
+    let mut child =
+        command.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot start {command:?}"))?;
+    let text = BufReader::new(child.stdout.take().context("no output")?);
+    let mut count = 0;
+    for line in text.split(b'\n') {
+        count += u64::from(fits(&line?));
+    }
+    if !child.wait()?.success() {
+        bail!("{command:?} failed");
+    }
+    Ok(count)
 }
 
 fn text(setup: &Setup, file: &Path, copies: u64) -> Result<bool> {
@@ -134,9 +149,8 @@ fn perf_recording(setup: &Setup, copies: u64) -> Result<Option<(PathBuf, u64)>> 
         println!("perf cannot record here: {}", crate::run::tail(&done.stderr, 200));
         return Ok(None);
     }
-    let listed =
-        run_ok(Command::new("perf").args(["script", "-F", "time", "-i"]).arg(&file), &setup.dir, LIMIT)?;
-    Ok(Some((file, listed.stdout.lines().count() as u64)))
+    let listed = lines(Command::new("perf").args(["script", "-F", "time", "-i"]).arg(&file), |_| true)?;
+    Ok(Some((file, listed)))
 }
 
 fn rate(events: u64, usages: &[Usage], of: fn(&Usage) -> f64) -> f64 {
@@ -221,11 +235,13 @@ fn recording(setup: &Setup) -> Result<bool> {
     let ours = format!("fathom kernel trace -a -b {VM_BUFFER}k {} -o ours.dat", events("-e", ":"));
     let theirs = format!("trace-cmd record -b {VM_BUFFER} {} -o theirs.dat", events("-e", ""));
     let load = format!("work calls {VM_CALLS}");
-    // The programs by turns; the load alone is what has to be taken off.
+    // The programs by turns; the load alone is what has to be taken off. What `time` says goes where the command's own
+    // errors go, unless that is another shell's.
     let script = format!(
         "for i in 1 2 3; do\n\
-         echo alone; time {load}\necho ours; time {ours} -- {load} 2>>ours.log\n\
-         echo theirs; time {theirs} {load} >>theirs.log 2>&1\ndone\n"
+         echo alone >&2; time {load}\n\
+         echo ours >&2; time sh -c '{ours} -- {load} 2>>ours.log'\n\
+         echo theirs >&2; time sh -c '{theirs} {load} >>theirs.log 2>&1'\ndone\n"
     );
     for kernel in vm::kernel::names() {
         let kernel = vm::kernel::prepare(&kernel)?;
@@ -237,6 +253,9 @@ fn recording(setup: &Setup) -> Result<bool> {
             Ok(done.stdout.lines().filter(|line| line.contains("EVENTS DROPPED")).count())
         };
         let alone = cpu_times(&said, "alone");
+        if alone.is_nan() || alone <= 0.0 {
+            bail!("the load used no time: {}", crate::run::tail(&said, 500));
+        }
         let more = |name: &str| cpu_times(&said, name) - alone;
         println!(
             "\nrecording on {}: {VM_CALLS} system calls, buffer {VM_BUFFER} KiB a CPU, CPU time beyond the load's own {alone:.2} s",
