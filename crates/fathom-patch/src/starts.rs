@@ -77,9 +77,6 @@ impl<'d> Ground<'d> {
         for probe in image.sdt_probes() {
             ground.labels.insert(probe.addr);
         }
-        for site in image.instrumentation().patchable {
-            ground.labels.insert(site);
-        }
         if let Some(entry) = image.entry().filter(|&entry| ground.has_code(entry)) {
             ground.starts.push(Start { addr: entry, named_end: entry, is_special: true, ..Start::default() });
         }
@@ -89,6 +86,7 @@ impl<'d> Ground<'d> {
             }
         }
         ground.merge();
+        ground.keep_areas(&image.instrumentation().patchable);
         for &watcher in &ground.watchers {
             ground.marks.insert(watcher);
         }
@@ -124,6 +122,20 @@ impl<'d> Ground<'d> {
                 sees_return: special::sees_return(&label.name),
                 has_frame: false,
             });
+        }
+    }
+
+    /// NOPs that a compiler has put in front of functions are no padding: they are patched in another way.
+    fn keep_areas(&mut self, sites: &[u64]) {
+        for &site in sites {
+            let next = self.starts.partition_point(|start| start.addr <= site);
+            let Some(next) = self.starts.get(next).map(|start| start.addr) else { continue };
+            let before =
+                self.starts.get(self.starts.partition_point(|start| start.addr <= site).wrapping_sub(1));
+            let is_inside = before.is_some_and(|before| site < before.named_end.max(before.addr + 1));
+            if !is_inside && next - site <= AREA {
+                (site..next).for_each(|addr| self.labels.insert(addr));
+            }
         }
     }
 
@@ -170,6 +182,9 @@ impl<'d> Ground<'d> {
         pieces
     }
 }
+
+/// The longest run of NOPs in front of a function that is believed, in bytes.
+const AREA: u64 = 256;
 
 /// The code, without what is no function: stubs of library calls.
 pub(crate) fn code_of(image: &Image) -> Vec<Raw<'_>> {

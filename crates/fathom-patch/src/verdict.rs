@@ -271,8 +271,11 @@ impl Knowledge<'_, '_> {
     /// Proves that `need` bytes can be overwritten, which may reach over the function's end into padding.
     fn overwrite(&self, at: u64, end: u64, need: usize) -> Result<Site, Reason> {
         let to = at.checked_add(need as u64).ok_or(Reason::Short)?;
-        if self.labels_inside(at, to) {
+        if self.labels_inside(at, to.min(end)) {
             return Err(Reason::Target);
+        }
+        if to > end && self.labels_inside(end.max(at + 1) - 1, to) {
+            return Err(Reason::Short);
         }
         let moved = relocate(self.bytes(at, end), at, need);
         let moved = match moved {

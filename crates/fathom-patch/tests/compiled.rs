@@ -13,6 +13,8 @@ jmp_buf out;
 int cells[8];
 __attribute__((noinline)) int leaf(int x) { return x * 3 + cells[x & 7]; }
 __attribute__((noinline)) int middle(int x) { return leaf(x) + leaf(x + 1); }
+#define TINY(n) __attribute__((noinline)) int tiny##n(void) { return 0; }
+TINY(0) TINY(1) TINY(2) TINY(3) TINY(4) TINY(5) TINY(6) TINY(7) TINY(8) TINY(9)
 __attribute__((noinline)) void *where(void) { return __builtin_return_address(0); }
 __attribute__((noinline)) int jumps(int x)
 {
@@ -123,6 +125,23 @@ fn places_for_tracers() {
     let function = sleds.function("middle");
     // jmp +9, and nine bytes of NOPs.
     assert_eq!(function.verdict.as_ref().unwrap().rest(), Some(function.start + 11));
+}
+
+/// NOPs in front of a function are its own, however much they look like padding.
+#[test]
+fn areas_in_front_are_kept() {
+    let built = Built::new("gcc -O2 -fpatchable-function-entry=16,16 -falign-functions=1", "");
+    let areas = built.image.instrumentation().patchable;
+    assert!(areas.len() >= 5);
+    // There is little other padding for them.
+    assert_eq!(built.function("tiny9").verdict, Err(Reason::Short));
+    for function in &built.analysis.functions {
+        let Ok(site) = &function.verdict else { continue };
+        let written = [Some((site.at, site.written() as u64)), site.island.map(|island| (island.at, 5))];
+        for (from, len) in written.into_iter().flatten() {
+            assert!(areas.iter().all(|&area| from + len <= area || from >= area + 16), "{from:x} {areas:x?}");
+        }
+    }
 }
 
 #[test]

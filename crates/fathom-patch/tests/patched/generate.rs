@@ -139,7 +139,7 @@ fn shape(chance: &mut Chance, n: usize, callable: &[usize]) -> String {
         7 => format!("{}\n{more}\n2: {plain}{flags}ret", chance.one_of(JUMPS)),
         // Round and round, back to the beginning.
         8 => format!("add rax, 3\nshr edi, 1\njnz f{n}\n{flags}ret"),
-        9 => format!("9: add rax, 3\nshr rdi, 3\njz 2f\njmp 9b\n2: ret"),
+        9 => "9: add rax, 3\nshr rdi, 3\njz 2f\njmp 9b\n2: ret".to_owned(),
         // Back to what would be overwritten.
         10 => format!("xor eax, eax\n1: add eax, edi\n{flags}shr edi, 1\njnz 1b\nret"),
         11 => format!("nop\n1: add rax, 1\nshr rsi, 7\njnz 1b\n{more}ret"),
@@ -157,11 +157,10 @@ fn shape(chance: &mut Chance, n: usize, callable: &[usize]) -> String {
              .section .rodata\n.p2align 2\n7: .long 1b-7b, 2b-7b, 3b-7b, 4b-7b\n.text"
         ),
         // A table that leads to what would be overwritten.
-        18 => format!(
-            "nop\n1: add rax, 1\n2: shr edi, 1\njz 3f\nmov ecx, edi\nand ecx, 1\nlea rdx, [rip + 7f]\n\
+        18 => "nop\n1: add rax, 1\n2: shr edi, 1\njz 3f\nmov ecx, edi\nand ecx, 1\nlea rdx, [rip + 7f]\n\
              movsxd rcx, dword ptr [rdx + rcx*4]\nadd rcx, rdx\njmp rcx\n3: ret\n\
              .section .rodata\n.p2align 2\n7: .long 1b-7b, 2b-7b\n.text"
-        ),
+            .to_owned(),
         // The same with addresses.
         19 => format!(
             "nop\n1: add rax, 1\n2: shr edi, 1\njz 3f\nmov ecx, edi\nand ecx, 1\nlea rdx, [rip + 7f]\n\
