@@ -114,3 +114,63 @@ fn mistakes_are_explained() {
     let text = said(none.path(), &["doctor"]);
     assert!(text.contains("is no tracefs: there is no trace_pipe in it"), "{text}");
 }
+
+/// A tracefs that has what every recipe sets under its newest name.
+fn with_all_recipes(dir: &Path) {
+    tracefs(dir);
+    let (mut events, mut functions) = (String::new(), String::new());
+    for item in fathom_recipes::RECIPES.iter().flat_map(|recipe| recipe.items) {
+        let Some(name) = item.names.first() else { continue };
+        match name.split_once(':') {
+            Some((system, event)) => {
+                events.push_str(&format!("{name}\n"));
+                let dir = dir.join("events").join(system).join(event);
+                fs::create_dir_all(&dir).unwrap();
+                fs::write(dir.join("enable"), "0\n").unwrap();
+                fs::write(dir.join("filter"), "none\n").unwrap();
+            }
+            None => functions.push_str(&format!("{name}\n")),
+        }
+    }
+    fs::write(dir.join("available_events"), events).unwrap();
+    fs::write(dir.join("available_filter_functions"), functions).unwrap();
+}
+
+#[test]
+fn every_recipe_is_explained() {
+    let dir = tempfile::tempdir().unwrap();
+    with_all_recipes(dir.path());
+    let run = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fathom"));
+        command.args(["kernel", "recipe"]).args(words).stdin(Stdio::null());
+        let output = command.output().unwrap();
+        assert!(output.status.success() && output.stderr.is_empty(), "{words:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    insta::assert_snapshot!("recipe_list", run(&["list"]));
+    let root = dir.path().to_string_lossy();
+    for recipe in fathom_recipes::RECIPES {
+        let shown = run(&["show", recipe.name, "--tracefs", &root]);
+        assert!(!shown.contains("is not known"), "{shown}");
+        // Where an argument is, is of the machine that the test runs on.
+        let lines: Vec<&str> =
+            shown.lines().filter(|line| !line.contains("- arguments of the probe")).collect();
+        insta::assert_snapshot!(format!("recipe_show_{}", recipe.name), lines.join("\n"));
+    }
+}
+
+#[test]
+fn what_a_kernel_can_do_is_listed() {
+    let dir = tempfile::tempdir().unwrap();
+    tracefs(dir.path());
+    // What is of the machine that the test runs on, not of the tree.
+    let of_machine = |line: &&str| {
+        !["kernel ", "yes  addresses of symbols", "no   addresses of symbols", "yes  type", "no   type"]
+            .iter()
+            .any(|begin| line.starts_with(begin))
+    };
+    let text = said(dir.path(), &["doctor"]);
+    let lines: Vec<&str> = text.lines().filter(of_machine).collect();
+    assert_eq!(text.lines().count(), lines.len() + 3);
+    insta::assert_snapshot!(lines.join("\n"));
+}

@@ -51,6 +51,9 @@ pub const TARGETS: &[Target] = &[
     ("sym_file", sym_file),
     ("task_file", task_file),
     ("tracedat", tracedat),
+    ("tracefs_files", tracefs_files),
+    ("tracefs_journal", tracefs_journal),
+    ("tracefs_settings", tracefs_settings),
 ];
 
 /// What clients say to the agent.
@@ -86,6 +89,97 @@ pub fn tracedat(data: &[u8]) {
         let mut notes = Vec::new();
         let _ = report::info(&inputs, &question, &Settings::default(), &mut notes, &mut std::io::sink());
     }
+}
+
+/// A kernel all of whose files say the same, and which refuses what is written.
+#[derive(Debug)]
+struct Saying(Vec<u8>);
+
+impl fathom_tracefs::files::Files for Saying {
+    fn read(&self, _: &Path) -> std::io::Result<Vec<u8>> {
+        Ok(self.0.clone())
+    }
+    fn write(&self, _: &Path, _: bool, content: &[u8]) -> std::io::Result<()> {
+        if content.is_empty() { Ok(()) } else { Err(std::io::ErrorKind::InvalidInput.into()) }
+    }
+    fn make_dir(&self, _: &Path) -> std::io::Result<()> {
+        Ok(())
+    }
+    fn remove_dir(&self, _: &Path) -> std::io::Result<()> {
+        Ok(())
+    }
+    fn list(&self, _: &Path) -> std::io::Result<Vec<String>> {
+        Ok(["cpu0", "cpu1", "sched"].map(str::to_owned).to_vec())
+    }
+    fn exists(&self, _: &Path) -> bool {
+        true
+    }
+}
+
+/// The content of tracefs's files: every file has it. Plans are made of it, and what others do is told from it.
+pub fn tracefs_files(data: &[u8]) {
+    use fathom_tracefs::plan::{Naming, Place, Write};
+    let text = String::from_utf8_lossy(data);
+    let _ = (fathom_tracefs::find::mounted(&text), fathom_tracefs::error::log_entries(&text));
+    if let Some(size) = fathom_tracefs::pipes::subbuffer_size_in(&text) {
+        assert!((16..=1 << 26).contains(&size));
+    }
+    let tracefs = fathom_tracefs::Tracefs::at("/t")
+        .with_proc("/t/none")
+        .with_files(std::sync::Arc::new(Saying(data.to_vec())));
+    let _ = fathom_tracefs::others::all(&tracefs);
+    let names = fathom_tracefs::Names::new(&tracefs);
+    let _ =
+        (names.function("do_IRQ"), names.symbol("vfs_*"), names.events("sched", "*"), names.events("", "a"));
+    for place in [Place::Top, Place::Instance("x".to_owned())] {
+        let stats = fathom_tracefs::CpuStats::of(&tracefs, &place).unwrap_or_default();
+        assert!(stats.iter().all(|stats| stats.lost() >= stats.dropped));
+        let settings = fathom_tracefs::Settings {
+            tracer: Some("function_graph".to_owned()),
+            events: fathom_tracefs::Event::parse("sched:a if b").into_iter().collect(),
+            graph_functions: vec!["vfs_*".to_owned()],
+            max_depth: Some(3),
+            buffer_kb: Some(64),
+            clock: Some("mono".to_owned()),
+            tasks: vec![fathom_tracefs::Task::Command],
+            ..fathom_tracefs::Settings::default()
+        };
+        if let Ok(plan) = fathom_tracefs::Plan::build(&tracefs, &settings, &Naming::plain(), place) {
+            let style = fathom_tracefs::shell::Style { root: Path::new("/t"), command: &[], seconds: None };
+            let _ = fathom_tracefs::shell::lines(&plan, style);
+            assert!(plan.undo().all(|write| !write.file.starts_with('/')));
+        }
+    }
+    let refused = tracefs.apply(&Write::append("kprobe_events", "p:x y"));
+    assert!(refused.is_err_and(|error| !error.to_string().is_empty()));
+}
+
+/// Journals: what is read never reaches out of tracefs.
+pub fn tracefs_journal(data: &[u8]) {
+    let Some(content) = fathom_tracefs::journal::Content::parse(&String::from_utf8_lossy(data)) else {
+        return;
+    };
+    for write in content.steps.iter().flatten() {
+        assert!(!write.file.starts_with('/') && write.file.split('/').all(|part| part != ".."));
+    }
+}
+
+/// What a user says is to be traced: events, triggers, probes, synthetic events, lists of CPUs, globs.
+pub fn tracefs_settings(data: &[u8]) {
+    use fathom_tracefs::{Event, Probe, ProbeKind, Synthetic};
+    let text = String::from_utf8_lossy(data);
+    let _ = (Event::parse(&text), Event::parse_trigger(&text), Synthetic::parse(&text));
+    for kind in [ProbeKind::Kprobe, ProbeKind::Uretprobe, ProbeKind::Tprobe, ProbeKind::Eprobe] {
+        let _ = Probe::parse(kind, &text);
+    }
+    if let Ok(cpus) = fathom_tracefs::pids::cpu_list(&text) {
+        let _ = fathom_tracefs::pids::cpu_mask(&cpus);
+    }
+    if let Some((glob, name)) = text.split_once(' ') {
+        let _ = fathom_tracefs::functions::matches(glob, name);
+    }
+    let word = fathom_tracefs::shell::quoted(&text);
+    assert!(word.len() >= text.len());
 }
 
 /// What senders say to the receiver: a first byte for the form, then a conversation of uftrace's protocol or what is in a

@@ -3,6 +3,7 @@
 //! Not part of the product: nothing here is linked into `fathom`, which is driven as a user would drive it.
 
 mod bench;
+mod blocks;
 mod demo;
 mod e2e;
 mod fuzz;

@@ -16,6 +16,7 @@ pub mod events;
 pub mod fields;
 pub mod format;
 pub mod formatter;
+pub mod live;
 pub mod machine;
 pub mod number;
 pub mod page;

@@ -64,6 +64,16 @@ pub enum Missed {
     Unknown,
 }
 
+impl Missed {
+    /// How many, if that is known.
+    pub fn count(self) -> Option<u64> {
+        match self {
+            Missed::Count(count) => Some(count),
+            Missed::Unknown => None,
+        }
+    }
+}
+
 /// Where things are in a page, from `events/header_page`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PageLayout {

@@ -100,20 +100,6 @@ impl<R: Read> CpuReader<R> {
         })
     }
 
-    /// The next item, which stays the next one.
-    pub fn peek(&mut self) -> io::Result<Option<Item<'_>>> {
-        self.peek_time()?;
-        Ok(match &self.ready {
-            Ready::Record(time, range) => {
-                let data = self.buffer.get(self.page..).and_then(|page| page.get(range.clone()));
-                Some(Item::Record(Record { time: *time, data: data.unwrap_or_default() }))
-            }
-            Ready::Missed(missed, _) => Some(Item::Missed(*missed)),
-            Ready::Damaged(error) => Some(Item::Damaged(*error)),
-            Ready::Nothing | Ready::End => None,
-        })
-    }
-
     /// The item that [`CpuReader::peek_time`] has found; it stays.
     #[inline]
     pub fn peeked(&self) -> Option<Item<'_>> {

@@ -5,7 +5,6 @@
 #![forbid(unsafe_code)]
 
 pub mod command;
-pub mod live;
 pub mod recorder;
 pub mod tables;
 pub mod text;
@@ -29,7 +28,7 @@ pub enum Error {
         /// What was being done.
         doing: String,
         /// What the system said.
-        source: std::io::Error,
+        r#source: std::io::Error,
     },
     /// The output went away or could not take it.
     #[error("writing the output: {0}")]

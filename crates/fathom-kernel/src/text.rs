@@ -1,8 +1,8 @@
 //! The text of a trace as it happens: that of the kernel's own `trace_pipe`.
 
 use crate::Error;
-use crate::live::{Live, Next};
 use crate::tables;
+use fathom_ftrace::live::{Live, Next};
 use fathom_ftrace::{
     Clock, Comms, Context, EntryStyle, Events, Format, Formatter, GraphOptions, Kallsyms, Machine, Names,
     PageLayout, Pointers, Printer, Record, TextOptions, Texts, Tgids,

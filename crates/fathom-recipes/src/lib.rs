@@ -7,11 +7,6 @@
 //! that has those, whether it has histograms or not.
 
 #![forbid(unsafe_code)]
-// Ladders of limits read best with open ranges.
-#![allow(clippy::match_overlapping_arm)]
-// The recipes are constants: their functions stand in them as pointers.
-#![allow(clippy::type_complexity)]
-
 pub mod catalogue;
 pub mod choose;
 pub mod event;
@@ -20,7 +15,6 @@ mod handlers;
 pub mod histogram;
 pub mod label;
 pub mod lines;
-pub mod live;
 pub mod measure;
 pub mod names;
 pub mod recipe;

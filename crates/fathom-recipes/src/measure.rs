@@ -44,13 +44,22 @@ pub enum What {
     Leaks,
 }
 
+/// An event, and what is the key in it; nothing leaves it out.
+pub type Keyed = (&'static str, fn(&Event<'_>) -> Option<Key>);
+
+/// What a number in an event is called with its unit, and the number.
+pub type Added = (&'static str, fn(&Event<'_>) -> Option<i64>);
+
+/// A stack and what it belongs to.
+pub type StackOf = (Label, Box<[u64]>);
+
 /// Two events that belong together.
 #[derive(Clone, Copy)]
 pub struct Pair {
     /// Events that begin it, and what is the key in them.
-    pub begin: &'static [(&'static str, fn(&Event<'_>) -> Option<Key>)],
+    pub begin: &'static [Keyed],
     /// Events that end it.
-    pub end: &'static [(&'static str, fn(&Event<'_>) -> Option<Key>)],
+    pub end: &'static [Keyed],
     /// A second beginning: the first one counts (a soft interrupt raised again), or else the last.
     pub keep_first: bool,
     /// The row, from the event that ends it or the one that begins it.
@@ -74,7 +83,7 @@ pub struct Count {
     /// The row; nothing leaves the event out.
     pub label: fn(&Event<'_>) -> Option<Label>,
     /// Another number that is added up, with its name and unit (`bytes`).
-    pub sum: Option<(&'static str, fn(&Event<'_>) -> Option<i64>)>,
+    pub sum: Option<Added>,
 }
 
 /// Times by label.
@@ -163,7 +172,7 @@ impl Counts {
 #[derive(Debug)]
 pub struct Stacks {
     /// By what they belong to and the addresses, innermost first: count and ns.
-    pub rows: Bounded<(Label, Box<[u64]>), (u64, u64)>,
+    pub rows: Bounded<StackOf, (u64, u64)>,
     /// All of them.
     pub all: u64,
 }

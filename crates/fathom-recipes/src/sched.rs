@@ -59,9 +59,12 @@ pub(crate) fn can_run(event: &Event<'_>) -> bool {
     event.num("prev_state").is_some_and(|state| state & 0xff == 0)
 }
 
+/// Since when a task sleeps, its label, and the stack with which it went to sleep.
+type Asleep = (u64, Label, Option<Box<[u64]>>);
+
 /// How long tasks slept, by the stack with which they went to sleep.
 pub(crate) struct OffCpu {
-    asleep: Bounded<i64, (u64, Label, Option<Box<[u64]>>)>,
+    asleep: Bounded<i64, Asleep>,
     /// Who has just gone to sleep on each CPU: the stack that follows is its.
     last: Bounded<u32, i64>,
     pub(crate) found: Latencies,

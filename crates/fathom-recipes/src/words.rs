@@ -69,8 +69,8 @@ pub fn time(ns: u64) -> String {
     let value = ns as f64;
     let (value, unit) = match ns {
         ..1_000 => return format!("{ns} ns"),
-        ..1_000_000 => (value / 1e3, "us"),
-        ..1_000_000_000 => (value / 1e6, "ms"),
+        1_000..1_000_000 => (value / 1e3, "us"),
+        1_000_000..1_000_000_000 => (value / 1e6, "ms"),
         _ => (value / 1e9, "s"),
     };
     match value {
@@ -84,8 +84,8 @@ pub fn time(ns: u64) -> String {
 pub fn bytes(count: i64) -> String {
     match count {
         ..1024 => format!("{count} bytes"),
-        ..1_048_576 => format!("{:.1} KiB", count as f64 / 1024.0),
-        ..1_073_741_824 => format!("{:.1} MiB", count as f64 / 1_048_576.0),
+        1024..1_048_576 => format!("{:.1} KiB", count as f64 / 1024.0),
+        1_048_576..1_073_741_824 => format!("{:.1} MiB", count as f64 / 1_048_576.0),
         _ => format!("{:.2} GiB", count as f64 / 1_073_741_824.0),
     }
 }

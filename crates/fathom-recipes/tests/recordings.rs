@@ -1,9 +1,10 @@
 //! The analyses over recordings of real kernels (those that the decoder is tested with).
 
+use fathom_ftrace::Record;
+use fathom_ftrace::live::{Live, Next};
 use fathom_ftrace::tables::{Kallsyms, Names, Texts};
 use fathom_ftrace::{Endian, Events, Format, PageLayout};
 use fathom_recipes::lines::Lines;
-use fathom_recipes::live::{Live, Next};
 use fathom_recipes::names::KernelNames;
 use fathom_recipes::text::{Limits, summary};
 use fathom_recipes::{Analysis, Event, Summary, find};
@@ -62,18 +63,18 @@ impl Bed {
         names.update(self.text(&format!("{set}/saved_cmdlines")).as_bytes());
         let mut analysis = Analysis::new(find(recipe).unwrap().measures);
         let mut lines = Lines::new(&events);
-        let mut see = |cpu: u32, next: Next<'_>| -> Result<(), ()> {
+        let mut see = |cpu: u32, next: Next<'_>, _: Option<Record<'_>>| -> Result<bool, ()> {
             match next {
-                Next::Record(time, record) => {
+                Next::Record(Record { time, data: record }) => {
                     let format = events.of(record, layout.machine).unwrap();
                     let event = Event::new(time, cpu, format, record).unwrap();
                     analysis.event(&event, &|| lines.text(time, record, &names));
                     each(&lines.record(&event, record, &names));
                 }
-                Next::Lost(count) => analysis.lost(count),
+                Next::Missed(missed) => analysis.lost(missed.count()),
                 Next::Damaged(error) => panic!("{error}"),
             }
-            Ok(())
+            Ok(false)
         };
         let mut live = Live::new(layout);
         let cpus: Vec<(u32, &[u8])> = (0..8)

@@ -30,6 +30,8 @@ pub struct KernelOptions {
 /// Files of the trace: how its pages are read, and the symbols of the kernel.
 const HEADER: &str = "kernel_header";
 const SYMBOLS: &str = "kallsyms";
+/// Texts in the kernel that records have only the address of.
+const TEXTS: &str = "printk_formats";
 
 /// KiB of the buffer of a CPU for each level of calls, up to [`MOST_LEVELS`].
 const LEVEL_KB: u64 = 1408;
@@ -135,6 +137,11 @@ impl Prepared {
         }
         writer.file(HEADER, text.as_bytes())?;
         writer.file(SYMBOLS, &host::read(Path::new("/proc/kallsyms"))?)?;
+        match self.tracefs.read_bytes(TEXTS) {
+            Ok(texts) if !texts.is_empty() => writer.file(TEXTS, &texts)?,
+            // Without them their addresses are shown.
+            _ => {}
+        }
         Ok(())
     }
 

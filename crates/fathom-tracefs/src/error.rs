@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::PathBuf;
 
-/// An error of driving tracefs.
+/// An error of driving tracefs. The words of the system stand in its text, so that they are no source of it: whoever prints
+/// the chain prints them once.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// There is no tracefs that can be used.
@@ -18,7 +19,7 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// What the kernel said.
-        source: io::Error,
+        r#source: io::Error,
     },
     /// The kernel did not take what was written.
     #[error("{0}")]
@@ -38,7 +39,7 @@ pub enum Error {
         /// The journal's file or directory.
         path: PathBuf,
         /// What went wrong.
-        source: io::Error,
+        r#source: io::Error,
     },
 }
 
@@ -127,7 +128,7 @@ fn hint(error: &io::Error) -> String {
 }
 
 /// The entries of an `error_log`, oldest first.
-pub(crate) fn log_entries(text: &str) -> Vec<LogEntry> {
+pub fn log_entries(text: &str) -> Vec<LogEntry> {
     const COMMAND: &str = "  Command: ";
     let mut entries = Vec::new();
     let mut lines = text.lines().peekable();
@@ -177,6 +178,23 @@ mod tests {
             p:x vfs_read a=%zz
                          ^
         ");
+    }
+
+    #[test]
+    fn the_chain_has_what_the_system_said_once() {
+        let source = || io::Error::from_raw_os_error(13);
+        let io = Error::Io { doing: "reading", path: "/t/trace".into(), source: source() };
+        let journal = Error::Journal { path: "/run/fathom".into(), source: source() };
+        let absent = crate::find::Absent::NotPermitted { place: "/t".into(), source: source() };
+        for error in [io, journal, absent.into()] {
+            let mut text = error.to_string();
+            let mut next = std::error::Error::source(&error);
+            while let Some(source) = next {
+                text = format!("{text}: {source}");
+                next = source.source();
+            }
+            assert_eq!(text.matches("Permission denied").count(), 1, "{text}");
+        }
     }
 
     #[test]

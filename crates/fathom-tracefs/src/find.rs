@@ -17,7 +17,7 @@ pub struct Found {
     pub mounted: bool,
 }
 
-/// Why there is no tracefs.
+/// Why there is no tracefs. What the kernel said is in the text, and no source.
 #[derive(Debug, thiserror::Error)]
 pub enum Absent {
     /// It is not mounted, and could not be.
@@ -26,7 +26,7 @@ pub enum Absent {
         /// Where it was to be.
         place: PathBuf,
         /// What the kernel said.
-        source: io::Error,
+        r#source: io::Error,
     },
     /// It is not mounted, and only root can.
     #[error("tracefs is not mounted; as root: mount -t tracefs tracefs {}", place.display())]
@@ -51,7 +51,7 @@ pub enum Absent {
         /// Where it is.
         place: PathBuf,
         /// What the kernel said.
-        source: io::Error,
+        r#source: io::Error,
     },
 }
 
@@ -136,7 +136,7 @@ fn find_under(system: &Path, root: bool) -> Result<Found, Absent> {
 ///
 /// A line is `ID PARENT MAJ:MIN ROOT PLACE OPTIONS [OPTIONAL…] - TYPE SOURCE SUPER`, with any number of optional fields.
 /// Where only a part of it is mounted (an instance given to a container), that is none.
-fn mounted(mountinfo: &str) -> Option<String> {
+pub fn mounted(mountinfo: &str) -> Option<String> {
     mountinfo.lines().find_map(|line| {
         let (before, behind) = line.split_once(" - ")?;
         let fields: Vec<&str> = before.split(' ').collect();

@@ -141,25 +141,59 @@ fn left_at(path: PathBuf) -> Option<Left> {
     // The process holds the lock as long as it lives, whatever its id is in our name space.
     file.try_lock().ok()?;
     let text = fs::read_to_string(&path).ok()?;
-    let mut lines = text.split_inclusive('\n');
-    let head: Option<Value> = lines.next().and_then(|line| serde_json::from_str(line).ok());
-    let Some(head) = head.filter(|head| head["fathom"] == VERSION) else {
+    let Some(content) = Content::parse(&text) else {
         // Cut off before anything was changed.
         if !text.contains('\n') {
             let _ = fs::remove_file(&path);
         }
         return None;
     };
-    let pid = u32::try_from(head["pid"].as_u64()?).ok()?;
-    if head["boot"].as_str() != Some(&boot()) {
+    let Content { pid, start, boot: of, root, steps } = content;
+    if of != boot() {
         let _ = fs::remove_file(&path);
         return None;
     }
-    let start = start_of(Path::new("/proc"), pid);
-    if start.is_some() && head["start"].as_u64() == start && pid != std::process::id() {
+    let now = start_of(Path::new("/proc"), pid);
+    if now.is_some() && start == now && pid != std::process::id() {
         return None;
     }
-    let root = PathBuf::from(head["root"].as_str()?);
+    Some(Left { path, pid, root, steps, _lock: file })
+}
+
+/// What stands in a journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Content {
+    /// Whose it is.
+    pub pid: u32,
+    /// When that process began, in ticks of the clock since boot.
+    pub start: Option<u64>,
+    /// The boot of the machine.
+    pub boot: String,
+    /// The root of the tracefs.
+    pub root: PathBuf,
+    /// How each step is undone, oldest first; nothing for those that were not made.
+    pub steps: Vec<Vec<Write>>,
+}
+
+impl Content {
+    /// Reads a journal. None for what is none of this version.
+    pub fn parse(text: &str) -> Option<Content> {
+        let mut lines = text.split_inclusive('\n');
+        let head: Value = serde_json::from_str(lines.next()?).ok()?;
+        if head["fathom"] != VERSION {
+            return None;
+        }
+        Some(Content {
+            pid: u32::try_from(head["pid"].as_u64()?).ok()?,
+            start: head["start"].as_u64(),
+            boot: head["boot"].as_str()?.to_owned(),
+            root: PathBuf::from(head["root"].as_str()?),
+            steps: steps_of(lines),
+        })
+    }
+}
+
+fn steps_of<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<Vec<Write>> {
     let mut steps: Vec<Vec<Write>> = Vec::new();
     for line in lines {
         // A line that is cut off is of a step that was not made.
@@ -173,7 +207,7 @@ fn left_at(path: PathBuf) -> Option<Left> {
             None => steps.push(value.as_array().into_iter().flatten().filter_map(write_of).collect()),
         }
     }
-    Some(Left { path, pid, root, steps, _lock: file })
+    steps
 }
 
 impl Journal {

@@ -152,11 +152,11 @@ fn subbuffer_size(tracefs: &Tracefs, place: &Place) -> usize {
     let prefix = place.prefix();
     let own = tracefs.read(&format!("{prefix}events/header_page"));
     let text = own.or_else(|_| tracefs.read("events/header_page")).unwrap_or_default();
-    size_in(&text).unwrap_or(4096)
+    subbuffer_size_in(&text).unwrap_or(4096)
 }
 
-/// Reads `field: char data; offset:16; size:4080; signed:1;`.
-fn size_in(header_page: &str) -> Option<usize> {
+/// The size of a sub-buffer by the text of `header_page`, as of `field: char data; offset:16; size:4080; signed:1;`.
+pub fn subbuffer_size_in(header_page: &str) -> Option<usize> {
     let line = header_page.lines().find(|line| line.contains(" data;"))?;
     let number = |name: &str| -> Option<usize> {
         line.split(';').find_map(|part| part.trim().strip_prefix(name)?.parse().ok())
@@ -172,8 +172,8 @@ mod tests {
     #[test]
     fn the_size_of_a_subbuffer() {
         let text = "\tfield: u64 timestamp;\toffset:0;\tsize:8;\tsigned:0;\n\tfield: char data;\toffset:16;\tsize:4080;\tsigned:1;\n";
-        assert_eq!(size_in(text), Some(4096));
-        assert_eq!(size_in(""), None);
-        assert_eq!(size_in("field: char data; offset:16; size:99999999999;"), None);
+        assert_eq!(subbuffer_size_in(text), Some(4096));
+        assert_eq!(subbuffer_size_in(""), None);
+        assert_eq!(subbuffer_size_in("field: char data; offset:16; size:99999999999;"), None);
     }
 }

@@ -1,5 +1,6 @@
 //! The declarative end-to-end cases: blocks of `KEY value` lines in `tests/e2e/*.cases`.
 
+use crate::blocks::{self, Block};
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -53,55 +54,28 @@ pub(crate) struct Lib {
 
 /// Reads all cases of a directory, in the order of the file names.
 pub(crate) fn load(dir: &Path) -> Result<Vec<Case>> {
-    let mut files: Vec<_> = std::fs::read_dir(dir)
-        .with_context(|| format!("cannot read {}", dir.display()))?
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.extension().is_some_and(|ext| ext == "cases"))
-        .collect();
-    files.sort();
-    let mut cases: Vec<Case> = Vec::new();
-    for file in files {
-        let text =
-            std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
-        for case in parse(&text).with_context(|| format!("in {}", file.display()))? {
-            if cases.iter().any(|other| other.name == case.name) {
-                bail!("{}: second case of the name {}", file.display(), case.name);
-            }
-            cases.push(case);
-        }
-    }
-    Ok(cases)
+    blocks::load(dir, |_, text| parse(text), |case| &case.name)
 }
 
-/// Reads the blocks of one file. Blocks begin with `NAME`; `#` begins a comment line.
+/// Reads the blocks of one file.
 pub(crate) fn parse(text: &str) -> Result<Vec<Case>> {
-    let mut cases: Vec<Case> = Vec::new();
-    for (number, line) in text.lines().enumerate() {
-        let line = line.trim();
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        let (key, value) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
-        let value = value.trim();
-        let here = || format!("line {}: {line}", number + 1);
-        if key == "NAME" {
-            cases.push(Case {
-                name: value.to_owned(),
-                builds: vec!["gcc".to_owned()],
-                timeout: Duration::from_secs(30),
-                ..Case::default()
-            });
-            continue;
-        }
-        let case = cases.last_mut().with_context(|| format!("{}: before the first NAME", here()))?;
-        set(case, key, value).with_context(here)?;
+    blocks::parse(text)?.into_iter().map(case).collect()
+}
+
+fn case(block: Block) -> Result<Case> {
+    let mut case = Case {
+        name: block.name,
+        builds: vec!["gcc".to_owned()],
+        timeout: Duration::from_secs(30),
+        ..Case::default()
+    };
+    for line in block.lines {
+        set(&mut case, &line.key, &line.value).context(line.at)?;
     }
-    for case in &cases {
-        if case.source.is_empty() {
-            bail!("case {} has no SOURCE", case.name);
-        }
+    if case.source.is_empty() {
+        bail!("case {} has no SOURCE", case.name);
     }
-    Ok(cases)
+    Ok(case)
 }
 
 pub(crate) fn set(case: &mut Case, key: &str, value: &str) -> Result<()> {

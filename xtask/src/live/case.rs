@@ -1,6 +1,7 @@
 //! The declarative cases of the kernel half: blocks of `KEY value` lines in `tests/vm/*.cases`.
 
 use super::decode::Comparison;
+use crate::blocks;
 use anyhow::{Context, Result, bail};
 use regex::Regex;
 use std::path::Path;
@@ -58,50 +59,26 @@ pub(crate) struct Check {
 
 /// Reads all cases of a directory, in the order of the file names.
 pub(crate) fn load(dir: &Path) -> Result<Vec<Case>> {
-    let mut files: Vec<_> = std::fs::read_dir(dir)
-        .with_context(|| format!("cannot read {}", dir.display()))?
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.extension().is_some_and(|ext| ext == "cases"))
-        .collect();
-    files.sort();
-    let mut cases: Vec<Case> = Vec::new();
-    for file in files {
-        let text = std::fs::read_to_string(&file)?;
-        let group = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        for mut case in parse(&text).with_context(|| format!("in {}", file.display()))? {
-            case.name = format!("{group}/{}", case.name);
-            if cases.iter().any(|other| other.name == case.name) {
-                bail!("second case of the name {}", case.name);
-            }
-            cases.push(case);
-        }
-    }
-    Ok(cases)
+    let in_group = |group: &str, text: &str| {
+        let cases = parse(text)?.into_iter();
+        Ok(cases.map(|case| Case { name: format!("{group}/{}", case.name), ..case }).collect())
+    };
+    blocks::load(dir, in_group, |case: &Case| &case.name)
 }
 
-/// Reads the blocks of one file. Blocks begin with `NAME`; `#` begins a comment line.
+/// Reads the blocks of one file. A key may be one for a single kernel: `KEY@KERNEL`.
 pub(crate) fn parse(text: &str) -> Result<Vec<Case>> {
-    let mut cases: Vec<Case> = Vec::new();
-    for (number, line) in text.lines().enumerate() {
-        let line = line.trim();
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        let (key, value) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
-        let value = value.trim().to_owned();
-        if key == "NAME" {
-            cases.push(Case { name: value, lines: Vec::new() });
-            continue;
-        }
+    let line = |blocks::Line { key, value, at }| {
         let (key, kernel) = match key.split_once('@') {
             Some((key, kernel)) => (key.to_owned(), Some(kernel.to_owned())),
-            None => (key.to_owned(), None),
+            None => (key, None),
         };
-        let at = format!("line {}: {line}", number + 1);
-        let case = cases.last_mut().with_context(|| format!("{at}: before the first NAME"))?;
-        case.lines.push(Line { key, kernel, value, at });
-    }
-    Ok(cases)
+        Line { key, kernel, value, at }
+    };
+    let blocks = blocks::parse(text)?.into_iter();
+    Ok(blocks
+        .map(|block| Case { name: block.name, lines: block.lines.into_iter().map(line).collect() })
+        .collect())
 }
 
 impl Case {

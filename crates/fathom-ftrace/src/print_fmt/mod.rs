@@ -307,7 +307,7 @@ impl Piece {
     #[inline]
     fn print<F: Forms>(&self, out: &mut Vec<u8>, data: Data, forms: &F) -> Option<()> {
         match self {
-            Piece::Literal(bytes) => out.extend_from_slice(bytes),
+            Piece::Literal(bytes) => number::append(out, bytes),
             Piece::Decimal(number, to) => {
                 let value = to.cut(number.eval(data)?);
                 if to.signed { number::signed(out, value as i64) } else { number::decimal(out, value) }

@@ -87,8 +87,8 @@ pub(crate) fn entry(out: &mut Vec<u8>, entry: &Entry, time: u64, context: &Conte
     out.push(b'\n');
 }
 
-/// The text of an entry that is one.
-pub(super) fn message(out: &mut Vec<u8>, entry: &Entry, context: &Context) {
+/// The text of an entry that is one: what was written to `trace_marker`, or by the kernel's `trace_printk`, with its arguments.
+pub fn message(out: &mut Vec<u8>, entry: &Entry, context: &Context) {
     match *entry {
         Entry::Print { text, .. } => out.extend_from_slice(text),
         Entry::Bprint { format, args, .. } => match context.names.texts.get(format) {

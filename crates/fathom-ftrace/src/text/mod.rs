@@ -5,6 +5,7 @@ mod entry;
 mod graph;
 mod header;
 
+pub use entry::message;
 pub(crate) use entry::{entry, other_entry};
 pub use graph::GraphOptions;
 pub use header::Counts;

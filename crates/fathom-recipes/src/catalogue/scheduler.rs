@@ -200,7 +200,7 @@ pub(super) const SCHED_LATENCY: Recipe = Recipe {
         let late = wait.all.percentile(99.0);
         words.say(match late {
             ..=100_000 => "99 % below 100 us: the CPUs have room to spare.",
-            ..=4_000_000 => "Waits of up to a few milliseconds are usual when several tasks share a CPU: the scheduler lets each run for some milliseconds.",
+            100_001..=4_000_000 => "Waits of up to a few milliseconds are usual when several tasks share a CPU: the scheduler lets each run for some milliseconds.",
             _ => "Waits above a few milliseconds: more tasks want to run than there are CPUs, or something keeps a CPU from switching.",
         });
     },

@@ -1,10 +1,10 @@
-//! The files of the kernel's tracer in a directory: `kernel_header`, `kernel-cpu<N>.dat`, `kallsyms`.
+//! The files of the kernel's tracer in a directory: `kernel_header`, `kernel-cpu<N>.dat`, `kallsyms`, `printk_formats`.
 
 use super::dat::Warn;
 use super::modules::{ModuleIndex, Modules};
 use super::text;
 use crate::kernel::{Kernel, KernelHeader, PageFiles, symbol_table};
-use fathom_ftrace::{Kallsyms, Names};
+use fathom_ftrace::{Kallsyms, Names, Texts};
 use fathom_symbols::SymbolTable;
 use fathom_symbols::symfile::ModuleId;
 use std::path::{Path, PathBuf};
@@ -52,11 +52,13 @@ impl Recorded {
                 return None;
             }
         };
-        let symbols = dir.join("kallsyms");
+        let (symbols, texts) = (dir.join("kallsyms"), dir.join("printk_formats"));
         let names = move || {
             // Missing names have been told of by then.
             let text = text::read_whole(&symbols).unwrap_or_default();
-            Names { symbols: Kallsyms::parse(&String::from_utf8_lossy(&text)), ..Names::default() }
+            // Only recordings of ours have this one.
+            let texts = text::read_whole(&texts).unwrap_or_default();
+            Names { symbols: Kallsyms::parse(&String::from_utf8_lossy(&text)), texts: Texts::parse(&texts) }
         };
         let records = Kernel::new(Box::new(pages), layout, formats, names);
         for problem in records.problems() {

@@ -1,7 +1,7 @@
 //! What events say, as the kernel prints it.
 
 use super::Formats;
-use fathom_ftrace::{Context, Format, Forms, Names, Options, Pointers, PrintFmt, Value};
+use fathom_ftrace::{Context, Entries, Entry, Format, Forms, Names, Options, Pointers, PrintFmt, Value};
 use rustc_hash::FxHashMap;
 use std::fmt;
 use std::io::Write;
@@ -10,6 +10,7 @@ use std::sync::OnceLock;
 /// The way each event is printed, and the names that are needed for it.
 pub(super) struct Texts {
     prints: FxHashMap<u16, PrintFmt>,
+    entries: Entries,
     load: Box<dyn Fn() -> Names + Send + Sync>,
     names: OnceLock<Names>,
 }
@@ -28,13 +29,14 @@ impl Texts {
         let compiled =
             |format: &Format| Some((format.id, PrintFmt::compile(format, &Options::default()).ok()?));
         let prints = formats.events.iter().filter_map(compiled).collect();
-        Texts { prints, load, names: OnceLock::new() }
+        Texts { prints, entries: Entries::new(&formats.events), load, names: OnceLock::new() }
     }
 
     /// Appends the text of a record: what its `print fmt` says, or if that cannot be evaluated, its fields.
     pub(super) fn event(&self, format: &Format, record: &[u8], out: &mut Vec<u8>) {
         let names = self.names.get_or_init(|| (self.load)());
         let context = Context { machine: format.machine, names, pointers: Pointers::Prefixed };
+        let before = out.len();
         if let Some(addresses) = stack(format, record) {
             for (at, address) in addresses.enumerate() {
                 out.extend_from_slice(if at == 0 { b"" } else { b" <- " });
@@ -45,7 +47,18 @@ impl Texts {
             }
             return;
         }
-        let printed = self.prints.get(&format.id).is_some_and(|print| print.print(out, record, &context));
+        // The kernel's own texts are a format and arguments, of which a `print fmt` knows nothing.
+        if format.system == "ftrace"
+            && let Some(entry @ (Entry::Bprint { ip, .. } | Entry::Bputs { ip, .. })) =
+                self.entries.decode(record)
+        {
+            context.symbol(out, ip, false);
+            out.extend_from_slice(b": ");
+            fathom_ftrace::text::message(out, &entry, &context);
+        }
+        let own = out.len() > before;
+        let printed =
+            own || self.prints.get(&format.id).is_some_and(|print| print.print(out, record, &context));
         if !printed {
             fields(format, record, out);
         }
@@ -90,5 +103,46 @@ fn fields(format: &Format, record: &[u8], out: &mut Vec<u8>) {
             }
             Value::Bytes(bytes) => bytes.iter().try_for_each(|byte| write!(out, "{byte:02x}")),
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fathom_ftrace::{Kallsyms, Machine};
+
+    const BPRINT: &str = "name: bprint\nID: 6\nformat:\n\
+        \tfield:unsigned long ip;\toffset:8;\tsize:8;\tsigned:0;\n\
+        \tfield:const char * fmt;\toffset:16;\tsize:8;\tsigned:0;\n\
+        \tfield:u32 buf[];\toffset:24;\tsize:0;\tsigned:0;\n\n\
+        print fmt: \"%ps: %s\", (void *)REC->ip, REC->fmt\n";
+    const BPUTS: &str = "name: bputs\nID: 14\nformat:\n\
+        \tfield:unsigned long ip;\toffset:8;\tsize:8;\tsigned:0;\n\
+        \tfield:const char * str;\toffset:16;\tsize:8;\tsigned:0;\n\n\
+        print fmt: \"%ps: %s\", (void *)REC->ip, REC->str\n";
+
+    #[test]
+    fn texts_of_trace_printk_have_their_arguments() {
+        let mut formats = Formats::new(Machine::LITTLE64);
+        formats.add("ftrace", BPRINT).unwrap();
+        formats.add("ftrace", BPUTS).unwrap();
+        let names = || Names {
+            symbols: Kallsyms::parse("ffffffff81000000 T here\nffffffff81000100 T next\n"),
+            texts: fathom_ftrace::Texts::parse(b"0x10 : \"got %d of %s\\n\"\n0x20 : \"plain\\n\"\n"),
+        };
+        let texts = Texts::new(&formats, Box::new(names));
+        let said = |id: u16, text: u64, args: &[u8]| {
+            let mut record = vec![id as u8, 0, 0, 0, 0, 0, 0, 0];
+            record.extend(0xffff_ffff_8100_0004_u64.to_le_bytes());
+            record.extend(text.to_le_bytes());
+            record.extend(args);
+            let mut out = Vec::new();
+            let format = formats.events.iter().find(|format| format.id == id).unwrap();
+            texts.event(format, &record, &mut out);
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(said(6, 0x10, b"\x07\0\0\0it\0\0"), "here: got 7 of it");
+        assert_eq!(said(14, 0x20, b""), "here: plain");
+        assert_eq!(said(6, 0x30, b"\x07\0\0\0"), "here: (0x30)");
     }
 }

@@ -50,7 +50,8 @@ pub(crate) fn restore(tracefs: &Tracefs, file: &str) -> Result<Vec<Write>, Error
             one(text.split_once('[').and_then(|(_, rest)| rest.split_once(']')).map_or(text, |(it, _)| it))
         }
         Content::Filter => one(if text == "none" || text.contains('\n') { "0" } else { text }),
-        Content::Size if text == "X" => sizes_of_cpus(tracefs, file),
+        // What one CPU has is a number, or it cannot be put back at all.
+        Content::Size if text == "X" && !file.contains("per_cpu/") => sizes_of_cpus(tracefs, file),
         // A buffer that was never used has grown by now, and is not made smaller than its next user would have it.
         Content::Size => match text.split_once("(expanded: ") {
             Some((_, grown)) => one(grown.trim_end_matches(')')),

@@ -2,12 +2,12 @@
 
 use crate::messages::{Failure, exit};
 use crate::output::Output;
+use fathom_ftrace::live::{Live, Next};
 use fathom_ftrace::tables::{Kallsyms, Names, Texts};
 use fathom_ftrace::{Endian, Events, Format, Machine, PageLayout};
 use fathom_kernel::Recorder;
 use fathom_recipes::label::Names as _;
 use fathom_recipes::lines::Lines;
-use fathom_recipes::live::{Live, Next};
 use fathom_recipes::names::KernelNames;
 use fathom_recipes::{Analysis, Event, Recipe};
 use std::collections::VecDeque;
@@ -102,8 +102,8 @@ impl Sink {
         }
         let mut live = std::mem::replace(&mut self.live, Live::new(PageLayout::of(Machine::host(), 4096)));
         let handed = match over {
-            true => live.end(|cpu, next| self.next(cpu, next)),
-            false => live.round(|cpu, next| self.next(cpu, next)),
+            true => live.end(|cpu, next, _| self.next(cpu, next).map(|()| false)),
+            false => live.round(|cpu, next, _| self.next(cpu, next).map(|()| false)),
         };
         self.live = live;
         handed?;
@@ -115,7 +115,8 @@ impl Sink {
 
     fn next(&mut self, cpu: u32, next: Next<'_>) -> Result<(), Failure> {
         match next {
-            Next::Lost(count) => {
+            Next::Missed(missed) => {
+                let count = missed.count();
                 self.analysis.lost(count);
                 let count = count.map_or_else(|| "some".to_owned(), |count| count.to_string());
                 self.line(format!("CPU:{cpu} [LOST {count} EVENTS]\n"))
@@ -124,7 +125,7 @@ impl Sink {
                 self.damaged += 1;
                 Ok(())
             }
-            Next::Record(time, record) => self.record(time, cpu, record),
+            Next::Record(record) => self.record(record.time, cpu, record.data),
         }
     }
 

@@ -4,7 +4,7 @@
 //! was there before this round began, and so has been taken from every CPU by its end: up to that time all is in order.
 //! What a round brings is handed on by the next one, or at the end.
 
-use fathom_ftrace::{Missed, PageError, PageLayout, Record};
+use crate::page::{Missed, PageError, PageLayout, Record};
 
 /// What comes next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,7 +179,7 @@ impl Live {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fathom_ftrace::Machine;
+    use crate::Machine;
 
     /// A page of 4-byte records at these times.
     fn page(times: &[u64]) -> Vec<u8> {
