@@ -267,6 +267,9 @@ pub(crate) struct Recording {
     pub(crate) buffer: Option<u64>,
     #[command(flatten)]
     pub(crate) patches: tuning::Patches,
+    /// List the functions that --patch asks for and that are not patched, by the reason
+    #[arg(long)]
+    pub(crate) patch_report: bool,
     /// Where the runtime is that is loaded into the program: libfathom-runtime.so or its directory
     #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub(crate) runtime: Option<PathBuf>,

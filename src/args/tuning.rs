@@ -99,7 +99,7 @@ fn domain(text: &str) -> Result<(&'static str, u8), String> {
 /// The lists of `-P` and `-U`.
 #[derive(Clone, Debug, Args)]
 struct TypedPatches {
-    /// Record the functions FUNC of a program built with -fpatchable-function-entry; may be repeated
+    /// Record the functions FUNC, or FUNC@LIBRARY, however they were compiled; may be repeated
     #[arg(short = 'P', long, value_name = "FUNC", action = ArgAction::Append, help_heading = "Recording")]
     patch: Vec<String>,
     /// Not the functions FUNC, though an earlier --patch names them; may be repeated

@@ -39,8 +39,22 @@ fn recording(args: &Info, context: &Context, out: &mut Output) -> Result<(), Fai
         fathom_view::info(&trace, &InfoOptions { task: args.task }, &extra, out)
     };
     shown.map_err(|error| view_failure("info", error))?;
+    if !args.symbols && !args.task {
+        patches(&dir, out).map_err(|error| Failure::new(exit::TROUBLE, "showing the info", error))?;
+    }
     data::show_warnings(&trace, &context.log);
     Ok(())
+}
+
+/// How many functions were patched and how many not, and why. Their names are in the file, and in `record --patch-report`.
+fn patches(dir: &Path, out: &mut Output) -> std::io::Result<()> {
+    use std::io::Write;
+    let Ok(text) = std::fs::read_to_string(dir.join(fathom_record::PATCHES_FILE)) else { return Ok(()) };
+    let mut lines = text.lines().filter(|line| !line.starts_with("    ")).peekable();
+    if lines.peek().is_some() {
+        writeln!(out, "\n# functions patched\n# =================")?;
+    }
+    lines.try_for_each(|line| writeln!(out, "# {line}"))
 }
 
 /// The symbols of the recorded program, which may be there no more.

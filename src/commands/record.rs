@@ -171,6 +171,9 @@ pub(crate) fn record(asked: Asked<'_>, dir: &Path, context: &Context) -> Result<
     for text in outcome.notes.iter().cloned().chain(losses(&outcome.losses)) {
         context.log.warn(&text);
     }
+    if args.patch_report {
+        eprint!("{}", outcome.patches);
+    }
     if let Status::Signaled(signal) = outcome.status {
         let name = signal_hook::low_level::signal_name(signal).unwrap_or("unknown");
         context.log.warn(&format!("the program was killed by signal {signal} ({name})"));

@@ -25,7 +25,7 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
   demo                           build everything, record Lua, show its call graph and report
-  test [--tier full|vm]          install what the tests need and run all of them
+  test [--tier full|vm|torture]  install what the tests need and run all of them
   e2e [OPTIONS] [FILTER...]      the end-to-end cases only (see tests/e2e/README.md)
       --fathom PATH              the program to test instead of building it
       --list                     print the names of the cases and stop

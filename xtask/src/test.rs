@@ -14,6 +14,8 @@ enum Tier {
     Full,
     /// Only what needs a live kernel.
     Vm,
+    /// Only real programs with all of their functions patched.
+    Torture,
 }
 
 /// Runs the tests of a tier. The last line is `N passed, N failed, N skipped`.
@@ -22,7 +24,8 @@ pub(crate) fn main(args: &[String]) -> Result<bool> {
         [] => Tier::Normal,
         ["--tier", "full"] => Tier::Full,
         ["--tier", "vm"] => Tier::Vm,
-        _ => bail!("usage: cargo xtask test [--tier full|vm]"),
+        ["--tier", "torture"] => Tier::Torture,
+        _ => bail!("usage: cargo xtask test [--tier full|vm|torture]"),
     };
     let mut tools = vec![setup::CC, setup::BINUTILS, setup::TRACE_CMD, setup::UFTRACE];
     if tier != Tier::Vm {
@@ -34,10 +37,14 @@ pub(crate) fn main(args: &[String]) -> Result<bool> {
     }
 
     let mut sum = e2e::Summary::default();
-    if tier != Tier::Vm {
+    if tier == Tier::Torture {
+        sum.add(e2e::torture()?);
+    } else if tier != Tier::Vm {
         without_kernels(tier, &mut sum)?;
     }
-    sum.add(live::all()?);
+    if tier != Tier::Torture {
+        sum.add(live::all()?);
+    }
 
     if !sum.skipped.is_empty() {
         println!("\nskipped:");

@@ -9,11 +9,15 @@
 //!  [Fetch; fetches]   values to record
 //!  [Probe; probes]    static probes to switch on, ascending by address
 //!  [Operand; operands] where their arguments are
+//!  [Text; texts]      code that is changed, ascending by address
+//!  [Detour; detours]  functions to patch that were not compiled for it, ascending by address
+//!  [Fixup; fixups]    what depends on where their code is put
+//!  code               the instructions that their patches overwrite, for any address
 //!  strings            NUL-terminated
 //! ```
 //!
-//! Ranges, rules and fetches replace what an earlier plan said about functions; slots, sites and probes add to it. A
-//! file `rules-<session>-<number>` is a plan without those that the recorder makes while the program runs.
+//! Ranges, rules and fetches replace what an earlier plan said about functions; slots, sites, detours and probes add to
+//! it. A file `rules-<session>-<number>` is a plan without those that the recorder makes while the program runs.
 
 /// "fplan\0\0\1" in memory order.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"fplan\0\0\x01");
@@ -60,6 +64,14 @@ pub struct Header {
     pub probes: u32,
     /// How many operands.
     pub operands: u32,
+    /// How many texts.
+    pub texts: u32,
+    /// How many detours.
+    pub detours: u32,
+    /// How many fixups.
+    pub fixups: u32,
+    /// Bytes of code.
+    pub code: u32,
 }
 
 /// Calls are recorded by filters and triggers. Without it the hooks do nothing but record.
@@ -338,9 +350,77 @@ pub struct Site {
     pub calls: u8,
     /// 1 when the site is to become a NOP instead: its function is never recorded.
     pub silence: u8,
+    /// 1 when an earlier plan may have patched it: other bytes than those expected are no failure.
+    pub again: u8,
     /// Zero.
-    pub reserved: [u8; 5],
+    pub reserved: [u8; 4],
 }
+
+/// A mapping of code that sites or detours lie in. It can be read and executed, and is left so.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Text {
+    /// First address.
+    pub start: u64,
+    /// First address behind.
+    pub end: u64,
+}
+
+/// A function that was not compiled to be patched. The bytes at its beginning become a jump to a stub; the instructions
+/// that were there are run from a copy.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Detour {
+    /// The function's first byte: what its calls are recorded under.
+    pub addr: u64,
+    /// The first byte that is overwritten. There is a jump of [`DETOUR_JUMP`] bytes at it, or with an island a hop of
+    /// [`DETOUR_HOP`] bytes to that.
+    pub at: u64,
+    /// Address of padding that takes the jump where the function is too short for it; 0 when it is not needed.
+    pub island: u64,
+    /// Offset of its instructions in the plan's code.
+    pub code: u32,
+    /// Index of their first fixup.
+    pub fixup: u32,
+    /// The bytes that must stand at `at`.
+    pub expect: [u8; 20],
+    /// The bytes that must stand at the island.
+    pub island_expect: [u8; DETOUR_JUMP],
+    /// How many bytes must stand at `at`.
+    pub expect_len: u8,
+    /// How many bytes of code there are.
+    pub code_len: u8,
+    /// How many fixups.
+    pub fixups: u8,
+    /// 1 when an earlier plan may have patched it: other bytes than those expected are no failure.
+    pub again: u8,
+    /// Zero.
+    pub reserved: [u8; 3],
+}
+
+/// Bytes of a jump with a distance of 32 bits.
+pub const DETOUR_JUMP: usize = 5;
+/// Bytes of a jump with a distance of 8 bits.
+pub const DETOUR_HOP: usize = 2;
+
+/// A place in the code of a detour that depends on where the code is. Little-endian.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fixup {
+    /// What it leads to.
+    pub to: u64,
+    /// Offset in the detour's code.
+    pub at: u8,
+    /// `FIXUP_`.
+    pub kind: u8,
+    /// Zero.
+    pub reserved: [u8; 6],
+}
+
+/// 32 bits: the distance of `to` from behind these four bytes.
+pub const FIXUP_DISTANCE: u8 = 0;
+/// 64 bits: `to` itself.
+pub const FIXUP_ADDRESS: u8 = 1;
 
 /// A static probe: a NOP of one byte.
 #[repr(C)]
@@ -398,7 +478,10 @@ pub const OPERAND_CONSTANT: u8 = 5;
 /// No register.
 pub const NO_REGISTER: u8 = u8::MAX;
 
-const _: () = assert!(size_of::<Header>() == 104);
+const _: () = assert!(size_of::<Header>() == 120);
+const _: () = assert!(size_of::<Text>() == 16);
+const _: () = assert!(size_of::<Detour>() == 64);
+const _: () = assert!(size_of::<Fixup>() == 16);
 const _: () = assert!(size_of::<Probe>() == 32);
 const _: () = assert!(size_of::<Operand>() == 16);
 const _: () = assert!(size_of::<Slot>() == 56);

@@ -72,8 +72,11 @@ fn check_elf(options: &Options, path: &Path) -> Result<(), Error> {
     let patches = options.patch.iter().any(|p| !p.unpatch);
     // `-P f@lib` is about a library.
     let patches_exe = options.patch.iter().any(|p| !p.unpatch && !p.pattern.contains('@'));
-    if patches_exe && found.patchable.is_empty() && !found.calls_out() {
-        return Err(Error::NotPatchable { program });
+    if patches_exe
+        && !found.any()
+        && let Some(refusal) = fathom_patch::refusal(&image)
+    {
+        return Err(Error::NotPatchable { program, reason: refusal.sentence().to_owned() });
     }
     let libraries = options.force && options.libcalls != LibCalls::None;
     if !found.calls_out() && !patches && !libraries && options.libcalls != LibCalls::Nested {
@@ -140,7 +143,7 @@ mod tests {
         assert!(matches!(check(&options(cat)), Err(Error::NotInstrumented { .. })));
         assert!(check(&Options { force: true, ..options(cat) }).is_ok());
         let patch = vec![PatchSpec { pattern: ".".into(), unpatch: false }];
-        assert!(matches!(check(&Options { patch, ..options(cat) }), Err(Error::NotPatchable { .. })));
+        assert!(check(&Options { patch, ..options(cat) }).is_ok());
     }
 
     use crate::PatchSpec;

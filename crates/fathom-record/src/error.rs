@@ -57,14 +57,15 @@ pub enum Error {
         /// As given.
         program: String,
     },
-    /// `-P` on a program without patchable entries.
+    /// `-P` on a program that cannot be patched as a whole.
     #[error(
-        "Cannot patch '{program}': it has no patchable function entries.\n\
-         \tBuild it with -fpatchable-function-entry=5. Patching programs that were not built for it is not there yet."
+        "Cannot patch '{program}': {reason}.\n\tWithout -P its library calls can be recorded, with --force."
     )]
     NotPatchable {
         /// As given.
         program: String,
+        /// What it is.
+        reason: String,
     },
     /// The loader will not load the runtime.
     #[error(

@@ -1,16 +1,18 @@
 //! The end of a recording: symbol files and the header.
 
 use crate::clock::TraceClock;
+use crate::detours;
+use crate::plan::file_name;
 use crate::rules::values_text;
 use crate::sessions::Answers;
 use crate::{Error, LibCalls, Options, host, sys};
 use fathom_filter::{Action, Spec, SpecKind};
 use fathom_store::writer::DirectoryWriter;
 use fathom_store::{ArgSpecs, Features, Info, PatternType, Usage};
-use fathom_symbols::SymbolTable;
 use fathom_symbols::dbgfile::DbgFile;
 use fathom_symbols::elf::Image;
 use fathom_symbols::symfile::{ModuleId, Style};
+use fathom_symbols::{Symbol, SymbolKind, SymbolTable, SymbolTableBuilder};
 use fathom_types::Prototypes;
 use fathom_types::debug_info::debug_file;
 use std::path::Path;
@@ -120,6 +122,10 @@ pub(crate) fn write_symbols(
         let module = ModuleId { path: path.to_string_lossy().into_owned(), build_id: image.build_id() };
         // Without sizes: uftrace 0.13 cannot read them, and the gaps between symbols are marked instead.
         let symbols = image.symbols();
+        let symbols = match answers.patches.get(path).map(|module| module.unnamed.as_slice()) {
+            None | Some([]) => symbols,
+            Some(unnamed) => with_unnamed(&symbols, &file_name(path), unnamed),
+        };
         writer.symbols(&module, &symbols, Style::Plain)?;
         if debug {
             writer.debug(&debug_of(module, &image, &symbols))?;
@@ -132,6 +138,17 @@ pub(crate) fn write_symbols(
 pub(crate) fn debug_of(module: ModuleId, image: &Image, symbols: &SymbolTable) -> DbgFile {
     let prototypes = Prototypes::open(image).ok();
     debug_file(module, symbols, prototypes.as_ref())
+}
+
+/// Adds functions that have no symbol, by their place in the module.
+fn with_unnamed(symbols: &SymbolTable, module: &str, unnamed: &[(u64, u64)]) -> SymbolTable {
+    let mut builder = SymbolTableBuilder::default();
+    symbols.iter().for_each(|symbol| builder.push(symbol));
+    for &(addr, size) in unnamed {
+        let name = detours::unnamed(module, addr);
+        builder.push(Symbol { addr, size, kind: SymbolKind::LocalFunction, name: &name });
+    }
+    builder.finish()
 }
 
 /// Writes `info`.

@@ -40,6 +40,20 @@ pub(crate) fn calls_nothing(code: &[u8], start: u64, hooks: &[u64]) -> bool {
     true
 }
 
+/// Whether something in `code`, which begins at the module-relative address `start`, could be a call of one of `hooks`
+/// (addresses of PLT entries or GOT entries).
+pub(crate) fn calls_any(code: &[u8], start: u64, hooks: &[u64]) -> bool {
+    let to = |next: usize, distance: &[u8]| {
+        let distance = distance.first_chunk().map_or(0, |d| i32::from_le_bytes(*d));
+        (start + next as u64).wrapping_add_signed(i64::from(distance))
+    };
+    let direct = code.windows(5).enumerate().filter(|(_, c)| c[0] == 0xe8);
+    let through = code.windows(6).enumerate().filter(|(_, c)| c[..2] == [0xff, 0x15]);
+    let mut targets =
+        direct.map(|(at, c)| to(at + 5, &c[1..])).chain(through.map(|(at, c)| to(at + 6, &c[2..])));
+    targets.any(|target| hooks.contains(&target))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -63,6 +77,16 @@ mod tests {
         // call *[rip + 0x10], a hook's GOT entry
         let code = [0xff, 0x15, 0x10, 0, 0, 0, 0xc3];
         assert!(calls_nothing(&code, 0x1000, &[0x1016]) && !calls_nothing(&code, 0x1000, &[]));
+    }
+
+    #[test]
+    fn calls_of_hooks_are_found() {
+        assert!(calls_any(&with_call(0x100), 0x1000, &[0x1109]));
+        assert!(!calls_any(&with_call(0x100), 0x1000, &[0x1108]));
+        // call *[rip + 0x10]
+        let code = [0xff, 0x15, 0x10, 0, 0, 0, 0xc3];
+        assert!(calls_any(&code, 0x1000, &[0x1016]) && !calls_any(&code, 0x1000, &[0x1017]));
+        assert!(!calls_any(&[0xe8, 0, 0], 0x1000, &[0x1000]));
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod agent;
 mod arena;
 mod check;
 mod clock;
+mod detours;
 mod drain;
 mod error;
 mod events;
@@ -20,6 +21,7 @@ mod kernel_names;
 mod leaf;
 mod live;
 mod order;
+mod patches;
 mod patterns;
 mod payload;
 mod perf;
@@ -43,6 +45,7 @@ pub use events::EventPatterns;
 pub use fathom_filter::Match;
 pub use kernel::KernelOptions;
 pub use live::{Progress, keep_debug_information};
+pub use patches::FILE as PATCHES_FILE;
 pub use patterns::PatchSpec;
 pub use perf::TaskEvents;
 pub use plan::LibCalls;
@@ -136,4 +139,6 @@ pub struct Outcome {
     pub losses: Losses,
     /// Things that the user should know, a line each.
     pub notes: Vec<String>,
+    /// Which functions were patched and which not, and why, as in [`PATCHES_FILE`]; empty if none were to be.
+    pub patches: String,
 }

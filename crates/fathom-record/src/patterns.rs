@@ -44,6 +44,12 @@ impl Patterns {
         self.0.is_empty()
     }
 
+    /// Whether functions of a module may have to be patched.
+    pub(crate) fn is_about(&self, module: &str) -> bool {
+        let mut adding = self.0.iter().filter(|p| !p.unpatch);
+        adding.any(|p| p.module.as_deref().is_none_or(|m| module.starts_with(m)))
+    }
+
     /// Whether a function is to be patched: the last pattern that matches decides.
     pub(crate) fn matches(&self, raw_name: &str, module: &str) -> bool {
         let shown = demangle(raw_name, Style::Simple);

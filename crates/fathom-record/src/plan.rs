@@ -1,5 +1,6 @@
 //! Decides what the runtime is to change in a process image: which GOT entries, which patchable sites.
 
+use crate::detours::{self, Detours};
 use crate::patterns::Patterns;
 use crate::probes::{self, Probes};
 use crate::rules::{Compiled, Selector};
@@ -39,8 +40,17 @@ pub(crate) struct Module {
     pub(crate) permissions: String,
     /// Ranges that may be written.
     pub(crate) writable: Vec<(u64, u64)>,
+    /// Ranges of code that may be read and executed, not written, ascending.
+    pub(crate) executable: Vec<(u64, u64)>,
     /// Device and inode.
     pub(crate) file: (u32, u32, u64),
+}
+
+impl Module {
+    /// Whether it is the same mapping of the same file. How it is divided changes when code is patched.
+    pub(crate) fn is(&self, other: &Module) -> bool {
+        self.start == other.start && self.file == other.file && self.path == other.path
+    }
 }
 
 /// Groups mappings into modules. Anonymous memory, pseudo files and the runtime itself are left out.
@@ -65,6 +75,7 @@ pub(crate) fn modules<'d>(maps: impl Iterator<Item = Mapping<'d>>, runtime: &Pat
                 end: mapping.end,
                 permissions: mapping.permissions.text(),
                 writable: Vec::new(),
+                executable: Vec::new(),
                 file,
             }),
         }
@@ -72,6 +83,17 @@ pub(crate) fn modules<'d>(maps: impl Iterator<Item = Mapping<'d>>, runtime: &Pat
             && let Some(module) = modules.last_mut()
         {
             module.writable.push((mapping.start, mapping.end));
+        }
+        if mapping.permissions.execute
+            && !mapping.permissions.write
+            && mapping.permissions.read
+            && let Some(module) = modules.last_mut()
+        {
+            // What has been patched before may still be a mapping of its own.
+            match module.executable.last_mut() {
+                Some((_, end)) if *end == mapping.start => *end = mapping.end,
+                _ => module.executable.push((mapping.start, mapping.end)),
+            }
         }
     }
     // Data files that a program maps are no modules.
@@ -83,15 +105,15 @@ pub(crate) fn modules<'d>(maps: impl Iterator<Item = Mapping<'d>>, runtime: &Pat
 #[derive(Debug, Default)]
 pub(crate) struct Known {
     pub(crate) build_id: Option<String>,
-    slots: Vec<PltSlot>,
+    pub(crate) slots: Vec<PltSlot>,
     /// Relative range of `.plt`, where lazily bound slots point at first.
     lazy: Option<(u64, u64)>,
     /// Relative address of a return instruction outside of all unwind information.
     gadget: Option<u64>,
     /// Relative addresses, with what stands there and whether that is a call of the hook.
-    sites: Vec<(u64, Vec<u8>, bool)>,
-    /// Sites without room for a call.
-    short_sites: u32,
+    pub(crate) sites: Vec<(u64, Vec<u8>, bool)>,
+    /// Functions that can be patched though they have no site.
+    pub(crate) detours: Detours,
     /// What rules can be about; empty where there are none. Those of the module, and the library functions that it calls.
     pub(crate) functions: Vec<Function>,
     /// Global variables of up to 8 bytes.
@@ -140,29 +162,31 @@ pub(crate) struct Variable {
 pub(crate) struct Plan {
     slots: Vec<Slot>,
     sites: Vec<Site>,
+    tables: detours::Tables,
     strings: Vec<u8>,
     names: HashMap<String, u32>,
     /// Library functions that are called through a pointer that the program also uses as data.
     pub(crate) ambiguous: u32,
-    /// Patchable functions without room for a call.
-    pub(crate) short_sites: u32,
     pub(crate) rules: Compiled,
     pub(crate) probes: Probes,
 }
 
 impl Plan {
     pub(crate) fn is_empty(&self) -> bool {
-        self.slots.is_empty() && self.sites.is_empty() && self.rules.mode == 0
+        self.slots.is_empty()
+            && self.sites.is_empty()
+            && self.tables.detours.is_empty()
+            && self.rules.mode == 0
     }
 
     /// Numbers of slots and sites.
     pub(crate) fn len(&self) -> (usize, usize) {
-        (self.slots.len(), self.sites.len())
+        (self.slots.len(), self.sites.len() + self.tables.detours.len())
     }
 
     /// How many functions are traced only because they are patched.
     pub(crate) fn patched(&self) -> usize {
-        self.sites.iter().filter(|site| site.calls == 0).count()
+        self.sites.iter().filter(|site| site.calls == 0).count() + self.tables.detours.len()
     }
 
     fn string(&mut self, text: &str) -> u32 {
@@ -184,6 +208,10 @@ impl Plan {
                 sites: &self.sites,
                 probes: &self.probes.probes,
                 operands: &self.probes.operands,
+                texts: &self.tables.texts,
+                detours: &self.tables.detours,
+                fixups: &self.tables.fixups,
+                code: &self.tables.code,
                 strings: &self.strings,
             },
             &self.rules,
@@ -227,6 +255,10 @@ impl Planner {
         if is_core_library(path) {
             // It runs code with all signals blocked, and a trap there would end the process.
             known.core_probes = std::mem::take(&mut known.probes).len() as u32;
+            self.read_detours(&image, path, &mut known);
+            if self.selector.selects() && !known.detours.sites.is_empty() {
+                read_functions(&image, &file_name(path), &mut known);
+            }
             return known;
         }
         known.slots = image.plt_slots();
@@ -241,8 +273,9 @@ impl Planner {
         }
         known.sites.sort_unstable();
         known.sites.dedup();
+        self.read_detours(&image, path, &mut known);
         if self.selector.selects() {
-            read_functions(&image, &mut known);
+            read_functions(&image, &file_name(path), &mut known);
             if self.selector.needs_source() {
                 read_sources(&image, &mut known);
             }
@@ -256,7 +289,7 @@ impl Planner {
             return;
         }
         let symbols = image.symbols();
-        let module = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let module = file_name(path);
         for at in sites {
             // The NOPs may follow an endbr64, or precede the symbol (`N,M`); then the symbol starts behind them.
             let Some(symbol) = symbols.find(at).or_else(|| symbols.find(at + 8)) else { continue };
@@ -265,11 +298,20 @@ impl Planner {
             }
             // The area may end where its section does, so fewer bytes will do.
             let bytes = (CALL..=MAX_SITE).rev().find_map(|len| image.data_at(at, len as u64));
-            match bytes.and_then(patchable) {
-                Some(area) => known.sites.push((at, area.to_vec(), false)),
-                None => known.short_sites += 1,
-            }
+            // Where there is not enough room, the function is like one without a site.
+            known.sites.extend(bytes.and_then(patchable).map(|area| (at, area.to_vec(), false)));
         }
+    }
+
+    /// Looks for functions to patch where they were not compiled for it.
+    fn read_detours(&self, image: &Image, path: &Path, known: &mut Known) {
+        let module = file_name(path);
+        if !self.patch.is_about(&module) {
+            return;
+        }
+        let analysis = fathom_patch::analyse(image, &fathom_patch::Options::default());
+        let symbols = image.symbols_with(&known.slots);
+        known.detours = detours::choose(image, (&symbols, analysis), &self.patch, &module, known);
     }
 
     /// The rules for a process with these modules.
@@ -279,50 +321,75 @@ impl Planner {
     }
 
     /// The plan for new modules of a process that has `all` of these; `exe` is the path of its executable, and `ticks` are
-    /// units of the raw clock per ns.
-    pub(crate) fn plan(&mut self, modules: &[Module], all: &[Module], exe: &Path, ticks: f64) -> Plan {
+    /// units of the raw clock per ns. Libraries that are `there` where they were before may have gone and come back since:
+    /// what is patched in them is patched again if it is not.
+    pub(crate) fn plan(
+        &mut self,
+        (new, there): (&[Module], &[Module]),
+        all: &[Module],
+        exe: &Path,
+        ticks: f64,
+    ) -> Plan {
         let mut plan = Plan { rules: self.rules(all, exe, ticks), ..Plan::default() };
         let is_final = self.selector.is_final();
-        let mut modules: Vec<&Module> = modules.iter().collect();
-        modules.sort_by_key(|m| m.start);
-        for module in modules {
+        let new = new.iter().map(|module| (module, false));
+        let mut modules: Vec<_> = new.chain(there.iter().map(|module| (module, true))).collect();
+        modules.sort_by_key(|(module, _)| module.start);
+        for (module, again) in modules {
             let known = self.known(module);
-            let is_exe = module.path == exe;
-            let record = match self.libcalls {
-                LibCalls::None => false,
-                LibCalls::Executable => is_exe,
-                LibCalls::Nested => true,
-            };
-            for slot in &known.slots {
-                let wanted = record && !(is_final && plan.rules.is_never(module.start + slot.plt));
-                add_slot(&mut plan, module, &known, slot, wanted);
+            if !again {
+                let record = match self.libcalls {
+                    LibCalls::None => false,
+                    LibCalls::Executable => module.path == exe,
+                    LibCalls::Nested => true,
+                };
+                for slot in &known.slots {
+                    let wanted = record && !(is_final && plan.rules.is_never(module.start + slot.plt));
+                    add_slot(&mut plan, module, &known, slot, wanted);
+                }
+                plan.probes.add(module, &known.probes, &mut self.ids);
             }
-            plan.probes.add(module, &known.probes, &mut self.ids);
-            let never = |addr| is_final && plan.rules.is_never(addr);
-            let sites = known.sites.iter().filter_map(|(at, bytes, calls)| {
-                let mut expect = [0; 8];
-                expect[..bytes.len()].copy_from_slice(bytes);
-                let (addr, len) = (module.start + at, bytes.len() as u8);
-                let silence = never(addr + u64::from(len));
-                // A NOP that nothing has to be recorded at stays as it is.
-                (*calls || !silence).then_some(Site {
-                    addr,
-                    expect,
-                    len,
-                    calls: u8::from(*calls),
-                    silence: u8::from(silence),
-                    reserved: [0; 5],
-                })
-            });
-            plan.sites.extend(sites);
-            plan.short_sites += known.short_sites;
+            add_patches(&mut plan, module, &known, is_final, again);
         }
         plan
     }
 }
 
+/// What is to be patched in a module.
+fn add_patches(plan: &mut Plan, module: &Module, known: &Known, is_final: bool, again: bool) {
+    let never = |addr| is_final && plan.rules.is_never(addr);
+    let sites = known.sites.iter().filter_map(|(at, bytes, calls)| {
+        let mut expect = [0; 8];
+        expect[..bytes.len()].copy_from_slice(bytes);
+        let (addr, len) = (module.start + at, bytes.len() as u8);
+        let silence = never(addr + u64::from(len));
+        // A NOP that nothing has to be recorded at stays as it is.
+        (*calls || !silence).then_some(Site {
+            addr,
+            expect,
+            len,
+            calls: u8::from(*calls),
+            silence: u8::from(silence),
+            again: u8::from(again),
+            reserved: [0; 4],
+        })
+    });
+    plan.sites.extend(sites);
+    for (at, site) in &known.detours.sites {
+        if !never(module.start + at) {
+            plan.tables.add(module, *at, site, again);
+        }
+    }
+    plan.tables.add_texts(module);
+}
+
+/// The name that patterns know a module by.
+pub(crate) fn file_name(path: &Path) -> String {
+    path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
 /// The functions that rules can be about.
-fn read_functions(image: &Image, known: &mut Known) {
+fn read_functions(image: &Image, module: &str, known: &mut Known) {
     let found = image.instrumentation();
     let function = |at, len, size, raw: &str, plt| Function {
         at,
@@ -335,7 +402,7 @@ fn read_functions(image: &Image, known: &mut Known) {
         source: None,
     };
     let symbols = image.symbols();
-    if found.any() {
+    if found.any() || !known.detours.sites.is_empty() {
         let own = symbols.iter().filter(|symbol| symbol.kind.is_function() && symbol.kind != SymbolKind::Plt);
         let hooks: Vec<u64> = known
             .slots
@@ -348,6 +415,13 @@ fn read_functions(image: &Image, known: &mut Known) {
             ..function(s.addr, s.size, s.size, s.name, false)
         }));
     }
+    known.functions.extend(known.detours.unnamed.iter().map(|&(at, len)| {
+        let hooks = [];
+        Function {
+            leaf: image.data_at(at, len).is_some_and(|code| leaf::calls_nothing(code, at, &hooks)),
+            ..function(at, len, len, &detours::unnamed(module, at), false)
+        }
+    }));
     /// What the peer takes for the size of an entry.
     const ENTRY: u64 = 16;
     known.functions.extend(known.slots.iter().map(|slot| function(slot.plt, 1, ENTRY, &slot.name, true)));
@@ -385,7 +459,7 @@ fn read_calls(image: &Image, known: &mut Known) {
 }
 
 /// Length of a call with a 32-bit distance, which has to fit into a site.
-const CALL: usize = 5;
+pub(crate) const CALL: usize = 5;
 /// How much of a site the runtime can compare and skip.
 const MAX_SITE: usize = 8;
 
@@ -494,7 +568,7 @@ fn is_core_library(path: &Path) -> bool {
 }
 
 /// Hooks themselves.
-fn is_ours(name: &str) -> bool {
+pub(crate) fn is_ours(name: &str) -> bool {
     matches!(
         name,
         "mcount" | "_mcount" | "__fentry__" | "__cyg_profile_func_enter" | "__cyg_profile_func_exit"
@@ -673,7 +747,15 @@ mod tests {
             flags: SLOT_RECORD,
             reserved: [0; 6],
         });
-        plan.sites.push(Site { addr: 5, expect: [0x90; 8], len: 5, calls: 0, silence: 0, reserved: [0; 5] });
+        plan.sites.push(Site {
+            addr: 5,
+            expect: [0x90; 8],
+            len: 5,
+            calls: 0,
+            silence: 0,
+            again: 0,
+            reserved: [0; 4],
+        });
         let bytes = plan.to_bytes();
         assert_eq!(
             bytes.len(),

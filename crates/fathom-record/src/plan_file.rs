@@ -2,7 +2,7 @@
 
 use crate::rules::Compiled;
 use fathom_abi::VERSION;
-use fathom_abi::plan::{self, Fetch, Operand, Probe, Range, Rule, Site, Slot};
+use fathom_abi::plan::{self, Detour, Fetch, Fixup, Operand, Probe, Range, Rule, Site, Slot, Text};
 
 /// What a plan is to change in a process.
 #[derive(Default)]
@@ -11,6 +11,10 @@ pub(crate) struct Hooks<'p> {
     pub(crate) sites: &'p [Site],
     pub(crate) probes: &'p [Probe],
     pub(crate) operands: &'p [Operand],
+    pub(crate) texts: &'p [Text],
+    pub(crate) detours: &'p [Detour],
+    pub(crate) fixups: &'p [Fixup],
+    pub(crate) code: &'p [u8],
     pub(crate) strings: &'p [u8],
 }
 
@@ -25,6 +29,10 @@ pub(crate) fn bytes(hooks: &Hooks<'_>, rules: &Compiled) -> Vec<u8> {
     rules.fetches.iter().for_each(|one| fetch(&mut out, one));
     hooks.probes.iter().for_each(|one| probe(&mut out, one));
     hooks.operands.iter().for_each(|one| operand(&mut out, one));
+    hooks.texts.iter().for_each(|one| text(&mut out, one));
+    hooks.detours.iter().for_each(|one| detour(&mut out, one));
+    hooks.fixups.iter().for_each(|one| fixup(&mut out, one));
+    out.extend(hooks.code);
     out.extend(hooks.strings);
     out
 }
@@ -46,7 +54,8 @@ fn header(out: &mut Vec<u8>, hooks: &Hooks<'_>, rules: &Compiled) {
         out.extend(n.to_le_bytes());
     }
     out.extend(signals.as_flattened());
-    for n in [hooks.probes.len(), hooks.operands.len()] {
+    let (texts, detours, fixups) = (hooks.texts.len(), hooks.detours.len(), hooks.fixups.len());
+    for n in [hooks.probes.len(), hooks.operands.len(), texts, detours, fixups, hooks.code.len()] {
         out.extend((n as u32).to_le_bytes());
     }
 }
@@ -65,7 +74,7 @@ fn slot(out: &mut Vec<u8>, slot: &Slot) {
 fn site(out: &mut Vec<u8>, site: &Site) {
     out.extend(site.addr.to_le_bytes());
     out.extend(site.expect);
-    out.extend([site.len, site.calls, site.silence]);
+    out.extend([site.len, site.calls, site.silence, site.again]);
     out.extend(site.reserved);
 }
 
@@ -117,6 +126,31 @@ fn operand(out: &mut Vec<u8>, operand: &Operand) {
     out.extend(operand.reserved);
 }
 
+fn text(out: &mut Vec<u8>, text: &Text) {
+    for n in [text.start, text.end] {
+        out.extend(n.to_le_bytes());
+    }
+}
+
+fn detour(out: &mut Vec<u8>, detour: &Detour) {
+    for n in [detour.addr, detour.at, detour.island] {
+        out.extend(n.to_le_bytes());
+    }
+    for n in [detour.code, detour.fixup] {
+        out.extend(n.to_le_bytes());
+    }
+    out.extend(detour.expect);
+    out.extend(detour.island_expect);
+    out.extend([detour.expect_len, detour.code_len, detour.fixups, detour.again]);
+    out.extend(detour.reserved);
+}
+
+fn fixup(out: &mut Vec<u8>, fixup: &Fixup) {
+    out.extend(fixup.to.to_le_bytes());
+    out.extend([fixup.at, fixup.kind]);
+    out.extend(fixup.reserved);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,7 +170,10 @@ mod tests {
         range(&mut out, &Range { start: 0, len: 0, size: 0, rule: 0, flags: 0 });
         assert_eq!(out.len(), size_of::<Range>());
         let mut out = Vec::new();
-        site(&mut out, &Site { addr: 0, expect: [0; 8], len: 0, calls: 0, silence: 0, reserved: [0; 5] });
+        site(
+            &mut out,
+            &Site { addr: 0, expect: [0; 8], len: 0, calls: 0, silence: 0, again: 0, reserved: [0; 4] },
+        );
         assert_eq!(out.len(), size_of::<Site>());
         let mut out = Vec::new();
         probe(&mut out, &Probe { addr: 0, semaphore: 0, id: 0, first: 0, count: 0, reserved: 0 });
@@ -144,5 +181,30 @@ mod tests {
         let mut out = Vec::new();
         operand(&mut out, &Operand::default());
         assert_eq!(out.len(), size_of::<Operand>());
+        let mut out = Vec::new();
+        text(&mut out, &Text { start: 0, end: 0 });
+        assert_eq!(out.len(), size_of::<Text>());
+        let mut out = Vec::new();
+        detour(
+            &mut out,
+            &Detour {
+                addr: 0,
+                at: 0,
+                island: 0,
+                code: 0,
+                fixup: 0,
+                expect: [0; 20],
+                island_expect: [0; 5],
+                expect_len: 0,
+                code_len: 0,
+                fixups: 0,
+                again: 0,
+                reserved: [0; 3],
+            },
+        );
+        assert_eq!(out.len(), size_of::<Detour>());
+        let mut out = Vec::new();
+        fixup(&mut out, &Fixup { to: 0, at: 0, kind: 0, reserved: [0; 6] });
+        assert_eq!(out.len(), size_of::<Fixup>());
     }
 }

@@ -185,6 +185,7 @@ mod tests {
             end: start + 0x10000,
             permissions: "r-xp".to_owned(),
             writable: vec![(start + 0x3000, start + 0x4000)],
+            executable: vec![(start, start + 0x3000)],
             file: (0, 0, 0),
         };
         let known = |name: &str, at, semaphore, args| Known {

@@ -14,7 +14,9 @@ use crate::recover::Journal;
 use crate::rules::Selector;
 use crate::sessions::{Answers, Sessions};
 use crate::start::{self, Started, Target};
-use crate::{Error, Options, Outcome, PatchSpec, Status, check, host, kernel_names, runtime_file, sys};
+use crate::{
+    Error, Options, Outcome, PatchSpec, Status, check, host, kernel_names, patches, runtime_file, sys,
+};
 use fathom_abi::arena::{CLOCK_MONOTONIC, CLOCK_TSC};
 use fathom_agent::Listener;
 use fathom_filter::Match;
@@ -126,11 +128,18 @@ pub fn record(options: &Options) -> Result<Outcome, Error> {
         ran.priority.as_ref().err().map(|error| format!("no real-time priority for the recorder: {error}")),
     );
     if ran.answers.patched == 0 && ran.answers.sessions > 0 && patch.iter().any(|spec| !spec.unpatch) {
-        let why = match ran.answers.short_sites {
-            0 => "no function that the patterns match was built with -fpatchable-function-entry=5",
-            _ => "none that the patterns match has room for a call at its entry",
+        let unpatched = ran.answers.patches.values().any(|module| !module.unpatched.is_empty());
+        let why = match unpatched {
+            false => "the patterns match no function",
+            true => "no function that the patterns match can be patched",
         };
         notes.push(format!("-P patched nothing: {why}"));
+    }
+    notes.extend(patches::notes(&ran.answers.patches));
+    let report = patches::report(&ran.answers.patches);
+    if !report.is_empty() {
+        let path = writer.path().join(patches::FILE);
+        std::fs::write(&path, &report).map_err(|e| Error::io("write", &path, e))?;
     }
     notes.extend(ran.answers.unmatched.iter().map(|text| format!("{text}: it had no effect")));
     finish::write_symbols(&writer, &ran.answers, said.features.has(Features::DEBUG_INFO), &mut notes)?;
@@ -171,6 +180,7 @@ pub fn record(options: &Options) -> Result<Outcome, Error> {
         user: time(usage.user_us),
         losses: ran.losses,
         notes,
+        patches: report,
     })
 }
 
@@ -232,10 +242,6 @@ impl Ran {
         note(
             u64::from(self.answers.ambiguous),
             "{} library functions are not hooked: the program uses their addresses as data too",
-        );
-        note(
-            u64::from(self.answers.short_sites),
-            "{} functions have no room for a call in the NOPs at their entry and are not patched",
         );
         let failed: u32 =
             (0..arena.sessions()).map(|i| arena.session(i).failed.load(Ordering::Relaxed)).sum();

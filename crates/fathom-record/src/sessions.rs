@@ -2,6 +2,7 @@
 
 use crate::arena::Arena;
 use crate::clock::Clock;
+use crate::patches::Patched;
 use crate::plan::{Module, Planner, modules};
 use crate::selection::Selection;
 use crate::{Error, Match, plan_file, sys};
@@ -10,7 +11,7 @@ use fathom_store::writer::{DirectoryWriter, reduce_map};
 use fathom_store::{TaskChange, TaskMessage};
 use fathom_symbols::maps;
 use rustc_hash::FxHashMap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -30,8 +31,8 @@ pub(crate) struct Answers {
     pub(crate) patched: usize,
     /// Library functions left alone because their pointers are data too.
     pub(crate) ambiguous: u32,
-    /// Patchable functions without room for a call.
-    pub(crate) short_sites: u32,
+    /// What came of the functions that were to be patched, by module.
+    pub(crate) patches: BTreeMap<PathBuf, Patched>,
     /// Every module that was mapped, for the symbol files.
     pub(crate) modules: BTreeSet<PathBuf>,
     /// Executable of the first session.
@@ -55,6 +56,8 @@ pub(crate) struct Sessions<'r> {
     runtime: PathBuf,
     /// Executable and modules of each session name.
     known: FxHashMap<u64, (PathBuf, Vec<Module>)>,
+    /// How many of these were there from the start, and so do not go.
+    lasting: FxHashMap<u64, usize>,
     answers: Answers,
 }
 
@@ -73,6 +76,7 @@ impl<'r> Sessions<'r> {
             planner,
             runtime,
             known: FxHashMap::default(),
+            lasting: FxHashMap::default(),
             answers: Answers::default(),
         }
     }
@@ -128,29 +132,38 @@ impl<'r> Sessions<'r> {
         let found = modules(maps::parse(map_text), &self.runtime);
         let sid = session.sid.load(Ordering::Relaxed);
         let first = generation == 1 && session.derived.load(Ordering::Relaxed) == 0;
-        let new: Vec<Module> = if first {
+        let (new, there) = if first {
             self.begin(session, sid, &exe, map_text)?;
-            found
+            self.lasting.insert(sid, found.len());
+            (found, Vec::new())
         } else {
             let known = self.known.get(&sid).map(|(_, known)| known.as_slice()).unwrap_or_default();
-            let new: Vec<_> = found.into_iter().filter(|m| !known.contains(m)).collect();
+            let lasting = self.lasting.get(&sid).map_or(0, |count| (*count).min(known.len()));
+            let (mut new, mut there) = (Vec::new(), Vec::new());
+            for module in found {
+                match known.iter().position(|k| k.is(&module)) {
+                    None => new.push(module),
+                    Some(at) if at >= lasting => there.push(module),
+                    Some(_) => {}
+                }
+            }
             self.opened(session, sid, &new)?;
-            new
+            (new, there)
         };
         let ticks = self.ticks()?;
         let (_, all) = self.known.entry(sid).or_insert_with(|| (exe.clone(), Vec::new()));
         all.extend(new.iter().cloned());
-        let plan = self.planner.plan(&new, all, &exe, ticks);
+        let plan = self.planner.plan((&new, &there), all, &exe, ticks);
         for module in &new {
             let known = self.planner.known(module);
             self.answers.probes.extend(known.probe_names.iter().cloned());
             self.answers.core_probes = self.answers.core_probes.max(known.core_probes);
+            self.answers.patches.entry(module.path.clone()).or_insert_with(|| Patched::of(&known));
         }
         for (id, name) in self.planner.ids.take_new() {
             self.writer.event(id, &name)?;
         }
         self.answers.ambiguous += plan.ambiguous;
-        self.answers.short_sites += plan.short_sites;
         let (slots, sites) = plan.len();
         self.answers.slots += slots;
         self.answers.sites += sites;

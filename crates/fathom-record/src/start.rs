@@ -45,6 +45,7 @@ pub fn run_only(options: &Options) -> Result<Outcome, Error> {
         user: Duration::from_micros(usage.user_us),
         losses: crate::Losses::default(),
         notes: Vec::new(),
+        patches: String::new(),
     })
 }
 

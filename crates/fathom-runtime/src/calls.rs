@@ -35,8 +35,8 @@ pub(crate) struct Function {
 
 const _: () = assert!(size_of::<Function>() == 32);
 
-/// Functions that a process can hook. Two megabytes, of which only the used part is ever touched.
-const CAPACITY: usize = 1 << 16;
+/// Functions that a process can hook. Thirty-two megabytes, of which only the used part is ever touched.
+const CAPACITY: usize = 1 << 20;
 
 /// The functions, by index.
 #[repr(C, align(64))]
@@ -118,6 +118,32 @@ impl Stubs {
     /// Where the next stub will be.
     pub(crate) fn next_stub(&self) -> usize {
         self.next
+    }
+
+    /// Bytes that a stub needs that has so many bytes of code behind it, at the least [`Stubs::SIZE`].
+    pub(crate) fn size_with(code: usize) -> usize {
+        Self::SIZE + code.next_multiple_of(Self::SIZE)
+    }
+
+    /// Bytes of memory for stubs that need so many.
+    pub(crate) fn len_of(bytes: usize) -> usize {
+        (Self::HEAD + bytes).next_multiple_of(4096)
+    }
+
+    /// Memory behind the last stub, where that has its code. `None` when there is no room.
+    pub(crate) fn add_code(&mut self, len: usize) -> Option<&'static mut [u8]> {
+        let at = self.next;
+        if len > self.end - at {
+            return None;
+        }
+        self.next = at + len.next_multiple_of(Self::SIZE);
+        // SAFETY: inside our memory, which is kept for ever, and nobody else is given this part of it.
+        Some(unsafe { core::slice::from_raw_parts_mut(at as *mut u8, len) })
+    }
+
+    /// Leaves out so many bytes.
+    pub(crate) fn skip(&mut self, bytes: usize) {
+        self.next = (self.next + bytes).min(self.end);
     }
 
     /// Address of a stub for a function; `None` when there is no room. `careful`: callers may know which registers the

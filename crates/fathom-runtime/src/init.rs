@@ -276,6 +276,10 @@ pub(crate) struct Plan {
     pub(crate) sites: &'static [plan::Site],
     pub(crate) probes: &'static [plan::Probe],
     pub(crate) operands: &'static [plan::Operand],
+    pub(crate) texts: &'static [plan::Text],
+    pub(crate) detours: &'static [plan::Detour],
+    pub(crate) fixups: &'static [plan::Fixup],
+    pub(crate) code: &'static [u8],
     pub(crate) strings: &'static [u8],
 }
 
@@ -304,7 +308,11 @@ pub(crate) fn load_plan(kind: &[u8], index: u32, number: u32) -> Option<Plan> {
     let fetches = rules + h.rules as usize * size_of::<plan::Rule>();
     let probes = fetches + h.fetches as usize * size_of::<plan::Fetch>();
     let operands = probes + h.probes as usize * size_of::<plan::Probe>();
-    let strings = operands + h.operands as usize * size_of::<plan::Operand>();
+    let texts = operands + h.operands as usize * size_of::<plan::Operand>();
+    let detours = texts + h.texts as usize * size_of::<plan::Text>();
+    let fixups = detours + h.detours as usize * size_of::<plan::Detour>();
+    let code = fixups + h.fixups as usize * size_of::<plan::Fixup>();
+    let strings = code + h.code as usize;
     let len = strings + h.strings as usize;
     // SAFETY: a mapping at an address of the kernel's choice, kept for ever.
     let at = unsafe { sys::call(sys::MMAP, [0, len, sys::PROT_READ, sys::MAP_PRIVATE, fd as usize, 0]) };
@@ -324,6 +332,10 @@ pub(crate) fn load_plan(kind: &[u8], index: u32, number: u32) -> Option<Plan> {
             sites: core::slice::from_raw_parts(at.add(sites).cast(), h.sites as usize),
             probes: core::slice::from_raw_parts(at.add(probes).cast(), h.probes as usize),
             operands: core::slice::from_raw_parts(at.add(operands).cast(), h.operands as usize),
+            texts: core::slice::from_raw_parts(at.add(texts).cast(), h.texts as usize),
+            detours: core::slice::from_raw_parts(at.add(detours).cast(), h.detours as usize),
+            fixups: core::slice::from_raw_parts(at.add(fixups).cast(), h.fixups as usize),
+            code: core::slice::from_raw_parts(at.add(code), h.code as usize),
             strings: core::slice::from_raw_parts(at.add(strings), h.strings as usize),
         })
     }
@@ -388,7 +400,9 @@ pub(crate) extern "C" fn thread_end(_value: usize) {
         return;
     }
     let _quiet = sys::NoSignals::begin();
-    // What pthread_exit or a cancellation has left ends here.
+    // What pthread_exit or a cancellation has left ends here. Functions of the C library that are on the way to here will
+    // still return, and there is nobody then who knows where to.
+    crate::slow::unhook_all(b);
     while !b.is_empty() {
         crate::slow::pop(b);
     }

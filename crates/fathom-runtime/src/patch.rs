@@ -1,128 +1,312 @@
-//! Entries that can be patched: the NOPs of `-fpatchable-function-entry`, the calls of `-mfentry`. They become jumps to
-//! the stubs of call hooks, near the module.
+//! Entries that are patched: the NOPs of `-fpatchable-function-entry`, the calls of `-mfentry`, and the beginnings of
+//! functions that were not compiled for it. They become jumps to the stubs of call hooks, near the module.
+//!
+//! What is written where, and that it may be, the recorder has proven; here bytes are compared and copied. A detour's stub
+//! is followed by its copy of the instructions that the jump overwrites, which is what the call hook calls.
 
 use crate::calls::{Function, Stubs};
 use crate::init::Plan;
 use crate::{plt, sys};
-use fathom_abi::plan::{Site, kind};
+use fathom_abi::plan::{DETOUR_HOP, DETOUR_JUMP, Detour, FIXUP_ADDRESS, Fixup, Site, Text, kind};
 use fathom_abi::record::{ADDR_SHIFT, MAGIC};
 
 /// Length of a call or jump with a 32-bit distance.
-const CODE: usize = 5;
+const CODE: usize = DETOUR_JUMP;
 /// A stub is at most this far from its site.
 const REACH: usize = 1 << 30;
 const JUMP: u8 = 0xe9;
+const HOP: u8 = 0xeb;
 /// The NOP of this length (Intel's manual, volume 2, table 4-12).
 const NOP: [u8; CODE] = [0x0f, 0x1f, 0x44, 0x00, 0x00];
+const PAGE: usize = 4096;
 
-/// Patches the sites of a plan, which are sorted by address. Returns how many could not be.
+/// Patches the sites and detours of a plan, which are sorted by address. Returns how many could not be.
 pub(crate) fn apply(plan: &Plan) -> u32 {
     let mut failed = 0;
-    let mut rest = plan.sites;
+    let (mut sites, mut detours) = (plan.sites, plan.detours);
+    for text in plan.texts {
+        // The stubs of all that is patched in a text are in one place.
+        let (here, others) = sites.split_at(sites.partition_point(|site| site.addr < text.end));
+        sites = others;
+        failed += in_reach(here, |site| site.addr, |group| patch_sites(group, text));
+        let (here, others) = detours.split_at(detours.partition_point(|detour| detour.at < text.end));
+        detours = others;
+        failed += in_reach(here, |detour| detour.at, |group| patch_detours(group, plan, text));
+    }
+    // All lie in some text.
+    failed + (sites.len() + detours.len()) as u32
+}
+
+/// Does the work in groups, each of which can have its stubs in one place.
+fn in_reach<T>(all: &[T], address: impl Fn(&T) -> u64, mut work: impl FnMut(&[T]) -> u32) -> u32 {
+    let mut failed = 0;
+    let mut rest = all;
     while let Some(first) = rest.first() {
-        let from = first.addr as usize;
-        let count = rest.iter().take_while(|s| (s.addr as usize) - from < REACH / 2).count();
-        let (group, others) = rest.split_at(count);
+        let from = address(first);
+        let count = rest.partition_point(|one| address(one) - from < (REACH / 2) as u64);
+        let (group, others) = rest.split_at(count.max(1));
         rest = others;
-        let len = Stubs::len(count);
-        match map_below(from, len) {
-            Some(memory) => failed += patch_group(group, Stubs::begin(memory, len)),
-            None => failed += count as u32,
-        }
+        failed += work(group);
     }
     failed
 }
 
-/// Memory within reach of jumps from `address` upwards.
-fn map_below(address: usize, len: usize) -> Option<usize> {
+/// Memory within reach of jumps from `from` to `to`: below, or else above, with room for a heap that grows.
+fn map_near(from: usize, to: usize, len: usize) -> Option<usize> {
     const STEP: usize = 64 << 10;
-    let mut at = (address & !(STEP - 1)).checked_sub(len.next_multiple_of(STEP))?;
-    while at > STEP && address - at < REACH {
-        let flags = sys::MAP_PRIVATE | sys::MAP_ANONYMOUS | sys::MAP_FIXED_NOREPLACE;
-        // SAFETY: NOREPLACE refuses where something is mapped.
-        let got = unsafe {
-            sys::call(sys::MMAP, [at, len, sys::PROT_READ | sys::PROT_WRITE, flags, usize::MAX, 0])
-        };
-        if got == at as isize {
+    const HEAP: usize = 256 << 20;
+    let len = len.next_multiple_of(PAGE);
+    let mut at = (from & !(STEP - 1)).saturating_sub(len.next_multiple_of(STEP));
+    while at > STEP && from - at < REACH {
+        if map_at(at, len) {
             return Some(at);
         }
-        if got > 0 {
-            // A kernel that takes the address for a hint.
-            // SAFETY: our own mapping.
-            unsafe { sys::call(sys::MUNMAP, [got as usize, len, 0, 0, 0, 0]) };
-        }
         at -= STEP;
+    }
+    at = to.next_multiple_of(STEP) + HEAP;
+    while at + len - from < REACH + REACH / 2 {
+        if map_at(at, len) {
+            return Some(at);
+        }
+        at += STEP;
     }
     None
 }
 
-fn patch_group(sites: &[Site], mut stubs: Stubs) -> u32 {
-    let (Some(first), Some(last)) = (sites.first(), sites.last()) else { return 0 };
-    let from = first.addr as usize & !0xfff;
-    let to = (last.addr as usize + size_of_val(&last.expect)).next_multiple_of(4096);
-    // Executable all the while: after a dlopen other threads may run here.
-    if !plt::protect(from, to - from, sys::PROT_READ | sys::PROT_WRITE | sys::PROT_EXEC) {
-        return sites.len() as u32;
+/// Maps memory at an address if nothing is mapped there.
+fn map_at(at: usize, len: usize) -> bool {
+    let flags = sys::MAP_PRIVATE | sys::MAP_ANONYMOUS | sys::MAP_FIXED_NOREPLACE;
+    // SAFETY: NOREPLACE refuses where something is mapped.
+    let got =
+        unsafe { sys::call(sys::MMAP, [at, len, sys::PROT_READ | sys::PROT_WRITE, flags, usize::MAX, 0]) };
+    if got > 0 && got != at as isize {
+        // A kernel that takes the address for a hint.
+        // SAFETY: our own mapping.
+        unsafe { sys::call(sys::MUNMAP, [got as usize, len, 0, 0, 0, 0]) };
     }
+    got == at as isize
+}
+
+/// The pages of a text that are written to, while they can be.
+struct Opened(usize, usize);
+
+impl Opened {
+    /// Makes the pages from `first` to the byte at `last` writable, as far as they are in the text. They stay executable:
+    /// after a dlopen other threads may run here.
+    fn pages(text: &Text, first: u64, last: u64) -> Option<Opened> {
+        let from = first.max(text.start) as usize & !(PAGE - 1);
+        let to = (last.min(text.end - 1) as usize + 1).next_multiple_of(PAGE);
+        plt::protect(from, to - from, sys::PROT_READ | sys::PROT_WRITE | sys::PROT_EXEC)
+            .then_some(Opened(from, to))
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        plt::protect(self.0, self.1 - self.0, sys::PROT_READ | sys::PROT_EXEC);
+    }
+}
+
+fn patch_sites(sites: &[Site], text: &Text) -> u32 {
+    let all = sites.len() as u32;
+    let (Some(first), Some(last)) = (sites.first(), sites.last()) else { return 0 };
+    if first.again != 0 && !sites.iter().any(is_as_expected) {
+        return 0;
+    }
+    let len = Stubs::len(sites.len());
+    let Some(memory) = map_near(first.addr as usize, last.addr as usize, len) else { return all };
+    let mut stubs = Stubs::begin(memory, len);
     // All stubs first: they have to be executable before anybody is led to them.
     let mut stub = stubs.next_stub();
     let made = sites.iter().take_while(|site| site.silence != 0 || add_stub(site, &mut stubs)).count();
-    let mut failed = sites.len() - made;
-    if stubs.finish() {
-        for site in &sites[..made] {
-            let code = if site.silence != 0 {
-                NOP
-            } else {
-                let jump = jump(site, stub);
-                stub += Stubs::SIZE;
-                jump
-            };
-            failed += usize::from(!patch(site, code));
-        }
-    } else {
-        failed = sites.len();
+    let end = last.addr + size_of_val(&last.expect) as u64;
+    if !stubs.finish() {
+        return all;
     }
-    plt::protect(from, to - from, sys::PROT_READ | sys::PROT_EXEC);
+    let Some(_opened) = Opened::pages(text, first.addr, end) else { return all };
+    let mut failed = sites.len() - made;
+    for site in &sites[..made] {
+        let code = if site.silence != 0 {
+            NOP
+        } else {
+            let jump = jump(site.addr as usize, stub);
+            stub += Stubs::SIZE;
+            jump
+        };
+        failed += usize::from(!patch(site, code) && site.again == 0);
+    }
     failed as u32
 }
 
-/// Makes the stub of a site; false when there is no room.
-fn add_stub(site: &Site, stubs: &mut Stubs) -> bool {
-    let body = site.addr + u64::from(site.len);
-    let function = Function {
-        target: body as usize,
-        word: (body << ADDR_SHIFT) | MAGIC,
+/// A function whose calls are recorded under `addr` and go on at `target`.
+fn recorded(addr: u64, target: usize) -> Function {
+    Function {
+        target,
+        word: (addr << ADDR_SHIFT) | MAGIC,
         special: 0,
         kind: kind::NORMAL,
         record: 1,
         filter: 0.into(),
         reserved: [0; 4],
         gadget: 0,
-    };
-    stubs.add(function, site.calls == 0).is_some()
+    }
 }
 
-/// The jump from a site to its stub.
-fn jump(site: &Site, stub: usize) -> [u8; CODE] {
-    let distance = stub as isize - (site.addr as usize + CODE) as isize;
+/// Makes the stub of a site; false when there is no room.
+fn add_stub(site: &Site, stubs: &mut Stubs) -> bool {
+    let body = site.addr + u64::from(site.len);
+    stubs.add(recorded(body, body as usize), site.calls == 0).is_some()
+}
+
+/// A jump between two addresses that are in reach of each other.
+fn jump(from: usize, to: usize) -> [u8; CODE] {
+    let distance = to as isize - (from + CODE) as isize;
     let d = (distance as i32).to_le_bytes();
     [JUMP, d[0], d[1], d[2], d[3]]
+}
+
+/// Whether a site is what the recorder expected.
+fn is_as_expected(site: &Site) -> bool {
+    let (at, len) = (site.addr as usize, usize::from(site.len));
+    // SAFETY: inside of a mapping that can be read.
+    let now = unsafe { core::slice::from_raw_parts(at as *const u8, len) };
+    len >= CODE && len <= site.expect.len() && now == &site.expect[..len]
 }
 
 /// Puts code into a site, if it is what the recorder expected.
 fn patch(site: &Site, code: [u8; CODE]) -> bool {
     let (at, len) = (site.addr as usize, usize::from(site.len));
-    // SAFETY: inside the mapping that was made writable.
-    let now = unsafe { core::slice::from_raw_parts(at as *const u8, len) };
-    if len < CODE || len > site.expect.len() || now != &site.expect[..len] {
+    if !is_as_expected(site) {
         return false;
     }
     if code == NOP {
         // What follows is run now. Before, it was never come to.
-        // SAFETY: as above.
+        // SAFETY: inside the mapping that was made writable.
         unsafe { core::slice::from_raw_parts_mut((at + CODE) as *mut u8, len - CODE) }.fill(0x90);
     }
     // SAFETY: as above; the bytes are what the recorder expected.
     unsafe { (at as *mut [u8; CODE]).write(code) };
     true
+}
+
+fn patch_detours(detours: &[Detour], plan: &Plan, text: &Text) -> u32 {
+    let all = detours.len() as u32;
+    let (Some(first), Some(last)) = (detours.first(), detours.last()) else { return 0 };
+    if first.again != 0 && !detours.iter().any(|detour| holds(detour, text)) {
+        return 0;
+    }
+    let room = |detour: &Detour| Stubs::size_with(usize::from(detour.code_len));
+    let len = Stubs::len_of(detours.iter().map(room).sum());
+    let Some(memory) = map_near(first.at as usize, last.at as usize, len) else { return all };
+    let mut stubs = Stubs::begin(memory, len);
+    let begin = stubs.next_stub();
+    for detour in detours {
+        let stub = stubs.next_stub();
+        // All are compared before any is written: what must stand at one may reach into the padding of another.
+        if !(holds(detour, text) && add_detour(detour, plan, &mut stubs)) {
+            // It was not led to, and is told from the others by its first byte.
+            // SAFETY: inside our memory, of which this stub has its share.
+            unsafe { (stub as *mut u8).write(0) };
+        }
+        stubs.skip(stub + room(detour) - stubs.next_stub());
+    }
+    if !stubs.finish() {
+        return all;
+    }
+    // An island may be in front of the first function, or behind the last.
+    let nearest = detours.iter().map(|d| if d.island == 0 { d.at } else { d.at.min(d.island) }).min();
+    let farthest = detours.iter().map(|d| d.at.max(d.island)).max();
+    let (from, to) = (nearest.unwrap_or(first.at), farthest.unwrap_or(last.at));
+    let Some(_opened) = Opened::pages(text, from, to + last.expect.len() as u64) else { return all };
+    let mut stub = begin;
+    let mut failed = 0;
+    for detour in detours {
+        // SAFETY: written above, or still zero.
+        let made = unsafe { (stub as *const u8).read() } != 0;
+        failed += u32::from(!made && detour.again == 0);
+        if made {
+            divert(detour, stub);
+        }
+        stub += room(detour);
+    }
+    failed
+}
+
+/// Makes the stub of a detour, and its code behind it. False when there is no room, or when something that the code is about
+/// is too far away.
+fn add_detour(detour: &Detour, plan: &Plan, stubs: &mut Stubs) -> bool {
+    let (from, len) = (detour.code as usize, usize::from(detour.code_len));
+    let Some(code) = plan.code.get(from..from + len) else { return false };
+    let first = detour.fixup as usize;
+    let Some(fixups) = plan.fixups.get(first..first + usize::from(detour.fixups)) else { return false };
+    let target = stubs.next_stub() + Stubs::SIZE;
+    if stubs.add(recorded(detour.addr, target), true).is_none() {
+        return false;
+    }
+    let Some(place) = stubs.add_code(len) else { return false };
+    place.copy_from_slice(code);
+    fixups.iter().all(|fixup| fix(fixup, place))
+}
+
+/// Fills in a place of code that is where it will be run.
+fn fix(fixup: &Fixup, code: &mut [u8]) -> bool {
+    let at = usize::from(fixup.at);
+    let base = code.as_ptr() as u64;
+    if fixup.kind == FIXUP_ADDRESS {
+        let Some(place) = code.get_mut(at..at + 8) else { return false };
+        place.copy_from_slice(&fixup.to.to_le_bytes());
+        return true;
+    }
+    let distance = fixup.to.wrapping_sub(base + at as u64 + 4) as i64;
+    match (i32::try_from(distance), code.get_mut(at..at + 4)) {
+        (Ok(distance), Some(place)) => {
+            place.copy_from_slice(&distance.to_le_bytes());
+            true
+        }
+        _ => false,
+    }
+}
+
+/// Whether all bytes that a detour is about lie in the text and are what the recorder expected.
+fn holds(detour: &Detour, text: &Text) -> bool {
+    let len = usize::from(detour.expect_len);
+    let (at, island) = (detour.at as usize, detour.island as usize);
+    let inside = |from: usize, len: usize| from >= text.start as usize && from + len <= text.end as usize;
+    let written = if island == 0 { CODE } else { DETOUR_HOP };
+    if len < written || len > detour.expect.len() || !inside(at, len) {
+        return false;
+    }
+    // SAFETY: inside of a mapping that can be read.
+    if unsafe { core::slice::from_raw_parts(at as *const u8, len) } != &detour.expect[..len] {
+        return false;
+    }
+    if island == 0 {
+        return true;
+    }
+    // SAFETY: as above.
+    inside(island, CODE)
+        && hop(at, island).is_some()
+        && unsafe { (island as *const [u8; CODE]).read() } == detour.island_expect
+}
+
+/// A jump between two addresses that are near each other, if they are.
+fn hop(from: usize, to: usize) -> Option<[u8; DETOUR_HOP]> {
+    let distance = i8::try_from(to as isize - (from + DETOUR_HOP) as isize).ok()?;
+    Some([HOP, distance as u8])
+}
+
+/// Leads a function to its stub. All that it is about [`holds`], and its pages are writable.
+fn divert(detour: &Detour, stub: usize) {
+    let (at, island) = (detour.at as usize, detour.island as usize);
+    if island == 0 {
+        // SAFETY: the bytes are in the text and were what the recorder expected.
+        unsafe { (at as *mut [u8; CODE]).write(jump(at, stub)) };
+    } else if let Some(hop) = hop(at, island) {
+        // The way on before the way to it.
+        // SAFETY: as above.
+        unsafe {
+            (island as *mut [u8; CODE]).write(jump(island, stub));
+            (at as *mut [u8; DETOUR_HOP]).write(hop);
+        }
+    }
 }

@@ -363,6 +363,21 @@ pub(crate) fn unhook_below(b: &mut Block, frame: *mut Frame) {
     }
 }
 
+/// Gives all open calls their return addresses back. The innermost first: a frame that a longjmp has left may have the slot
+/// of a live one.
+pub(crate) fn unhook_all(b: &mut Block) {
+    let mut at = b.top;
+    while at >= b.base {
+        // SAFETY: between base and top.
+        let f = unsafe { &*at };
+        if f.slot & (CYG | CHAINED) == 0 && f.slot != UNFILLED && sys::peek(f.slot).is_some_and(is_ours) {
+            // SAFETY: the slot is mapped and holds an address that we put there.
+            unsafe { (f.slot as *mut usize).write(f.orig) };
+        }
+        at = at.wrapping_sub(1);
+    }
+}
+
 /// Undoes [`unhook_below`] for the frames below `index`.
 pub(crate) fn hook_below(b: &mut Block, index: usize) {
     for at in 0..index {

@@ -20,4 +20,4 @@ pub mod symfile;
 
 pub use bytes::Bytes;
 pub use elf::Image;
-pub use symbol::{Symbol, SymbolKind, SymbolTable};
+pub use symbol::{Symbol, SymbolKind, SymbolTable, SymbolTableBuilder};

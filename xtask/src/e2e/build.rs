@@ -34,6 +34,11 @@ const BUILDS: &[Build] = &[
     build("finst-O2", "gcc", &["-finstrument-functions", "-O2"]),
     patched("patch-O0", "gcc", &["-fpatchable-function-entry=5", "-O0"]),
     patched("patch-O2", "gcc", &["-fpatchable-function-entry=5", "-O2"]),
+    // Not built for it at all.
+    patched("plain-patch-O0", "gcc", &["-O0"]),
+    patched("plain-patch-O2", "gcc", &["-O2"]),
+    patched("plain-patch-cet-O2", "gcc", &["-O2", "-fcf-protection"]),
+    patched("clang-plain-patch-O2", "clang", &["-O2"]),
     build("clang-pg-O0", "clang", &["-pg", "-O0"]),
     build("clang-fentry-O2", "clang", &["-pg", "-mfentry", "-O2"]),
     build("clang-finst-O0", "clang", &["-finstrument-functions", "-O0"]),
@@ -41,6 +46,7 @@ const BUILDS: &[Build] = &[
     Build { name: "plain-O2", compiler: "gcc", flags: &["-O2"], record: &["--force"] },
     build("rust-mcount-O0", "rustc", &["-Copt-level=0"]),
     build("rust-mcount-O2", "rustc", &["-Copt-level=2"]),
+    patched("rust-release", "rustc", &["-Copt-level=2"]),
 ];
 
 /// The builds that a case's `BUILDS` line names: names, or `gcc` and `clang` for all of these.
@@ -85,8 +91,11 @@ pub(crate) fn compile(case: &Case, build: &Build, fixtures: &Path, dir: &Path) -
     let program = dir.join(&case.name);
     if build.compiler == "rustc" {
         let mut rustc = Command::new("rustc");
-        // An unstable option of the compiler, for this test only.
-        rustc.env("RUSTC_BOOTSTRAP", "1").args(["--edition", "2024", "-Zinstrument-mcount", "-Cdebuginfo=1"]);
+        rustc.args(["--edition", "2024", "-Cdebuginfo=1"]);
+        if build.record.is_empty() {
+            // An unstable option of the compiler, for this test only.
+            rustc.env("RUSTC_BOOTSTRAP", "1").arg("-Zinstrument-mcount");
+        }
         rustc
             .args(["-Cforce-frame-pointers=yes"])
             .args(build.flags)

@@ -11,6 +11,7 @@ mod options;
 mod random;
 pub(crate) mod real;
 mod text;
+mod torture;
 mod truth;
 mod tui;
 
@@ -102,6 +103,11 @@ pub(crate) fn main(args: &[String]) -> Result<bool> {
 /// All tests with a freshly built program, for `cargo xtask test`.
 pub(crate) fn all(long: bool) -> Result<Summary> {
     run(&Options { long, ..Options::default() })
+}
+
+/// The rows of programs with all of their functions patched, the long ones among them.
+pub(crate) fn torture() -> Result<Summary> {
+    run(&Options { long: true, filters: vec!["torture/".to_owned()], ..Options::default() })
 }
 
 fn parse(args: &[String]) -> Result<Options> {
@@ -213,6 +219,13 @@ fn tests(long: bool) -> Result<Vec<Test>> {
         for build in builds.iter().filter(|build| both(build.name) && !build.name.contains("clang")) {
             tests.push(cell(case, *build, "interop/", interop::check));
         }
+    }
+    for row in torture::load(&paths::root().join("tests/torture.rows"))? {
+        if row.long && !long {
+            continue;
+        }
+        let name = format!("torture/{}", row.name);
+        tests.push(Test { name, check: Box::new(move |context: &Context| torture::check(context, &row)) });
     }
     for (name, ends) in network::ENDS {
         let check = move |context: &Context| match missing(&["gcc".to_owned()]) {

@@ -33,6 +33,7 @@ pub(crate) const WAYS: &[Way] = &[
     Way { name: "fentry", flags: &["-pg", "-mfentry"], record: &[] },
     // The hooks of inlined bodies are called too, and callgrind can't see those: so nothing is inlined here.
     Way { name: "finst", flags: &["-finstrument-functions", "-fno-inline"], record: &[] },
+    Way { name: "plain", flags: &[], record: &["-P", "."] },
     Way { name: "patch", flags: &["-fpatchable-function-entry=5"], record: &["-P", "."] },
 ];
 
