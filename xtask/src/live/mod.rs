@@ -156,6 +156,9 @@ fn run_batches(batches: VecDeque<Batch>, programs: &Programs, work: &Path, summa
     let cases: usize = batches.iter().map(|batch| batch.jobs.len()).sum();
     println!("running {cases} tests in {} virtual machines", batches.len());
     let threads = std::thread::available_parallelism().map_or(1, usize::from).clamp(1, 2);
+    let mut batches = Vec::from(batches);
+    // Long ones first: begun last, one would run alone for minutes.
+    batches.sort_by_key(|batch| std::cmp::Reverse(batch.jobs.len()));
     let queue = Mutex::new(batches.into_iter().enumerate().collect::<VecDeque<_>>());
     let summary = Mutex::new(summary);
     let one = || {
