@@ -38,8 +38,13 @@ pub(crate) fn record(
     options: &[&str],
 ) -> Result<()> {
     let mut command = Command::new(tracer);
+    // Where nothing is patched -U leaves nothing out, and uftrace would patch what calls its hooks already.
+    let unpatched = if build.record.contains(&"-P") { 0 } else { 2 };
+    let skipped = case.record.iter().position(|word| word == "-U").map(|at| at..at + unpatched);
+    let left = |at: &usize| !skipped.as_ref().is_some_and(|range| range.contains(at));
+    let own = case.record.iter().enumerate().filter(|(at, _)| left(at)).map(|(_, word)| word);
     // -l asks for more library calls and does not go with none.
-    let own = case.record.iter().filter(|word| *word != "-l" || !options.contains(&"--no-libcall"));
+    let own = own.filter(|word| *word != "-l" || !options.contains(&"--no-libcall"));
     command.args(["record", "--no-event", "-d", data]).args(build.record).args(own).args(options);
     command.arg(&prepared.program).args(&case.args);
     let done = run(&mut command, &prepared.dir, case.timeout)?;

@@ -41,17 +41,9 @@ pub(crate) fn check(context: &Context, case: &Case, build: &Build) -> Result<Out
             .context("uftrace's data, read by uftrace (first) and fathom (second)")?;
     }
     if !case.unsteady && case.peer_reads.is_none() {
-        let graphs = case.peer_graph.is_none();
-        // uftrace was seen to write every record twice, in one of some thousand recordings on a busy machine.
-        if let Err(error) = our_view.same_calls(&peer_of_peer, graphs) {
-            println!("{}: what uftrace recorded is another thing, it records again: {error:#}", case.name);
-            record(peer, case, build, &prepared, "peer-again.data", &[]).context("recorded by uftrace")?;
-            let again =
-                View::of(peer, case, &prepared, "peer-again.data").context("uftrace's second data")?;
-            our_view
-                .same_calls(&again, graphs)
-                .context("recorded and read by fathom (first) and by uftrace (second)")?;
-        }
+        our_view
+            .same_calls(&peer_of_peer, case.peer_graph.is_none())
+            .context("recorded and read by fathom (first) and by uftrace (second)")?;
     }
     clean(&prepared.dir);
     Ok(Outcome::Passed)
