@@ -19,6 +19,8 @@ pub(crate) struct Row {
     patch: Vec<String>,
     /// Options of a second recording.
     filter: Vec<String>,
+    /// A file that it takes besides, and the package that has it.
+    needs: Option<(String, String)>,
     /// Only in the tier of its own.
     pub(crate) long: bool,
 }
@@ -47,6 +49,10 @@ fn parse(text: &str) -> Result<Vec<Row>> {
             "ARG" => row.args.push(value.to_owned()),
             "PATCH" => row.patch.push(value.to_owned()),
             "FILTER" => row.filter = value.split_whitespace().map(str::to_owned).collect(),
+            "NEEDS" => {
+                let (file, package) = value.split_once(' ').with_context(here)?;
+                row.needs = Some((file.to_owned(), package.to_owned()));
+            }
             "LONG" => row.long = value == "yes",
             _ => bail!("{}: no such key", here()),
         }
@@ -61,6 +67,9 @@ fn parse(text: &str) -> Result<Vec<Row>> {
 pub(crate) fn check(context: &Context, row: &Row) -> Result<Outcome> {
     if !Path::new(&row.program).exists() {
         return Ok(Outcome::Skipped(format!("{} is not installed", row.program)));
+    }
+    if let Some((file, package)) = row.needs.as_ref().filter(|(file, _)| !Path::new(file).exists()) {
+        return Ok(Outcome::Skipped(format!("{file} of {package} is not installed")));
     }
     let dir = context.work.join("torture").join(&row.name);
     let _ = std::fs::remove_dir_all(&dir);
