@@ -2,6 +2,7 @@
 //! untraced. The rows are `tests/torture.rows`.
 
 use super::{Context, Outcome};
+use crate::blocks;
 use crate::run::{run, run_ok, tail};
 use anyhow::{Context as _, Result, bail};
 use std::path::Path;
@@ -32,31 +33,26 @@ pub(crate) fn load(file: &Path) -> Result<Vec<Row>> {
 }
 
 fn parse(text: &str) -> Result<Vec<Row>> {
-    let mut rows: Vec<Row> = Vec::new();
-    for (number, line) in text.lines().enumerate() {
-        if line.trim().is_empty() || line.starts_with('#') {
-            continue;
-        }
-        let here = || format!("line {}: {line}", number + 1);
-        let (key, value) = line.split_once(' ').with_context(here)?;
-        if key == "NAME" {
-            rows.push(Row { name: value.to_owned(), ..Row::default() });
-            continue;
-        }
-        let row = rows.last_mut().with_context(here)?;
-        match key {
-            "RUN" => row.program = value.to_owned(),
-            "ARG" => row.args.push(value.to_owned()),
-            "PATCH" => row.patch.push(value.to_owned()),
-            "FILTER" => row.filter = value.split_whitespace().map(str::to_owned).collect(),
-            "NEEDS" => {
-                let (file, package) = value.split_once(' ').with_context(here)?;
-                row.needs = Some((file.to_owned(), package.to_owned()));
+    let rows = blocks::parse(text)?.into_iter().map(|block| {
+        let mut row = Row { name: block.name, ..Row::default() };
+        for line in block.lines {
+            let value = line.value;
+            match line.key.as_str() {
+                "RUN" => row.program = value,
+                "ARG" => row.args.push(value),
+                "PATCH" => row.patch.push(value),
+                "FILTER" => row.filter = value.split_whitespace().map(str::to_owned).collect(),
+                "NEEDS" => {
+                    let (file, package) = value.split_once(' ').context(line.at)?;
+                    row.needs = Some((file.to_owned(), package.to_owned()));
+                }
+                "LONG" => row.long = value == "yes",
+                _ => bail!("{}: no such key", line.at),
             }
-            "LONG" => row.long = value == "yes",
-            _ => bail!("{}: no such key", here()),
         }
-    }
+        Ok(row)
+    });
+    let rows: Vec<Row> = rows.collect::<Result<_>>()?;
     if let Some(row) = rows.iter().find(|row| row.program.is_empty() || row.patch.is_empty()) {
         bail!("row {} has no RUN or no PATCH", row.name);
     }

@@ -43,26 +43,8 @@ pub(crate) fn batches(kernel: &Kernel, jobs: Vec<Job>) -> Vec<Batch> {
 }
 
 impl Batch {
-    /// Runs all cases, and once more, in a machine of its own, each that fails: what an emulated machine has time for
-    /// depends on what else its host does. A failure that goes away is printed all the same.
-    pub(crate) fn run(self, programs: &Programs, dir: &Path) -> Result<Vec<(String, Outcome)>> {
-        let (kernel, memory, jobs) = (self.kernel.clone(), self.memory, self.jobs.clone());
-        let mut results = self.run_once(programs, dir)?;
-        for (name, outcome) in &mut results {
-            let Outcome::Failed(text) = outcome else { continue };
-            let Some(job) = jobs.iter().find(|job| job.name == *name) else { continue };
-            println!("vm/{}/{name} failed, and is tried again alone:\n{text}", kernel.name);
-            let alone = Batch { kernel: kernel.clone(), memory, jobs: vec![job.clone()] };
-            let dir = dir.with_file_name(format!("{}-{}", kernel.name, folder(name)));
-            if let Some((_, second)) = alone.run_once(programs, &dir)?.pop() {
-                *outcome = second;
-            }
-        }
-        Ok(results)
-    }
-
     /// Runs all cases. Where one takes the machine down it has failed, and the others are run again without it.
-    fn run_once(self, programs: &Programs, dir: &Path) -> Result<Vec<(String, Outcome)>> {
+    pub(crate) fn run(self, programs: &Programs, dir: &Path) -> Result<Vec<(String, Outcome)>> {
         let mut results = Vec::new();
         let (mut jobs, skipped): (Vec<Job>, Vec<Job>) =
             self.jobs.into_iter().partition(|job| missing(job, programs).is_none());

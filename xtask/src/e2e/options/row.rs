@@ -1,5 +1,6 @@
 //! The rows of the option table: blocks of `KEY value` lines, described in `tests/options/README.md`.
 
+use crate::blocks;
 use crate::e2e::case::{self, Case};
 use anyhow::{Context, Result, bail};
 use std::path::Path;
@@ -41,24 +42,7 @@ pub(crate) struct Read {
 
 /// Reads all rows of a directory.
 pub(crate) fn load(dir: &Path) -> Result<Vec<Row>> {
-    let mut files: Vec<_> = std::fs::read_dir(dir)
-        .with_context(|| format!("cannot read {}", dir.display()))?
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.extension().is_some_and(|ext| ext == "cases"))
-        .collect();
-    files.sort();
-    let mut rows: Vec<Row> = Vec::new();
-    for file in files {
-        let text = std::fs::read_to_string(&file)?;
-        let more = parse(&text).with_context(|| format!("in {}", file.display()))?;
-        for row in more {
-            if rows.iter().any(|other| other.case.name == row.case.name) {
-                bail!("{}: second row of the name {}", file.display(), row.case.name);
-            }
-            rows.push(row);
-        }
-    }
-    Ok(rows)
+    blocks::load(dir, |_, text| parse(text), |row| &row.case.name)
 }
 
 /// Reads the rows of one file. `PROGRAM source [build…]` is for all rows that follow.
