@@ -267,6 +267,35 @@ fn info_and_help() {
 }
 
 #[test]
+fn help_can_be_read_on_small_screens() {
+    let trace = trace();
+    let work = read(&trace);
+    let mut ui = Ui::new(&work, Start::Graph);
+    for size in [(20, 5), (40, 10), (80, 24)] {
+        ui.resize(size).keys("?");
+        let mut seen = String::new();
+        let mut down = |ui: &mut Ui<'_>| {
+            let screen = ui.screen();
+            let inside = screen.lines().filter_map(|line| line.split('│').nth(1));
+            inside.for_each(|line| seen.extend([line.trim(), " "]));
+            ui.keys("j");
+            ui.screen() != screen
+        };
+        while down(&mut ui) {}
+        for word in crate::app::HELP.iter().flat_map(|(keys, text)| [keys, text]).flat_map(|t| t.split(' ')) {
+            assert!(seen.contains(word), "{size:?}: {word} is not in {seen}");
+        }
+        // At the end nothing more is scrolled away.
+        let last = ui.keys("jjj").screen();
+        assert_ne!(last, ui.keys("k").screen());
+        let before = ui.screen();
+        ui.press(KeyCode::PageUp).press(KeyCode::PageDown);
+        assert_ne!(before, ui.press(KeyCode::PageUp).screen(), "a page is more than a line");
+        ui.keys("x");
+    }
+}
+
+#[test]
 fn what_is_searched_for_in_the_replay_is_found_and_unfolded() {
     let trace = trace();
     let work = read(&trace);

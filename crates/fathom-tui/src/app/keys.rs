@@ -1,7 +1,7 @@
 //! What each key does.
 
 use super::prompt::{Kind, Prompt, duration, moment};
-use super::{App, Effect, Popup, View};
+use super::{App, Effect, Popup, View, help};
 use crate::timeline::find::{Query, Step};
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
@@ -128,11 +128,22 @@ impl App<'_> {
         self.search_on(true);
     }
 
+    /// Scrolls the help.
+    pub(super) fn scroll_help(&mut self, by: isize) {
+        let last = help::last_top(self.size);
+        if let Some(Popup::Help(top)) = &mut self.popup {
+            *top = (*top).min(last).saturating_add_signed(by).min(last);
+        }
+    }
+
     fn popup_key(&mut self, code: KeyCode) {
+        let page = help::height(self.size, usize::MAX).max(1) as isize;
         match &mut self.popup {
-            Some(Popup::Help(top)) => match code {
-                KeyCode::Down | KeyCode::Char('j') | KeyCode::PageDown => *top += 1,
-                KeyCode::Up | KeyCode::Char('k') | KeyCode::PageUp => *top = top.saturating_sub(1),
+            Some(Popup::Help(_)) => match code {
+                KeyCode::Down | KeyCode::Char('j') => self.scroll_help(1),
+                KeyCode::Up | KeyCode::Char('k') => self.scroll_help(-1),
+                KeyCode::PageDown => self.scroll_help(page),
+                KeyCode::PageUp => self.scroll_help(-page),
                 _ => self.popup = None,
             },
             Some(Popup::Columns { titles, at }) => match code {

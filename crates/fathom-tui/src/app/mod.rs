@@ -3,10 +3,12 @@
 //! Nothing here reads a trace or draws: what is needed is asked for with an [`Effect`], what comes is told with
 //! [`App::news`].
 
+pub(crate) mod help;
 mod keys;
 mod mouse;
 pub(crate) mod prompt;
 
+#[cfg(test)]
 pub(crate) use keys::HELP;
 
 use crate::timeline::find::Step;

@@ -18,9 +18,8 @@ impl App<'_> {
     }
 
     fn wheel(&mut self, by: isize) {
-        if let Some(Popup::Help(top)) = &mut self.popup {
-            *top = top.saturating_add_signed(by.signum());
-            return;
+        if let Some(Popup::Help(_)) = &self.popup {
+            return self.scroll_help(by.signum());
         }
         let height = self.height();
         let scroll = |cursor: &mut crate::view::list::Cursor, rows: usize| {

@@ -1,6 +1,6 @@
 //! Draws windows in front of the view.
 
-use crate::app::{App, HELP, Popup, View};
+use crate::app::{App, Popup, View, help};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::{Modifier, Style};
@@ -27,13 +27,14 @@ fn window(buffer: &mut Buffer, area: Rect, columns: u16, lines: u16, name: &str)
 }
 
 fn help(buffer: &mut Buffer, area: Rect, top: usize) {
-    let lines = (HELP.len() + 2) as u16;
+    let all = help::lines(area.width);
+    let lines = (all.len() + 2) as u16;
     let fits = lines <= area.height;
     let name = if fits { " Help: press any key to close " } else { " Help: j/k scroll, other keys close " };
-    let inner = window(buffer, area, 64, lines, name);
-    let top = top.min(HELP.len().saturating_sub(usize::from(inner.height)));
-    for (y, (keys, text)) in (inner.y..inner.y + inner.height).zip(HELP.iter().skip(top)) {
-        buffer.set_stringn(inner.x, y, format!(" {keys:<12} {text}"), usize::from(inner.width), Style::new());
+    let inner = window(buffer, area, help::COLUMNS, lines, name);
+    let top = top.min(help::last_top((area.width, area.height)));
+    for (y, line) in (inner.y..inner.y + inner.height).zip(all.iter().skip(top)) {
+        buffer.set_stringn(inner.x, y, line, usize::from(inner.width), Style::new());
     }
 }
 
