@@ -2,6 +2,7 @@
 
 use crate::detours::{self, Detours};
 use crate::patterns::Patterns;
+use crate::plan_cache::PlanCache;
 use crate::probes::{self, Probes};
 use crate::rules::{Compiled, Selector};
 use crate::{leaf, plan_file};
@@ -226,12 +227,30 @@ pub(crate) struct Planner {
     pub(crate) selector: Selector,
     /// Events of probes.
     pub(crate) ids: probes::Ids,
+    cache: Option<PlanCache>,
     known: FxHashMap<(PathBuf, u32, u32, u64), Arc<Known>>,
 }
 
 impl Planner {
     pub(crate) fn new(libcalls: LibCalls, patch: Patterns, selector: Selector) -> Planner {
-        Planner { libcalls, patch, selector, ids: probes::Ids::default(), known: FxHashMap::default() }
+        Planner {
+            libcalls,
+            patch,
+            selector,
+            ids: probes::Ids::default(),
+            cache: None,
+            known: FxHashMap::default(),
+        }
+    }
+
+    /// Keeps analyses of modules in a directory, and takes those that are there.
+    pub(crate) fn keep(&mut self, dir: Option<&Path>) {
+        self.cache = dir.map(PlanCache::new);
+    }
+
+    /// What the user should know, once.
+    pub(crate) fn take_notes(&mut self) -> Vec<String> {
+        self.cache.as_mut().map(PlanCache::take_notes).unwrap_or_default()
     }
 
     /// What is known about a module's file. A file that cannot be read has nothing to hook.
@@ -245,7 +264,7 @@ impl Planner {
         known
     }
 
-    fn read(&self, path: &Path) -> Known {
+    fn read(&mut self, path: &Path) -> Known {
         let Ok(image) = Image::open(path) else { return Known::default() };
         let mut known = Known { build_id: image.build_id(), ..Known::default() };
         let events = &self.selector.selection().events;
@@ -304,12 +323,15 @@ impl Planner {
     }
 
     /// Looks for functions to patch where they were not compiled for it.
-    fn read_detours(&self, image: &Image, path: &Path, known: &mut Known) {
+    fn read_detours(&mut self, image: &Image, path: &Path, known: &mut Known) {
         let module = file_name(path);
         if !self.patch.is_about(&module) {
             return;
         }
-        let analysis = fathom_patch::analyse(image, &fathom_patch::Options::default());
+        let analysis = match &mut self.cache {
+            Some(cache) => cache.analysis(image),
+            None => fathom_patch::analyse(image, &fathom_patch::Options::default()),
+        };
         let symbols = image.symbols_with(&known.slots);
         known.detours = detours::choose(image, (&symbols, analysis), &self.patch, &module, known);
     }
