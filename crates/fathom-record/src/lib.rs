@@ -35,6 +35,7 @@ mod run;
 mod runtime_file;
 mod selection;
 mod sessions;
+mod sites;
 mod start;
 mod sys;
 
