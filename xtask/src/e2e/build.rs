@@ -49,7 +49,38 @@ const BUILDS: &[Build] = &[
     patched("rust-release", "rustc", &["-Copt-level=2"]),
 ];
 
-/// The builds that a case's `BUILDS` line names: names, or `gcc` and `clang` for all of these.
+const XRAY: &str = "-fxray-instrument";
+/// Functions of any size.
+const XRAY_ALL: &str = "-fxray-instruction-threshold=1";
+/// The compiler's own runtime is not needed, and not installed everywhere.
+const XRAY_ALONE: &str = "-fnoxray-link-deps";
+
+/// Other places that compilers leave in functions, for the cases that name them.
+const PLACES: &[Build] = &[
+    patched(
+        "nop-mcount-O2",
+        "gcc",
+        &["-pg", "-mfentry", "-mnop-mcount", "-mrecord-mcount", "-fno-pie", "-no-pie", "-O2"],
+    ),
+    // Behind the prologue: of no use, but in nobody's way.
+    patched(
+        "nop-mcount-late-O0",
+        "gcc",
+        &["-pg", "-mnop-mcount", "-mrecord-mcount", "-fno-pie", "-no-pie", "-O0"],
+    ),
+    build("record-mcount-O2", "gcc", &["-pg", "-mfentry", "-mrecord-mcount", "-O2"]),
+    // Five NOPs where the function is entered, three, two behind an endbr64.
+    patched("patch-before-O2", "gcc", &["-fpatchable-function-entry=7,2", "-O2"]),
+    patched("patch-before-O0", "gcc", &["-fpatchable-function-entry=8,5", "-O0"]),
+    patched("patch-before-cet-O2", "gcc", &["-fpatchable-function-entry=7,5", "-fcf-protection", "-O2"]),
+    patched("patch-before-clang-O2", "clang", &["-fpatchable-function-entry=7,2", "-O2"]),
+    patched("xray-O0", "clang", &[XRAY, XRAY_ALL, XRAY_ALONE, "-O0"]),
+    patched("xray-O2", "clang", &[XRAY, XRAY_ALL, XRAY_ALONE, "-O2"]),
+    patched("xray-cet-O2", "clang", &[XRAY, XRAY_ALL, XRAY_ALONE, "-fcf-protection", "-O2"]),
+];
+
+/// The builds that a case's `BUILDS` line names: names, `gcc` and `clang` for all of these, or `places` for
+/// [`PLACES`].
 pub(crate) fn builds(case: &Case) -> Result<Vec<Build>> {
     let mut found = Vec::new();
     for word in &case.builds {
@@ -66,6 +97,7 @@ pub(crate) fn builds(case: &Case) -> Result<Vec<Build>> {
                 .filter(|build| build.compiler != "clang" || word.contains("clang"))
                 .copied(),
         );
+        found.extend(PLACES.iter().filter(|build| word == "places" || build.name == word).copied());
         if found.len() == before {
             bail!("case {}: no build is called {word}", case.name);
         }
