@@ -107,6 +107,7 @@ pub(crate) fn all(long: bool) -> Result<Summary> {
 
 /// The rows of programs with all of their functions patched, the long ones among them.
 pub(crate) fn torture() -> Result<Summary> {
+    torture::install(&torture::load(&paths::root().join("tests/torture.rows"))?);
     run(&Options { long: true, filters: vec!["torture/".to_owned()], ..Options::default() })
 }
 
