@@ -20,6 +20,7 @@ mod kernel;
 mod kernel_names;
 mod leaf;
 mod live;
+mod modules;
 mod order;
 mod patches;
 mod patterns;

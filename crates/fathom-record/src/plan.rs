@@ -1,6 +1,7 @@
 //! Decides what the runtime is to change in a process image: which GOT entries, which patchable sites.
 
 use crate::detours::{self, Detours};
+pub(crate) use crate::modules::{Module, modules};
 use crate::patterns::Patterns;
 use crate::plan_cache::PlanCache;
 use crate::probes::{self, Probes};
@@ -13,7 +14,6 @@ use fathom_symbols::SymbolKind;
 use fathom_symbols::demangle::{Style, demangle};
 use fathom_symbols::elf::{Image, PltSlot, SlotKind};
 use fathom_symbols::lines::SourceMap;
-use fathom_symbols::maps::Mapping;
 use rustc_hash::FxHashMap;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -29,79 +29,6 @@ pub enum LibCalls {
     Executable,
     /// Those that libraries make among each other too.
     Nested,
-}
-
-/// A mapped ELF file of a process.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Module {
-    pub(crate) path: PathBuf,
-    /// First address.
-    pub(crate) start: u64,
-    /// First address behind.
-    pub(crate) end: u64,
-    /// `rwxp` of the executable part.
-    pub(crate) permissions: String,
-    /// Ranges that may be written.
-    pub(crate) writable: Vec<(u64, u64)>,
-    /// Ranges of code that may be read and executed, not written, ascending.
-    pub(crate) executable: Vec<(u64, u64)>,
-    /// Device and inode.
-    pub(crate) file: (u32, u32, u64),
-}
-
-impl Module {
-    /// Whether it is the same mapping of the same file. How it is divided changes when code is patched.
-    pub(crate) fn is(&self, other: &Module) -> bool {
-        self.start == other.start && self.file == other.file && self.path == other.path
-    }
-}
-
-/// Groups mappings into modules. Anonymous memory, pseudo files and the runtime itself are left out.
-pub(crate) fn modules<'d>(maps: impl Iterator<Item = Mapping<'d>>, runtime: &Path) -> Vec<Module> {
-    let mut modules: Vec<Module> = Vec::new();
-    for mapping in maps {
-        let Some(path) = mapping.path() else { continue };
-        if path == runtime || mapping.inode == 0 {
-            continue;
-        }
-        let file = (mapping.device.0, mapping.device.1, mapping.inode);
-        match modules.last_mut().filter(|m| m.path == path && m.file == file && mapping.offset != 0) {
-            Some(module) => {
-                module.end = mapping.end;
-                if mapping.permissions.execute {
-                    module.permissions = mapping.permissions.text();
-                }
-            }
-            None => modules.push(Module {
-                path: path.to_path_buf(),
-                start: mapping.start,
-                end: mapping.end,
-                permissions: mapping.permissions.text(),
-                writable: Vec::new(),
-                executable: Vec::new(),
-                file,
-            }),
-        }
-        if mapping.permissions.write
-            && let Some(module) = modules.last_mut()
-        {
-            module.writable.push((mapping.start, mapping.end));
-        }
-        if mapping.permissions.execute
-            && !mapping.permissions.write
-            && mapping.permissions.read
-            && let Some(module) = modules.last_mut()
-        {
-            // What has been patched before may still be a mapping of its own.
-            match module.executable.last_mut() {
-                Some((_, end)) if *end == mapping.start => *end = mapping.end,
-                _ => module.executable.push((mapping.start, mapping.end)),
-            }
-        }
-    }
-    // Data files that a program maps are no modules.
-    modules.retain(|m| m.permissions.contains('x'));
-    modules
 }
 
 /// What is known about an ELF file, kept for all processes that map it.
@@ -583,44 +510,6 @@ fn kind_of(name: &str) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fathom_symbols::maps;
-
-    const MAPS: &[u8] = b"\
-55a000000000-55a000001000 r--p 00000000 fe:01 11 /bin/prog
-55a000001000-55a000002000 r-xp 00001000 fe:01 11 /bin/prog
-55a000002000-55a000003000 r--p 00002000 fe:01 11 /bin/prog
-55a000003000-55a000004000 rw-p 00003000 fe:01 11 /bin/prog
-55a000004000-55a000025000 rw-p 00000000 00:00 0 [heap]
-7f0000000000-7f0000001000 r--p 00000000 fe:01 12 /lib/libx y.so
-7f0000001000-7f0000002000 r-xp 00001000 fe:01 12 /lib/libx y.so
-7f0000010000-7f0000011000 r-xp 00000000 fe:01 13 /run/fathom/rt.so
-7f0000020000-7f0000030000 r--p 00000000 fe:01 14 /usr/share/data
-7ffc00000000-7ffc00021000 rw-p 00000000 00:00 0 [stack]
-";
-
-    #[test]
-    fn mappings_become_modules() {
-        let modules = modules(maps::parse(MAPS), Path::new("/run/fathom/rt.so"));
-        let names: Vec<_> = modules.iter().map(|m| (m.path.to_str().unwrap(), m.start, m.end)).collect();
-        assert_eq!(
-            names,
-            [
-                ("/bin/prog", 0x55a0_0000_0000, 0x55a0_0000_4000),
-                ("/lib/libx y.so", 0x7f00_0000_0000, 0x7f00_0000_2000)
-            ]
-        );
-        assert_eq!(modules[0].writable, [(0x55a0_0000_3000, 0x55a0_0000_4000)]);
-        assert_eq!(modules[0].permissions, "r-xp");
-    }
-
-    #[test]
-    fn the_same_library_twice_is_two_modules() {
-        let text = b"\
-7f0000000000-7f0000001000 r-xp 00000000 fe:01 12 /lib/libx.so
-7f0000001000-7f0000002000 r-xp 00000000 fe:01 12 /lib/libx.so
-";
-        assert_eq!(modules(maps::parse(text), Path::new("")).len(), 2);
-    }
 
     #[test]
     fn core_libraries() {
