@@ -172,6 +172,19 @@ impl Stubs {
         Some(stub)
     }
 
+    /// Whether a stub that was made earlier is one for this function.
+    pub(crate) fn is_for(stub: usize, f: &Function) -> bool {
+        // SAFETY: callers pass addresses of stubs, which can be read for ever.
+        let [push, index @ ..] = unsafe { (stub as *const [u8; 5]).read() };
+        let index = u32::from_le_bytes(index);
+        if push != 0x68 || index >= NEXT.load(Ordering::Relaxed).min(CAPACITY as u32) {
+            return false;
+        }
+        // SAFETY: only filled entries have stubs.
+        let there = unsafe { &*function(index as usize) };
+        (there.target, there.word, there.kind) == (f.target, f.word, f.kind)
+    }
+
     /// Makes the code executable.
     pub(crate) fn finish(self) -> bool {
         plt::protect(self.at, self.end - self.at, sys::PROT_READ | sys::PROT_EXEC)

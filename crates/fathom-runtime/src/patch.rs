@@ -5,9 +5,10 @@
 //! is followed by its copy of the instructions that the jump overwrites, which is what the call hook calls. Functions that were
 //! compiled with places at both ends are the business of [`sleds`].
 
+use crate::areas::Area;
 use crate::calls::{Function, Stubs};
 use crate::init::Plan;
-use crate::{plt, sleds, sys};
+use crate::{areas, plt, sleds, sys};
 use fathom_abi::plan::{DETOUR_HOP, DETOUR_JUMP, Detour, FIXUP_ADDRESS, Fixup, Site, Text, kind};
 use fathom_abi::record::{ADDR_SHIFT, MAGIC};
 
@@ -118,16 +119,26 @@ fn patch_sites(sites: &[Site], text: &Text) -> u32 {
     if first.again != 0 && !sites.iter().any(is_as_expected) {
         return 0;
     }
-    let len = Stubs::len(sites.len());
-    let Some(memory) = map_near(first.addr as usize, last.addr as usize, len) else { return all };
-    let mut stubs = Stubs::begin(memory, len);
     // All stubs first: they have to be executable before anybody is led to them.
-    let mut stub = stubs.next_stub();
-    let made = sites.iter().take_while(|site| site.silence != 0 || add_stub(site, &mut stubs)).count();
+    let range = (first.addr as usize, last.addr as usize);
+    let len = Stubs::len(sites.len());
+    let fits = |stubs| site_stubs_fit(sites, stubs);
+    let (mut stub, made) = match areas::find(range, (sites.len(), len), fits) {
+        Some(stubs) => (stubs, sites.len()),
+        None => {
+            let Some(memory) = map_near(range.0, range.1, len) else { return all };
+            let mut stubs = Stubs::begin(memory, len);
+            let begin = stubs.next_stub();
+            let made =
+                sites.iter().take_while(|site| site.silence != 0 || add_stub(site, &mut stubs)).count();
+            if !stubs.finish() {
+                return all;
+            }
+            areas::keep(Area { range, count: sites.len(), bytes: len, stubs: begin });
+            (begin, made)
+        }
+    };
     let end = last.addr + size_of_val(&last.expect) as u64;
-    if !stubs.finish() {
-        return all;
-    }
     let Some(_opened) = Opened::pages(text, first.addr, end) else { return all };
     let mut failed = sites.len() - made;
     for site in &sites[..made] {
@@ -157,10 +168,24 @@ pub(crate) fn recorded(addr: u64, target: usize) -> Function {
     }
 }
 
+/// What the stub of a site is for.
+fn of_site(site: &Site) -> Function {
+    let body = site.addr + u64::from(site.len);
+    recorded(body, body as usize)
+}
+
 /// Makes the stub of a site; false when there is no room.
 fn add_stub(site: &Site, stubs: &mut Stubs) -> bool {
-    let body = site.addr + u64::from(site.len);
-    stubs.add(recorded(body, body as usize), site.calls == 0).is_some()
+    stubs.add(of_site(site), site.calls == 0).is_some()
+}
+
+/// Whether earlier stubs are those of these sites.
+fn site_stubs_fit(sites: &[Site], mut stub: usize) -> bool {
+    sites.iter().filter(|site| site.silence == 0).all(|site| {
+        let fits = Stubs::is_for(stub, &of_site(site));
+        stub += Stubs::SIZE;
+        fits
+    })
 }
 
 /// A jump between two addresses that are in reach of each other.
@@ -206,10 +231,41 @@ fn patch_detours(detours: &[Detour], plan: &Plan, text: &Text) -> u32 {
     if first.again != 0 && !detours.iter().any(|detour| holds(detour, text)) {
         return 0;
     }
-    let room = |detour: &Detour| Stubs::size_with(usize::from(detour.code_len));
-    let len = Stubs::len_of(detours.iter().map(room).sum());
-    let Some(memory) = map_near(first.at as usize, last.at as usize, len) else { return all };
-    let mut stubs = Stubs::begin(memory, len);
+    let range = (first.at as usize, last.at as usize);
+    let fits = |stubs| detour_stubs_fit(detours, plan, text, stubs);
+    let bytes = Stubs::len_of(detours.iter().map(room).sum());
+    let stubs = areas::find(range, (detours.len(), bytes), fits).or_else(|| {
+        let memory = map_near(range.0, range.1, bytes)?;
+        let stubs = add_detours(detours, plan, text, Stubs::begin(memory, bytes))?;
+        areas::keep(Area { range, count: detours.len(), bytes, stubs });
+        Some(stubs)
+    });
+    let Some(mut stub) = stubs else { return all };
+    // An island may be in front of the first function, or behind the last.
+    let nearest = detours.iter().map(|d| if d.island == 0 { d.at } else { d.at.min(d.island) }).min();
+    let farthest = detours.iter().map(|d| d.at.max(d.island)).max();
+    let (from, to) = (nearest.unwrap_or(first.at), farthest.unwrap_or(last.at));
+    let Some(_opened) = Opened::pages(text, from, to + last.expect.len() as u64) else { return all };
+    let mut failed = 0;
+    for detour in detours {
+        // SAFETY: one of the stubs.
+        let made = unsafe { (stub as *const u8).read() } != 0;
+        failed += u32::from(!made && detour.again == 0);
+        if made {
+            divert(detour, stub);
+        }
+        stub += room(detour);
+    }
+    failed
+}
+
+/// Bytes of a detour's stub and code.
+fn room(detour: &Detour) -> usize {
+    Stubs::size_with(usize::from(detour.code_len))
+}
+
+/// Makes the stubs of detours; the address of the first. Those that cannot be made begin with a zero.
+fn add_detours(detours: &[Detour], plan: &Plan, text: &Text, mut stubs: Stubs) -> Option<usize> {
     let begin = stubs.next_stub();
     for detour in detours {
         let stub = stubs.next_stub();
@@ -221,48 +277,50 @@ fn patch_detours(detours: &[Detour], plan: &Plan, text: &Text) -> u32 {
         }
         stubs.skip(stub + room(detour) - stubs.next_stub());
     }
-    if !stubs.finish() {
-        return all;
-    }
-    // An island may be in front of the first function, or behind the last.
-    let nearest = detours.iter().map(|d| if d.island == 0 { d.at } else { d.at.min(d.island) }).min();
-    let farthest = detours.iter().map(|d| d.at.max(d.island)).max();
-    let (from, to) = (nearest.unwrap_or(first.at), farthest.unwrap_or(last.at));
-    let Some(_opened) = Opened::pages(text, from, to + last.expect.len() as u64) else { return all };
-    let mut stub = begin;
-    let mut failed = 0;
-    for detour in detours {
-        // SAFETY: written above, or still zero.
-        let made = unsafe { (stub as *const u8).read() } != 0;
-        failed += u32::from(!made && detour.again == 0);
-        if made {
-            divert(detour, stub);
-        }
+    stubs.finish().then_some(begin)
+}
+
+/// Whether earlier stubs and their code are those of these detours, none of which is patched.
+fn detour_stubs_fit(detours: &[Detour], plan: &Plan, text: &Text, mut stub: usize) -> bool {
+    detours.iter().all(|detour| {
+        let code = stub + Stubs::SIZE;
+        let mut wanted = [0; u8::MAX as usize];
+        let Some(place) = wanted.get_mut(..usize::from(detour.code_len)) else { return false };
+        let fits = holds(detour, text)
+            && Stubs::is_for(stub, &recorded(detour.addr, code))
+            && relocate(detour, plan, place, code)
+            // SAFETY: inside of a group of stubs with as many bytes, which can be read.
+            && unsafe { core::slice::from_raw_parts(code as *const u8, place.len()) } == place;
         stub += room(detour);
-    }
-    failed
+        fits
+    })
 }
 
 /// Makes the stub of a detour, and its code behind it. False when there is no room, or when something that the code is about
 /// is too far away.
 fn add_detour(detour: &Detour, plan: &Plan, stubs: &mut Stubs) -> bool {
-    let (from, len) = (detour.code as usize, usize::from(detour.code_len));
-    let Some(code) = plan.code.get(from..from + len) else { return false };
-    let first = detour.fixup as usize;
-    let Some(fixups) = plan.fixups.get(first..first + usize::from(detour.fixups)) else { return false };
     let target = stubs.next_stub() + Stubs::SIZE;
     if stubs.add(recorded(detour.addr, target), true).is_none() {
         return false;
     }
-    let Some(place) = stubs.add_code(len) else { return false };
-    place.copy_from_slice(code);
-    fixups.iter().all(|fixup| fix(fixup, place))
+    let Some(place) = stubs.add_code(usize::from(detour.code_len)) else { return false };
+    let base = place.as_ptr() as usize;
+    relocate(detour, plan, place, base)
 }
 
-/// Fills in a place of code that is where it will be run.
-fn fix(fixup: &Fixup, code: &mut [u8]) -> bool {
+/// Writes the code of a detour as it is when it is run at `base`. `place` has its length. False when something that the code is
+/// about is too far away.
+fn relocate(detour: &Detour, plan: &Plan, place: &mut [u8], base: usize) -> bool {
+    let (from, first) = (detour.code as usize, detour.fixup as usize);
+    let Some(code) = plan.code.get(from..from + place.len()) else { return false };
+    let Some(fixups) = plan.fixups.get(first..first + usize::from(detour.fixups)) else { return false };
+    place.copy_from_slice(code);
+    fixups.iter().all(|fixup| fix(fixup, place, base as u64))
+}
+
+/// Fills in a place of code that will be run at `base`.
+fn fix(fixup: &Fixup, code: &mut [u8], base: u64) -> bool {
     let at = usize::from(fixup.at);
-    let base = code.as_ptr() as u64;
     if fixup.kind == FIXUP_ADDRESS {
         let Some(place) = code.get_mut(at..at + 8) else { return false };
         place.copy_from_slice(&fixup.to.to_le_bytes());
