@@ -42,6 +42,17 @@ pub(crate) fn ensure(tools: &[Tool]) -> Vec<&'static str> {
     missing(tools).into_iter().map(|i| tools[i].program).collect()
 }
 
+/// Installs packages, where that is allowed, and says so where it isn't.
+pub(crate) fn ensure_packages(packages: &[&str]) {
+    if packages.is_empty() {
+        return;
+    }
+    eprintln!("xtask: installing {}", packages.join(" "));
+    if let Err(reason) = apt_install(packages) {
+        eprintln!("xtask: {reason}; please install: {}", packages.join(" "));
+    }
+}
+
 /// Brings the lists of packages up to date, where that is allowed.
 pub(crate) fn apt_update() -> bool {
     privilege().is_ok_and(|prefix| apt(prefix, &["update", "-qq"]))

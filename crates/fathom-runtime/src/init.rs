@@ -209,6 +209,7 @@ fn hello(time: u64, tid: i32) {
             + patch::apply(&plan)
             + probes::apply(&plan);
         s.failed.fetch_add(failed, Ordering::Relaxed);
+        plan.done();
     }
 }
 
@@ -279,8 +280,23 @@ pub(crate) struct Plan {
     pub(crate) texts: &'static [plan::Text],
     pub(crate) detours: &'static [plan::Detour],
     pub(crate) fixups: &'static [plan::Fixup],
+    pub(crate) sleds: &'static [plan::Sled],
     pub(crate) code: &'static [u8],
     pub(crate) strings: &'static [u8],
+    /// Address and length of the mapping.
+    mapping: (usize, usize),
+}
+
+impl Plan {
+    /// It has been applied: gives the memory back unless rules or probes are kept in it, so that one plan for each dlopen does
+    /// not add up.
+    fn done(self) {
+        if self.head.mode & (plan::MODE_FILTER | plan::MODE_PROBES) == 0 {
+            let (at, len) = self.mapping;
+            // SAFETY: our own mapping; nothing but rules and probes is referred to later.
+            unsafe { sys::call(sys::MUNMAP, [at, len, 0, 0, 0, 0]) };
+        }
+    }
 }
 
 /// Maps the plan of that kind, session and number.
@@ -311,10 +327,11 @@ pub(crate) fn load_plan(kind: &[u8], index: u32, number: u32) -> Option<Plan> {
     let texts = operands + h.operands as usize * size_of::<plan::Operand>();
     let detours = texts + h.texts as usize * size_of::<plan::Text>();
     let fixups = detours + h.detours as usize * size_of::<plan::Detour>();
-    let code = fixups + h.fixups as usize * size_of::<plan::Fixup>();
+    let sleds = fixups + h.fixups as usize * size_of::<plan::Fixup>();
+    let code = sleds + h.sleds as usize * size_of::<plan::Sled>();
     let strings = code + h.code as usize;
     let len = strings + h.strings as usize;
-    // SAFETY: a mapping at an address of the kernel's choice, kept for ever.
+    // SAFETY: a mapping at an address of the kernel's choice, kept until [`Plan::done`].
     let at = unsafe { sys::call(sys::MMAP, [0, len, sys::PROT_READ, sys::MAP_PRIVATE, fd as usize, 0]) };
     sys::close(fd);
     if at <= 0 {
@@ -335,8 +352,10 @@ pub(crate) fn load_plan(kind: &[u8], index: u32, number: u32) -> Option<Plan> {
             texts: core::slice::from_raw_parts(at.add(texts).cast(), h.texts as usize),
             detours: core::slice::from_raw_parts(at.add(detours).cast(), h.detours as usize),
             fixups: core::slice::from_raw_parts(at.add(fixups).cast(), h.fixups as usize),
+            sleds: core::slice::from_raw_parts(at.add(sleds).cast(), h.sleds as usize),
             code: core::slice::from_raw_parts(at.add(code), h.code as usize),
             strings: core::slice::from_raw_parts(at.add(strings), h.strings as usize),
+            mapping: (at as usize, len),
         })
     }
 }

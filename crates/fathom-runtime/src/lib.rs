@@ -9,6 +9,8 @@
 #![cfg(all(target_arch = "x86_64", target_os = "linux"))]
 
 #[cfg(fathom_preload)]
+mod areas;
+#[cfg(fathom_preload)]
 mod asm;
 #[cfg(fathom_preload)]
 mod asm_filter;
@@ -44,6 +46,8 @@ mod segment;
 mod side;
 #[cfg(fathom_preload)]
 mod signals;
+#[cfg(fathom_preload)]
+mod sleds;
 #[cfg(fathom_preload)]
 mod slow;
 #[cfg(fathom_preload)]

@@ -2,11 +2,13 @@
 //! functions that were not compiled for it. They become jumps to the stubs of call hooks, near the module.
 //!
 //! What is written where, and that it may be, the recorder has proven; here bytes are compared and copied. A detour's stub
-//! is followed by its copy of the instructions that the jump overwrites, which is what the call hook calls.
+//! is followed by its copy of the instructions that the jump overwrites, which is what the call hook calls. Functions that were
+//! compiled with places at both ends are the business of [`sleds`].
 
+use crate::areas::Area;
 use crate::calls::{Function, Stubs};
 use crate::init::Plan;
-use crate::{plt, sys};
+use crate::{areas, plt, sleds, sys};
 use fathom_abi::plan::{DETOUR_HOP, DETOUR_JUMP, Detour, FIXUP_ADDRESS, Fixup, Site, Text, kind};
 use fathom_abi::record::{ADDR_SHIFT, MAGIC};
 
@@ -15,15 +17,16 @@ const CODE: usize = DETOUR_JUMP;
 /// A stub is at most this far from its site.
 const REACH: usize = 1 << 30;
 const JUMP: u8 = 0xe9;
+const CALL: u8 = 0xe8;
 const HOP: u8 = 0xeb;
 /// The NOP of this length (Intel's manual, volume 2, table 4-12).
 const NOP: [u8; CODE] = [0x0f, 0x1f, 0x44, 0x00, 0x00];
 const PAGE: usize = 4096;
 
-/// Patches the sites and detours of a plan, which are sorted by address. Returns how many could not be.
+/// Patches the sites, detours and sleds of a plan, which are sorted by address. Returns how many could not be.
 pub(crate) fn apply(plan: &Plan) -> u32 {
     let mut failed = 0;
-    let (mut sites, mut detours) = (plan.sites, plan.detours);
+    let (mut sites, mut detours, mut sleds) = (plan.sites, plan.detours, plan.sleds);
     for text in plan.texts {
         // The stubs of all that is patched in a text are in one place.
         let (here, others) = sites.split_at(sites.partition_point(|site| site.addr < text.end));
@@ -32,9 +35,12 @@ pub(crate) fn apply(plan: &Plan) -> u32 {
         let (here, others) = detours.split_at(detours.partition_point(|detour| detour.at < text.end));
         detours = others;
         failed += in_reach(here, |detour| detour.at, |group| patch_detours(group, plan, text));
+        let (here, others) = sleds.split_at(sleds.partition_point(|sled| sled.addr < text.end));
+        sleds = others;
+        failed += in_reach(here, |sled| sled.addr, |group| sleds::patch(group, text));
     }
     // All lie in some text.
-    failed + (sites.len() + detours.len()) as u32
+    failed + (sites.len() + detours.len() + sleds.len()) as u32
 }
 
 /// Does the work in groups, each of which can have its stubs in one place.
@@ -52,7 +58,7 @@ fn in_reach<T>(all: &[T], address: impl Fn(&T) -> u64, mut work: impl FnMut(&[T]
 }
 
 /// Memory within reach of jumps from `from` to `to`: below, or else above, with room for a heap that grows.
-fn map_near(from: usize, to: usize, len: usize) -> Option<usize> {
+pub(crate) fn map_near(from: usize, to: usize, len: usize) -> Option<usize> {
     const STEP: usize = 64 << 10;
     const HEAP: usize = 256 << 20;
     let len = len.next_multiple_of(PAGE);
@@ -88,12 +94,12 @@ fn map_at(at: usize, len: usize) -> bool {
 }
 
 /// The pages of a text that are written to, while they can be.
-struct Opened(usize, usize);
+pub(crate) struct Opened(usize, usize);
 
 impl Opened {
     /// Makes the pages from `first` to the byte at `last` writable, as far as they are in the text. They stay executable:
     /// after a dlopen other threads may run here.
-    fn pages(text: &Text, first: u64, last: u64) -> Option<Opened> {
+    pub(crate) fn pages(text: &Text, first: u64, last: u64) -> Option<Opened> {
         let from = first.max(text.start) as usize & !(PAGE - 1);
         let to = (last.min(text.end - 1) as usize + 1).next_multiple_of(PAGE);
         plt::protect(from, to - from, sys::PROT_READ | sys::PROT_WRITE | sys::PROT_EXEC)
@@ -113,16 +119,26 @@ fn patch_sites(sites: &[Site], text: &Text) -> u32 {
     if first.again != 0 && !sites.iter().any(is_as_expected) {
         return 0;
     }
-    let len = Stubs::len(sites.len());
-    let Some(memory) = map_near(first.addr as usize, last.addr as usize, len) else { return all };
-    let mut stubs = Stubs::begin(memory, len);
     // All stubs first: they have to be executable before anybody is led to them.
-    let mut stub = stubs.next_stub();
-    let made = sites.iter().take_while(|site| site.silence != 0 || add_stub(site, &mut stubs)).count();
+    let range = (first.addr as usize, last.addr as usize);
+    let len = Stubs::len(sites.len());
+    let fits = |stubs| site_stubs_fit(sites, stubs);
+    let (mut stub, made) = match areas::find(range, (sites.len(), len), fits) {
+        Some(stubs) => (stubs, sites.len()),
+        None => {
+            let Some(memory) = map_near(range.0, range.1, len) else { return all };
+            let mut stubs = Stubs::begin(memory, len);
+            let begin = stubs.next_stub();
+            let made =
+                sites.iter().take_while(|site| site.silence != 0 || add_stub(site, &mut stubs)).count();
+            if !stubs.finish() {
+                return all;
+            }
+            areas::keep(Area { range, count: sites.len(), bytes: len, stubs: begin });
+            (begin, made)
+        }
+    };
     let end = last.addr + size_of_val(&last.expect) as u64;
-    if !stubs.finish() {
-        return all;
-    }
     let Some(_opened) = Opened::pages(text, first.addr, end) else { return all };
     let mut failed = sites.len() - made;
     for site in &sites[..made] {
@@ -139,7 +155,7 @@ fn patch_sites(sites: &[Site], text: &Text) -> u32 {
 }
 
 /// A function whose calls are recorded under `addr` and go on at `target`.
-fn recorded(addr: u64, target: usize) -> Function {
+pub(crate) fn recorded(addr: u64, target: usize) -> Function {
     Function {
         target,
         word: (addr << ADDR_SHIFT) | MAGIC,
@@ -152,10 +168,24 @@ fn recorded(addr: u64, target: usize) -> Function {
     }
 }
 
+/// What the stub of a site is for.
+fn of_site(site: &Site) -> Function {
+    let body = site.addr + u64::from(site.len);
+    recorded(body, body as usize)
+}
+
 /// Makes the stub of a site; false when there is no room.
 fn add_stub(site: &Site, stubs: &mut Stubs) -> bool {
-    let body = site.addr + u64::from(site.len);
-    stubs.add(recorded(body, body as usize), site.calls == 0).is_some()
+    stubs.add(of_site(site), site.calls == 0).is_some()
+}
+
+/// Whether earlier stubs are those of these sites.
+fn site_stubs_fit(sites: &[Site], mut stub: usize) -> bool {
+    sites.iter().filter(|site| site.silence == 0).all(|site| {
+        let fits = Stubs::is_for(stub, &of_site(site));
+        stub += Stubs::SIZE;
+        fits
+    })
 }
 
 /// A jump between two addresses that are in reach of each other.
@@ -163,6 +193,12 @@ fn jump(from: usize, to: usize) -> [u8; CODE] {
     let distance = to as isize - (from + CODE) as isize;
     let d = (distance as i32).to_le_bytes();
     [JUMP, d[0], d[1], d[2], d[3]]
+}
+
+/// A call between two addresses that are in reach of each other.
+pub(crate) fn call(from: usize, to: usize) -> [u8; CODE] {
+    let [_, d @ ..] = jump(from, to);
+    [CALL, d[0], d[1], d[2], d[3]]
 }
 
 /// Whether a site is what the recorder expected.
@@ -195,10 +231,41 @@ fn patch_detours(detours: &[Detour], plan: &Plan, text: &Text) -> u32 {
     if first.again != 0 && !detours.iter().any(|detour| holds(detour, text)) {
         return 0;
     }
-    let room = |detour: &Detour| Stubs::size_with(usize::from(detour.code_len));
-    let len = Stubs::len_of(detours.iter().map(room).sum());
-    let Some(memory) = map_near(first.at as usize, last.at as usize, len) else { return all };
-    let mut stubs = Stubs::begin(memory, len);
+    let range = (first.at as usize, last.at as usize);
+    let fits = |stubs| detour_stubs_fit(detours, plan, text, stubs);
+    let bytes = Stubs::len_of(detours.iter().map(room).sum());
+    let stubs = areas::find(range, (detours.len(), bytes), fits).or_else(|| {
+        let memory = map_near(range.0, range.1, bytes)?;
+        let stubs = add_detours(detours, plan, text, Stubs::begin(memory, bytes))?;
+        areas::keep(Area { range, count: detours.len(), bytes, stubs });
+        Some(stubs)
+    });
+    let Some(mut stub) = stubs else { return all };
+    // An island may be in front of the first function, or behind the last.
+    let nearest = detours.iter().map(|d| if d.island == 0 { d.at } else { d.at.min(d.island) }).min();
+    let farthest = detours.iter().map(|d| d.at.max(d.island)).max();
+    let (from, to) = (nearest.unwrap_or(first.at), farthest.unwrap_or(last.at));
+    let Some(_opened) = Opened::pages(text, from, to + last.expect.len() as u64) else { return all };
+    let mut failed = 0;
+    for detour in detours {
+        // SAFETY: one of the stubs.
+        let made = unsafe { (stub as *const u8).read() } != 0;
+        failed += u32::from(!made && detour.again == 0);
+        if made {
+            divert(detour, stub);
+        }
+        stub += room(detour);
+    }
+    failed
+}
+
+/// Bytes of a detour's stub and code.
+fn room(detour: &Detour) -> usize {
+    Stubs::size_with(usize::from(detour.code_len))
+}
+
+/// Makes the stubs of detours; the address of the first. Those that cannot be made begin with a zero.
+fn add_detours(detours: &[Detour], plan: &Plan, text: &Text, mut stubs: Stubs) -> Option<usize> {
     let begin = stubs.next_stub();
     for detour in detours {
         let stub = stubs.next_stub();
@@ -210,48 +277,50 @@ fn patch_detours(detours: &[Detour], plan: &Plan, text: &Text) -> u32 {
         }
         stubs.skip(stub + room(detour) - stubs.next_stub());
     }
-    if !stubs.finish() {
-        return all;
-    }
-    // An island may be in front of the first function, or behind the last.
-    let nearest = detours.iter().map(|d| if d.island == 0 { d.at } else { d.at.min(d.island) }).min();
-    let farthest = detours.iter().map(|d| d.at.max(d.island)).max();
-    let (from, to) = (nearest.unwrap_or(first.at), farthest.unwrap_or(last.at));
-    let Some(_opened) = Opened::pages(text, from, to + last.expect.len() as u64) else { return all };
-    let mut stub = begin;
-    let mut failed = 0;
-    for detour in detours {
-        // SAFETY: written above, or still zero.
-        let made = unsafe { (stub as *const u8).read() } != 0;
-        failed += u32::from(!made && detour.again == 0);
-        if made {
-            divert(detour, stub);
-        }
+    stubs.finish().then_some(begin)
+}
+
+/// Whether earlier stubs and their code are those of these detours, none of which is patched.
+fn detour_stubs_fit(detours: &[Detour], plan: &Plan, text: &Text, mut stub: usize) -> bool {
+    detours.iter().all(|detour| {
+        let code = stub + Stubs::SIZE;
+        let mut wanted = [0; u8::MAX as usize];
+        let Some(place) = wanted.get_mut(..usize::from(detour.code_len)) else { return false };
+        let fits = holds(detour, text)
+            && Stubs::is_for(stub, &recorded(detour.addr, code))
+            && relocate(detour, plan, place, code)
+            // SAFETY: inside of a group of stubs with as many bytes, which can be read.
+            && unsafe { core::slice::from_raw_parts(code as *const u8, place.len()) } == place;
         stub += room(detour);
-    }
-    failed
+        fits
+    })
 }
 
 /// Makes the stub of a detour, and its code behind it. False when there is no room, or when something that the code is about
 /// is too far away.
 fn add_detour(detour: &Detour, plan: &Plan, stubs: &mut Stubs) -> bool {
-    let (from, len) = (detour.code as usize, usize::from(detour.code_len));
-    let Some(code) = plan.code.get(from..from + len) else { return false };
-    let first = detour.fixup as usize;
-    let Some(fixups) = plan.fixups.get(first..first + usize::from(detour.fixups)) else { return false };
     let target = stubs.next_stub() + Stubs::SIZE;
     if stubs.add(recorded(detour.addr, target), true).is_none() {
         return false;
     }
-    let Some(place) = stubs.add_code(len) else { return false };
-    place.copy_from_slice(code);
-    fixups.iter().all(|fixup| fix(fixup, place))
+    let Some(place) = stubs.add_code(usize::from(detour.code_len)) else { return false };
+    let base = place.as_ptr() as usize;
+    relocate(detour, plan, place, base)
 }
 
-/// Fills in a place of code that is where it will be run.
-fn fix(fixup: &Fixup, code: &mut [u8]) -> bool {
+/// Writes the code of a detour as it is when it is run at `base`. `place` has its length. False when something that the code is
+/// about is too far away.
+fn relocate(detour: &Detour, plan: &Plan, place: &mut [u8], base: usize) -> bool {
+    let (from, first) = (detour.code as usize, detour.fixup as usize);
+    let Some(code) = plan.code.get(from..from + place.len()) else { return false };
+    let Some(fixups) = plan.fixups.get(first..first + usize::from(detour.fixups)) else { return false };
+    place.copy_from_slice(code);
+    fixups.iter().all(|fixup| fix(fixup, place, base as u64))
+}
+
+/// Fills in a place of code that will be run at `base`.
+fn fix(fixup: &Fixup, code: &mut [u8], base: u64) -> bool {
     let at = usize::from(fixup.at);
-    let base = code.as_ptr() as u64;
     if fixup.kind == FIXUP_ADDRESS {
         let Some(place) = code.get_mut(at..at + 8) else { return false };
         place.copy_from_slice(&fixup.to.to_le_bytes());

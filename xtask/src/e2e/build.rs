@@ -1,7 +1,7 @@
 //! Compiling fixtures with each instrumentation.
 
 use super::case::Case;
-use crate::run::run_ok;
+use crate::run::{run, run_ok};
 use anyhow::{Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,14 +15,26 @@ pub(crate) struct Build {
     pub(crate) flags: &'static [&'static str],
     /// What the recording needs for programs built so.
     pub(crate) record: &'static [&'static str],
+    /// Built twice, the second time by what a run of the first has shown.
+    profiled: bool,
+    /// One of the many ways of building what is then patched, for cases that say `matrix` and for tiers that take long.
+    pub(crate) matrix: bool,
 }
 
 const fn build(name: &'static str, compiler: &'static str, flags: &'static [&'static str]) -> Build {
-    Build { name, compiler, flags, record: &[] }
+    Build { name, compiler, flags, record: &[], profiled: false, matrix: false }
 }
 
 const fn patched(name: &'static str, compiler: &'static str, flags: &'static [&'static str]) -> Build {
-    Build { name, compiler, flags, record: &["-P", "."] }
+    Build { record: &["-P", "."], ..build(name, compiler, flags) }
+}
+
+const fn matrix(name: &'static str, compiler: &'static str, flags: &'static [&'static str]) -> Build {
+    Build { matrix: true, ..patched(name, compiler, flags) }
+}
+
+const fn profiled(name: &'static str, compiler: &'static str, flags: &'static [&'static str]) -> Build {
+    Build { profiled: true, ..matrix(name, compiler, flags) }
 }
 
 const BUILDS: &[Build] = &[
@@ -43,18 +55,93 @@ const BUILDS: &[Build] = &[
     build("clang-fentry-O2", "clang", &["-pg", "-mfentry", "-O2"]),
     build("clang-finst-O0", "clang", &["-finstrument-functions", "-O0"]),
     patched("clang-patch-O2", "clang", &["-fpatchable-function-entry=5", "-O2"]),
-    Build { name: "plain-O2", compiler: "gcc", flags: &["-O2"], record: &["--force"] },
+    Build { record: &["--force"], ..build("plain-O2", "gcc", &["-O2"]) },
     build("rust-mcount-O0", "rustc", &["-Copt-level=0"]),
     build("rust-mcount-O2", "rustc", &["-Copt-level=2"]),
     patched("rust-release", "rustc", &["-Copt-level=2"]),
+    matrix("matrix-gcc-O1", "gcc", &["-O1"]),
+    matrix("matrix-gcc-O3", "gcc", &["-O3", "-march=native"]),
+    matrix("matrix-gcc-Os", "gcc", &["-Os"]),
+    matrix("matrix-gcc-cet-O3", "gcc", &["-O3", "-fcf-protection=full"]),
+    matrix("matrix-gcc-no-pie", "gcc", &["-O2", "-no-pie", "-fno-pie"]),
+    matrix("matrix-gcc-sections", "gcc", &["-O2", "-ffunction-sections", "-Wl,--gc-sections"]),
+    matrix("matrix-gcc-lto", "gcc", &["-O2", "-flto"]),
+    matrix("matrix-gcc-mold", "gcc", &["-O2", "-fuse-ld=mold"]),
+    matrix("matrix-gcc-lld", "gcc", &["-O2", "-fuse-ld=lld"]),
+    profiled("matrix-gcc-pgo", "gcc", &["-O2"]),
+    profiled("matrix-gcc-pgo-lto", "gcc", &["-O3", "-flto"]),
+    matrix("matrix-clang-O0", "clang", &["-O0"]),
+    matrix("matrix-clang-O1", "clang", &["-O1"]),
+    matrix("matrix-clang-O3", "clang", &["-O3", "-march=native"]),
+    matrix("matrix-clang-Os", "clang", &["-Os"]),
+    matrix("matrix-clang-cet", "clang", &["-O2", "-fcf-protection=full"]),
+    matrix("matrix-clang-lto", "clang", &["-O2", "-flto", "-fuse-ld=lld"]),
+    matrix("matrix-clang-thin-lto", "clang", &["-O2", "-flto=thin", "-fuse-ld=lld"]),
+    matrix("matrix-clang-mold", "clang", &["-O2", "-fuse-ld=mold"]),
+    profiled("matrix-clang-pgo", "clang", &["-O2"]),
+    matrix("matrix-rust-O0", "rustc", &["-Copt-level=0"]),
+    matrix("matrix-rust-O1", "rustc", &["-Copt-level=1"]),
+    matrix("matrix-rust-O3", "rustc", &["-Copt-level=3", "-Ctarget-cpu=native"]),
+    matrix("matrix-rust-Os", "rustc", &["-Copt-level=s"]),
+    matrix("matrix-rust-lto", "rustc", &["-Copt-level=3", "-Clto=fat", "-Ccodegen-units=1"]),
+    matrix("matrix-rust-mold", "rustc", &["-Copt-level=3", "-Clink-arg=-fuse-ld=mold"]),
+    matrix("matrix-rust-lld", "rustc", &["-Copt-level=3", "-Clink-arg=-fuse-ld=lld"]),
 ];
 
-/// The builds that a case's `BUILDS` line names: names, or `gcc` and `clang` for all of these.
+const XRAY: &str = "-fxray-instrument";
+/// Functions of any size.
+const XRAY_ALL: &str = "-fxray-instruction-threshold=1";
+/// The compiler's own runtime is not needed, and not installed everywhere.
+const XRAY_ALONE: &str = "-fnoxray-link-deps";
+
+/// Other places that compilers leave in functions, for the cases that name them.
+const PLACES: &[Build] = &[
+    patched(
+        "nop-mcount-O2",
+        "gcc",
+        &["-pg", "-mfentry", "-mnop-mcount", "-mrecord-mcount", "-fno-pie", "-no-pie", "-O2"],
+    ),
+    // Behind the prologue: of no use, but in nobody's way.
+    patched(
+        "nop-mcount-late-O0",
+        "gcc",
+        &["-pg", "-mnop-mcount", "-mrecord-mcount", "-fno-pie", "-no-pie", "-O0"],
+    ),
+    build("record-mcount-O2", "gcc", &["-pg", "-mfentry", "-mrecord-mcount", "-O2"]),
+    // Five NOPs where the function is entered, three, two behind an endbr64.
+    patched("patch-before-O2", "gcc", &["-fpatchable-function-entry=7,2", "-O2"]),
+    patched("patch-before-O0", "gcc", &["-fpatchable-function-entry=8,5", "-O0"]),
+    patched("patch-before-cet-O2", "gcc", &["-fpatchable-function-entry=7,5", "-fcf-protection", "-O2"]),
+    patched("patch-before-clang-O2", "clang", &["-fpatchable-function-entry=7,2", "-O2"]),
+    patched("xray-O0", "clang", &[XRAY, XRAY_ALL, XRAY_ALONE, "-O0"]),
+    patched("xray-O2", "clang", &[XRAY, XRAY_ALL, XRAY_ALONE, "-O2"]),
+    patched("xray-cet-O2", "clang", &[XRAY, XRAY_ALL, XRAY_ALONE, "-fcf-protection", "-O2"]),
+];
+
+impl Build {
+    /// The programs that it takes besides the compiler.
+    pub(crate) fn tools(&self) -> Vec<String> {
+        let linkers = self.flags.iter().filter_map(|flag| Some(flag.rsplit_once("-fuse-ld=")?.1));
+        let program = |linker: &str| if linker == "lld" { "ld.lld" } else { linker }.to_owned();
+        let mut tools: Vec<String> = linkers.map(program).collect();
+        if self.profiled && self.compiler == "clang" {
+            tools.push("llvm-profdata".to_owned());
+        }
+        tools
+    }
+}
+
+/// The builds that a case's `BUILDS` line names: names, `gcc` and `clang` for all of these, or `places` for
+/// [`PLACES`].
 pub(crate) fn builds(case: &Case) -> Result<Vec<Build>> {
     let mut found = Vec::new();
     for word in &case.builds {
         let before = found.len();
+        let is_rust = case.source.ends_with(".rs");
         let matches = |build: &&Build| {
+            if build.matrix {
+                return build.name == word || word == "matrix" && is_rust == (build.compiler == "rustc");
+            }
             build.name == word
                 || (build.compiler == word && build.name != "plain-O2")
                 || build.name.ends_with(&format!("-{word}"))
@@ -63,9 +150,10 @@ pub(crate) fn builds(case: &Case) -> Result<Vec<Build>> {
             BUILDS
                 .iter()
                 .filter(matches)
-                .filter(|build| build.compiler != "clang" || word.contains("clang"))
+                .filter(|build| build.compiler != "clang" || build.matrix || word.contains("clang"))
                 .copied(),
         );
+        found.extend(PLACES.iter().filter(|build| word == "places" || build.name == word).copied());
         if found.len() == before {
             bail!("case {}: no build is called {word}", case.name);
         }
@@ -113,12 +201,32 @@ pub(crate) fn compile(case: &Case, build: &Build, fixtures: &Path, dir: &Path) -
         link(&mut cc, later.map(|lib| lib.file.as_str()), dir);
         run_ok(&mut cc, dir, Duration::from_secs(60))?;
     }
-    let mut cc = compiler(build, &case.source, true);
-    cc.arg("-o").arg(&program).arg(fixtures.join(&case.source));
-    link(&mut cc, case.libs.iter().filter(|lib| lib.linked).map(|lib| lib.file.as_str()), dir);
-    cc.args(&case.flags);
+    let mut cc = program_of(case, build, fixtures, dir, &[]);
+    if build.profiled {
+        let made = if build.compiler == "gcc" { "-fprofile-generate" } else { "-fprofile-instr-generate" };
+        let first = [made, "-fprofile-update=atomic"];
+        run_ok(&mut program_of(case, build, fixtures, dir, &first), dir, Duration::from_secs(60))?;
+        run(Command::new(&program).args(&case.args), dir, case.timeout)?;
+        if build.compiler == "clang" {
+            let mut merge = Command::new("llvm-profdata");
+            merge.args(["merge", "-o", "default.profdata", "default.profraw"]);
+            run_ok(&mut merge, dir, Duration::from_secs(60))?;
+            cc = program_of(case, build, fixtures, dir, &["-fprofile-instr-use=default.profdata"]);
+        } else {
+            cc = program_of(case, build, fixtures, dir, &["-fprofile-use", "-fprofile-correction"]);
+        }
+    }
     run_ok(&mut cc, dir, Duration::from_secs(60))?;
     Ok(program)
+}
+
+/// The command that builds a case's program.
+fn program_of(case: &Case, build: &Build, fixtures: &Path, dir: &Path, more: &[&str]) -> Command {
+    let mut cc = compiler(build, &case.source, true);
+    cc.args(more).arg("-o").arg(dir.join(&case.name)).arg(fixtures.join(&case.source));
+    link(&mut cc, case.libs.iter().filter(|lib| lib.linked).map(|lib| lib.file.as_str()), dir);
+    cc.args(&case.flags);
+    cc
 }
 
 fn compiler(build: &Build, source: &str, traced: bool) -> Command {

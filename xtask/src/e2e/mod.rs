@@ -105,9 +105,15 @@ pub(crate) fn all(long: bool) -> Result<Summary> {
     run(&Options { long, ..Options::default() })
 }
 
-/// The rows of programs with all of their functions patched, the long ones among them.
+/// The rows of programs with all of their functions patched, the long ones among them, and the many ways of building what is
+/// patched.
 pub(crate) fn torture() -> Result<Summary> {
-    run(&Options { long: true, filters: vec!["torture/".to_owned()], ..Options::default() })
+    torture::install(&torture::load(&paths::root().join("tests/torture.rows"))?);
+    run(&Options {
+        long: true,
+        filters: vec!["torture/".to_owned(), "/matrix-".to_owned()],
+        ..Options::default()
+    })
 }
 
 fn parse(args: &[String]) -> Result<Options> {
@@ -212,11 +218,12 @@ fn tests(long: bool) -> Result<Vec<Test>> {
     }
     for case in &cases {
         let builds = build::builds(case)?;
-        for build in &builds {
+        for build in builds.iter().filter(|build| long || !build.matrix) {
             tests.push(cell(case, *build, "", cell::check));
         }
         let both = |name: &str| name.ends_with("pg-O0") || name.ends_with("finst-O2") || builds.len() == 1;
-        for build in builds.iter().filter(|build| both(build.name) && !build.name.contains("clang")) {
+        let ours = |build: &&build::Build| !build.name.contains("clang") && !build.matrix;
+        for build in builds.iter().filter(|build| both(build.name)).filter(ours) {
             tests.push(cell(case, *build, "interop/", interop::check));
         }
     }
@@ -286,6 +293,7 @@ fn cell(
     let check = move |context: &Context| {
         let mut needs = case.requires.clone();
         needs.push(build.compiler.to_owned());
+        needs.extend(build.tools());
         match missing(&needs) {
             Some(reason) => Ok(Outcome::Skipped(reason)),
             None => check(context, &case, &build),

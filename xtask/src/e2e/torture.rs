@@ -3,9 +3,11 @@
 
 use super::{Context, Outcome};
 use crate::blocks;
+use crate::paths::{self, cargo};
 use crate::run::{run, run_ok, tail};
+use crate::{setup, sources};
 use anyhow::{Context as _, Result, bail};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -18,12 +20,57 @@ pub(crate) struct Row {
     pub(crate) program: String,
     args: Vec<String>,
     patch: Vec<String>,
+    /// Options of the recordings.
+    record: Vec<String>,
     /// Options of a second recording.
     filter: Vec<String>,
-    /// A file that it takes besides, and the package that has it.
-    needs: Option<(String, String)>,
+    /// Files that it takes besides, and the packages that have them.
+    needs: Vec<(String, String)>,
+    /// What `{program}` stands for.
+    built: Option<Built>,
     /// Only in the tier of its own.
     pub(crate) long: bool,
+}
+
+/// A Rust program that is built in release mode for a row.
+#[derive(Debug, Clone, PartialEq)]
+enum Built {
+    /// A published one: crate, version and program.
+    Published(String, String, String),
+    /// One of `tests/torture`, which has its name.
+    Own(String),
+}
+
+impl Built {
+    /// Builds it if need be, with the toolchain that builds everything, and says where it is.
+    fn build(&self, context: &Context) -> Result<PathBuf> {
+        let target = context.cache.join("rust");
+        let mut command = cargo();
+        // Debug information is what arguments are read by.
+        command.env("CARGO_PROFILE_RELEASE_DEBUG", "true").env("CARGO_TARGET_DIR", &target);
+        let program = match self {
+            Built::Published(name, version, program) => {
+                command.args(["install", "--quiet", "--locked", "--no-track", "--version", version, name]);
+                command.arg("--root").arg(&context.cache);
+                let program = context.cache.join("bin").join(program);
+                if program.exists() {
+                    return Ok(program);
+                }
+                program
+            }
+            Built::Own(name) => {
+                let manifest = tests().join(name).join("Cargo.toml");
+                command.args(["build", "--quiet", "--release", "--locked", "--manifest-path"]).arg(manifest);
+                target.join("release").join(name)
+            }
+        };
+        run_ok(&mut command, &context.work, LIMIT)?;
+        Ok(program)
+    }
+}
+
+fn tests() -> PathBuf {
+    paths::root().join("tests/torture")
 }
 
 /// Reads the rows.
@@ -41,11 +88,19 @@ fn parse(text: &str) -> Result<Vec<Row>> {
                 "RUN" => row.program = value,
                 "ARG" => row.args.push(value),
                 "PATCH" => row.patch.push(value),
+                "RECORD" => row.record = value.split_whitespace().map(str::to_owned).collect(),
                 "FILTER" => row.filter = value.split_whitespace().map(str::to_owned).collect(),
                 "NEEDS" => {
                     let (file, package) = value.split_once(' ').context(line.at)?;
-                    row.needs = Some((file.to_owned(), package.to_owned()));
+                    row.needs.push((file.to_owned(), package.to_owned()));
                 }
+                "CRATE" => match value.split_whitespace().collect::<Vec<_>>()[..] {
+                    [name, version, program] => {
+                        row.built = Some(Built::Published(name.into(), version.into(), program.into()));
+                    }
+                    [name] => row.built = Some(Built::Own(name.to_owned())),
+                    _ => bail!("{}: a crate, or a published one's name, version and program", line.at),
+                },
                 "LONG" => row.long = value == "yes",
                 _ => bail!("{}: no such key", line.at),
             }
@@ -59,13 +114,24 @@ fn parse(text: &str) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
+/// Installs what the rows need, where that is allowed.
+pub(crate) fn install(rows: &[Row]) {
+    let needs = rows.iter().flat_map(|row| &row.needs);
+    let mut packages: Vec<&str> =
+        needs.filter(|(file, _)| !Path::new(file).exists()).map(|(_, package)| package.as_str()).collect();
+    packages.sort_unstable();
+    packages.dedup();
+    setup::ensure_packages(&packages);
+}
+
 /// Runs a row untraced and traced.
 pub(crate) fn check(context: &Context, row: &Row) -> Result<Outcome> {
+    if let Some((file, package)) = row.needs.iter().find(|(file, _)| !Path::new(file).exists()) {
+        return Ok(Outcome::Skipped(format!("{file} of {package} is not installed")));
+    }
+    let row = &filled_in(context, row)?;
     if !Path::new(&row.program).exists() {
         return Ok(Outcome::Skipped(format!("{} is not installed", row.program)));
-    }
-    if let Some((file, package)) = row.needs.as_ref().filter(|(file, _)| !Path::new(file).exists()) {
-        return Ok(Outcome::Skipped(format!("{file} of {package} is not installed")));
     }
     let dir = context.work.join("torture").join(&row.name);
     let _ = std::fs::remove_dir_all(&dir);
@@ -81,7 +147,7 @@ pub(crate) fn check(context: &Context, row: &Row) -> Result<Outcome> {
         for pattern in &row.patch {
             record.args(["-P", pattern]);
         }
-        record.args(options).arg(&row.program).args(&row.args);
+        record.args(&row.record).args(options).arg(&row.program).args(&row.args);
         let traced = run(&mut record, &dir, LIMIT)?;
         let said = || format!("\nwith {options:?}, stderr: {}", tail(&traced.stderr, 1500));
         if traced.stdout != untraced.stdout {
@@ -110,6 +176,24 @@ pub(crate) fn check(context: &Context, row: &Row) -> Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
+/// The row with what `{program}`, `{tests}` (the directory of the rows' scripts), `{root}` (the checkout) and `{sqlite}` (the
+/// sources of SQLite) stand for.
+fn filled_in(context: &Context, row: &Row) -> Result<Row> {
+    let mut row = row.clone();
+    let program = row.built.as_ref().map(|built| built.build(context)).transpose()?;
+    let program = program.map(|program| program.display().to_string()).unwrap_or_default();
+    for text in row.args.iter_mut().chain([&mut row.program]) {
+        for (name, value) in [("{program}", program.as_str()), ("{tests}", &tests().display().to_string())] {
+            *text = text.replace(name, value);
+        }
+        *text = text.replace("{root}", &paths::root().display().to_string());
+        if text.contains("{sqlite}") {
+            *text = text.replace("{sqlite}", &sources::locate()?.sqlite.display().to_string());
+        }
+    }
+    Ok(row)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,10 +201,13 @@ mod tests {
     #[test]
     fn rows_are_read() {
         let rows =
-            parse("# x\nNAME a\nRUN /bin/a\nARG b c\nPATCH .\nPATCH .@lib\nFILTER -D 3\nLONG yes\n").unwrap();
+            parse("# x\nNAME a\nRUN /bin/a\nARG b c\nPATCH .\nPATCH .@lib\nFILTER -D 3\nRECORD -D 9\nNEEDS /x p\nNEEDS /y q\n\
+             CRATE a 1.2 b\nLONG yes\n").unwrap();
         assert_eq!(rows[0].args, ["b c"]);
         assert_eq!(rows[0].patch, [".", ".@lib"]);
         assert_eq!(rows[0].filter, ["-D", "3"]);
+        assert_eq!((rows[0].record.join(" "), rows[0].needs.len()), ("-D 9".to_owned(), 2));
+        assert_eq!(rows[0].built, Some(Built::Published("a".into(), "1.2".into(), "b".into())));
         assert!(rows[0].long);
         assert!(
             parse("RUN x\n").is_err()

@@ -1,7 +1,8 @@
 //! Names of tasks.
 
-use fathom_ftrace::number;
+use fathom_ftrace::{Short, number};
 use rustc_hash::FxHashMap;
+use std::rc::Rc;
 
 /// Names of tasks by thread, with the text that begins a line kept for each.
 ///
@@ -13,7 +14,9 @@ pub(crate) struct Names {
     names: Vec<(i32, Box<[u8]>)>,
     sorted: bool,
     /// `            comm-pid    ` by thread, in the form that lines have.
-    heads: FxHashMap<i32, Box<[u8]>>,
+    heads: FxHashMap<i32, Rc<[Short]>>,
+    /// The one that was asked for last: most events are of the task of the one before.
+    latest: Option<(i32, Rc<[Short]>)>,
     latency: bool,
 }
 
@@ -33,7 +36,7 @@ impl Names {
                 names.push((pid, name.into()));
             }
         }
-        Self { names, sorted: false, heads: FxHashMap::default(), latency }
+        Self { names, sorted: false, heads: FxHashMap::default(), latest: None, latency }
     }
 
     fn sort(&mut self) {
@@ -80,42 +83,54 @@ impl Names {
         if let Err(place) = self.place(pid) {
             self.names.insert(place, (pid, name.into()));
             self.heads.remove(&pid);
+            self.latest = None;
         }
     }
 
-    /// Writes name and number of a task as lines begin with them.
+    /// Name and number of a task as lines begin with them.
     #[inline]
-    pub(crate) fn write_head(&mut self, out: &mut Vec<u8>, pid: i32) {
-        if let Some(head) = self.heads.get(&pid) {
-            out.extend_from_slice(head);
-            return;
+    pub(crate) fn head(&mut self, pid: i32) -> &[Short] {
+        if self.latest.as_ref().is_none_or(|(latest, _)| *latest != pid) {
+            let head = match self.heads.get(&pid) {
+                Some(head) => head.clone(),
+                None => {
+                    let head: Rc<[Short]> = self.new_head(pid).into();
+                    self.heads.insert(pid, head.clone());
+                    head
+                }
+            };
+            self.latest = Some((pid, head));
         }
-        let start = out.len();
+        self.latest.as_ref().map(|(_, head)| &**head).unwrap_or_default()
+    }
+
+    fn new_head(&mut self, pid: i32) -> Box<[Short]> {
+        let mut head = Vec::new();
         let latency = self.latency;
         let name = self.get(pid);
-        let mut number = itoa::Buffer::new();
-        let number = number.format(pid).as_bytes();
         if latency {
-            number::right(out, &name[..name.len().min(8)], 8, b' ');
+            number::right(&mut head, &name[..name.len().min(8)], 8, b' ');
         } else {
-            number::right(out, name, 16, b' ');
+            number::right(&mut head, name, 16, b' ');
         }
-        out.push(b'-');
-        number::left(out, number, 5);
-        self.heads.insert(pid, out[start..].into());
+        head.push(b'-');
+        number::left(&mut head, itoa::Buffer::new().format(pid).as_bytes(), 5);
+        Short::pieces(&head)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use fathom_ftrace::line::{Line, PIECE};
 
     #[test]
     fn a_name_is_kept_and_unknown_tasks_have_dots() {
         let mut names = Names::new(b"7 \n8\n5 x y z\n0 zero\n", false);
         let mut line = |pid| {
             let mut out = Vec::new();
-            names.write_head(&mut out, pid);
+            let head = names.head(pid);
+            Line::append(&mut out, PIECE * head.len(), |line| line.shorts(head));
             String::from_utf8(out).unwrap()
         };
         assert_eq!(line(5), "           x y z-5    ");
