@@ -253,14 +253,28 @@ fn found_source(file: &str, app: &App) -> Option<String> {
 fn edit(file: &str, line: u32) -> Result<(), String> {
     let set = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
     let editor = set("VISUAL").or_else(|| set("EDITOR")).unwrap_or_else(|| "vi".to_owned());
-    let mut words = editor.split_whitespace();
-    let mut command = Command::new(words.next().unwrap_or("vi"));
-    command.args(words).arg(format!("+{line}")).arg(file);
-    match command.status() {
+    match editor_command(&editor, file, line).status() {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(format!("the editor '{editor}' failed: {status}")),
         Err(error) => Err(format!("cannot start the editor '{editor}': {error}")),
     }
+}
+
+/// What is in `VISUAL` and `EDITOR` may be meant for a shell.
+fn editor_command(editor: &str, file: &str, line: u32) -> Command {
+    let mut command;
+    if editor.contains(['"', '\'', '\\', '$', '~']) {
+        command = Command::new("sh");
+        command.arg("-c").arg(format!("{editor} \"$@\"")).arg("sh");
+    } else {
+        let mut words = editor.split_whitespace();
+        command = Command::new(words.next().unwrap_or("vi"));
+        command.args(words);
+    }
+    // The name is of the trace, and must not be an option or a command of the editor.
+    let safe = if file.starts_with(['-', '+']) { format!("./{file}") } else { file.to_owned() };
+    command.arg(format!("+{line}")).arg(safe);
+    command
 }
 
 /// The terminal is ours until this is dropped.
@@ -305,4 +319,21 @@ fn leave() -> io::Result<()> {
     let raw = disable_raw_mode();
     out.flush()?;
     left.and(raw)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn editors_with_words() {
+        let words = |editor: &str, file: &str| {
+            let command = editor_command(editor, file, 7);
+            let words = [command.get_program()].into_iter().chain(command.get_args());
+            words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(words("vi -R", "a b.c"), ["vi", "-R", "+7", "a b.c"]);
+        assert_eq!(words("vi", "+!x"), ["vi", "+7", "./+!x"]);
+        assert_eq!(words("'my editor' -x", "-c"), ["sh", "-c", "'my editor' -x \"$@\"", "sh", "+7", "./-c"]);
+    }
 }
