@@ -170,11 +170,6 @@ impl Away {
         Ok(())
     }
 
-    /// Whether what describes the calls is sent before the end. In uftrace's protocol it cannot be.
-    pub(crate) fn is_early(&self) -> bool {
-        self.target.token.is_some()
-    }
-
     /// Nothing was recorded.
     pub(crate) fn abandon(self) {
         if let Some(sender) = self.sender {

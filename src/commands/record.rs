@@ -43,7 +43,7 @@ pub(crate) fn run(args: &Record, context: &Context) -> Result<u8, Failure> {
     let companion = Companion::load(&args.script, args.filters.pattern(), shown, &asked, context)?;
     let progress = companion.as_ref().and_then(Companion::progress);
     let away = Away::start(&args.sending, &kept, !keep_pid && !nop)?;
-    let asked = Asked { progress, early: away.as_ref().is_some_and(Away::is_early), ..asked };
+    let asked = Asked { progress, early: away.is_some(), ..asked };
     let dir = away.as_ref().map_or(&kept, |away| &away.dir).clone();
     let outcome = match (record(asked, &dir, context), away) {
         (Ok(outcome), Some(away)) if !nop => {
