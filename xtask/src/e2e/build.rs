@@ -96,9 +96,19 @@ impl Build {
         let mut tools: Vec<String> = linkers.map(program).collect();
         if self.profiled && self.compiler == "clang" {
             tools.push("llvm-profdata".to_owned());
+            // A part of the compiler that Debian has a package of its own for, libclang-rt.
+            tools.push("clang's profile library".to_owned());
         }
         tools
     }
+}
+
+/// Whether clang can build programs that count for profiles.
+pub(crate) fn has_profile_library() -> bool {
+    let mut clang = Command::new("clang");
+    let dir = clang.arg("-print-runtime-dir").output().map(|output| output.stdout).unwrap_or_default();
+    let dir = PathBuf::from(String::from_utf8_lossy(&dir).trim());
+    dir.join("libclang_rt.profile-x86_64.a").exists() || dir.join("libclang_rt.profile.a").exists()
 }
 
 /// The builds that a case's `BUILDS` line names: names, or `gcc` and `clang` for all of these.
