@@ -15,6 +15,9 @@ const WITHOUT_PROGRAM: [&str; 2] = ["list-event", "pid"];
 /// send data.
 const NOT_BY_DEFAULT: [&str; 7] = ["script", "python", "logfile", "record", "run-cmd", "host", "token"];
 
+/// Options of `record` that ask for what commands that read recordings show anyway.
+const SHOWN_ANYWAY: [&str; 1] = ["kernel"];
+
 const DOING: &str = "reading the command line";
 
 /// What is to be done.
@@ -208,7 +211,7 @@ fn clap_line(
         }
         if vocabulary.belongs(name, &option.long) {
             line.push(option.word());
-        } else if typed {
+        } else if typed && !SHOWN_ANYWAY.contains(&option.long.as_str()) {
             notes.push(format!("--{} means nothing to {name}", option.long));
         }
     }
@@ -386,6 +389,8 @@ mod tests {
     fn options_of_other_commands_are_accepted_and_named() {
         let Ok(Request::Run { notes, .. }) = ask("replay --force --no-pager some words") else { panic!() };
         assert_eq!(notes, ["--force means nothing to replay", "replay has no use for 'some words'"]);
+        let Ok(Request::Run { notes, .. }) = ask("report -k") else { panic!() };
+        assert_eq!(notes, [""; 0]);
     }
 
     #[test]

@@ -45,7 +45,10 @@ struct Receiver {
 
 impl Receiver {
     fn start(dir: &Path, words: &[&str]) -> Receiver {
-        let mut command = Command::new(FATHOM);
+        Receiver::of(Command::new(FATHOM), dir, words)
+    }
+
+    fn of(mut command: Command, dir: &Path, words: &[&str]) -> Receiver {
         command.args(["recv", "-d", "received", "--port", "0"]).args(words).current_dir(dir);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
@@ -66,6 +69,21 @@ impl Receiver {
         self.child.stdout.take().unwrap().read_to_string(&mut printed).unwrap();
         assert_eq!(self.child.wait().unwrap().code(), Some(0), "{said}");
         (said, printed)
+    }
+}
+
+/// A message of uftrace's protocol.
+fn message(kind: u8, body: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0xfa, 0xce, 0, kind];
+    bytes.extend((body.len() as u32).to_be_bytes());
+    bytes.extend(body);
+    bytes
+}
+
+fn wait_until(condition: impl Fn() -> bool) {
+    let started = std::time::Instant::now();
+    while !condition() && started.elapsed().as_secs() < 20 {
+        std::thread::sleep(std::time::Duration::from_millis(10));
     }
 }
 
@@ -140,14 +158,8 @@ fn a_stopped_receiver_leaves_what_has_come() {
     // With arguments, which the header would describe: it comes last.
     let dir = place();
     let receiver = Receiver::start(dir.path(), &[]);
-    let name = |kind: u8, body: &[u8]| {
-        let mut bytes = vec![0xfa, 0xce, 0, kind];
-        bytes.extend((body.len() as u32).to_be_bytes());
-        bytes.extend(body);
-        bytes
-    };
     let mut stream = TcpStream::connect(&receiver.address).unwrap();
-    stream.write_all(&name(101, b"../../part.data")).unwrap();
+    stream.write_all(&message(101, b"../../part.data")).unwrap();
     let tasks = fs::read_dir(dir.path().join("sent.data")).unwrap().map(|entry| entry.unwrap().path());
     let is_records = |path: &PathBuf| path.extension().is_some_and(|end| end == "dat");
     let of_tasks = tasks.filter(is_records).filter_map(|path| {
@@ -159,17 +171,14 @@ fn a_stopped_receiver_leaves_what_has_come() {
         let records = fs::read(path).unwrap();
         sent += records.len() as u64;
         let body = [&tid.to_be_bytes()[..], &records].concat();
-        stream.write_all(&name(102, &body)).unwrap();
+        stream.write_all(&message(102, &body)).unwrap();
     }
     let received = dir.path().join("received/part.data");
     let bytes = || -> u64 {
         let files = fs::read_dir(&received).into_iter().flatten();
         files.map(|entry| entry.unwrap().metadata().unwrap().len()).sum()
     };
-    let started = std::time::Instant::now();
-    while bytes() < sent && started.elapsed().as_secs() < 20 {
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
+    wait_until(|| bytes() >= sent);
     let (said, _) = receiver.stop();
     assert!(said.contains("'received/part.data' is not complete"), "{said}");
     assert!(said.contains("stopped; what has come can be read"), "{said}");
@@ -177,6 +186,50 @@ fn a_stopped_receiver_leaves_what_has_come() {
     assert_eq!(dump.status.code(), Some(0), "{}", text(&dump.stderr));
     assert!(text(&dump.stdout).contains("[entry] <"), "{}", text(&dump.stdout));
     assert!(!dir.path().join("part.data").exists());
+}
+
+#[test]
+fn a_full_disk_at_the_receiver_leaves_what_has_come() {
+    /// A small file system that only the receiver sees.
+    const SMALL: &str = r#"mkdir received && mount -t tmpfs -o size=256k none received && exec "$0" "$@""#;
+    let private = if rustix::process::getuid().is_root() { "-m" } else { "-rm" };
+    let probe = Command::new("unshare").args([private, "mount", "-t", "tmpfs", "none", "/mnt"]).output();
+    if !probe.is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: no file system can be mounted for a process of its own");
+        return;
+    }
+    let dir = place();
+    let mut command = Command::new("unshare");
+    command.args([private, "sh", "-c", SMALL, FATHOM]);
+    let receiver = Receiver::of(command, dir.path(), &[]);
+    // The receiver's own view of what is on its disk.
+    let root = format!("/proc/{}/root{}", receiver.child.id(), dir.path().join("received").display());
+    let records = |count: u64| {
+        let entry = |time| {
+            let word = fathom_store::record::encode(fathom_store::Kind::Entry, 0, 0x40_1000);
+            fathom_store::record::encode_bytes(time, word)
+        };
+        [&7i32.to_be_bytes()[..], (0..count).flat_map(entry).collect::<Vec<_>>().as_slice()].concat()
+    };
+    let mut stream = TcpStream::connect(&receiver.address).unwrap();
+    stream.write_all(&message(101, b"sent.data")).unwrap();
+    stream.write_all(&message(102, &records(256))).unwrap();
+    let came = format!("{root}/sent.data/7.dat");
+    wait_until(|| fs::metadata(&came).is_ok_and(|data| data.len() == 4096));
+    // Others fill the disk to its last byte.
+    let mut filler = fs::File::create(format!("{root}/filler")).unwrap();
+    while filler.write_all(&[1; 1024]).is_ok() {}
+    stream.write_all(&message(102, &records(256))).unwrap();
+    // It is told.
+    assert!(stream.read(&mut [0; 1]).is_err());
+    let dump = run(dir.path(), &format!("dump --no-pager -d {root}/sent.data"));
+    let (said, _) = receiver.stop();
+    assert!(
+        said.contains("No space left on device") && said.contains("bytes that came can be read"),
+        "{said}"
+    );
+    assert_eq!(dump.status.code(), Some(0), "{} {said}", text(&dump.stderr));
+    assert_eq!(text(&dump.stdout).matches("[entry]").count(), 256, "{}", text(&dump.stdout));
 }
 
 #[test]

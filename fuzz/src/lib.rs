@@ -46,6 +46,7 @@ pub const TARGETS: &[Target] = &[
     ("network", network),
     ("patch", patch),
     ("perf_file", perf_file),
+    ("plan_cache", plan_cache),
     ("prototypes", prototypes),
     ("sdt_args", sdt_args),
     ("sym_file", sym_file),
@@ -306,6 +307,23 @@ pub fn patch(data: &[u8]) {
     }
     written.sort_unstable();
     assert!(written.windows(2).all(|pair| pair[0].0 + pair[0].1 <= pair[1].0), "written twice");
+}
+
+/// Kept analyses of modules, with the checksum that a forger would give them.
+pub fn plan_cache(data: &[u8]) {
+    const MODULE: &[u8] = include_bytes!("../corpus/patch/library");
+    static IMAGE: std::sync::OnceLock<Image> = std::sync::OnceLock::new();
+    let image = IMAGE.get_or_init(|| Image::parse(MODULE.to_vec()).expect("it is one"));
+    let Some(fingerprint) = data.get(8..40).and_then(|bytes| bytes.try_into().ok()) else { return };
+    let _ = fathom_patch::from_bytes(data, image, fingerprint);
+    let mut forged = data.to_vec();
+    forged.extend_from_slice(blake3::hash(data).as_bytes());
+    let Ok(analysis) = fathom_patch::from_bytes(&forged, image, fingerprint) else { return };
+    for site in analysis.functions.iter().filter_map(|function| function.verdict.as_ref().ok()) {
+        assert!(site.original.len() >= site.written() && site.original.len() <= ORIGINAL_LIMIT);
+        assert!(site.code.len() <= CODE_LIMIT);
+        assert_eq!(image.data_at(site.at, site.original.len() as u64), Some(&site.original[..]));
+    }
 }
 
 /// `info` files.

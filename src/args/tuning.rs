@@ -2,6 +2,8 @@
 
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, Args, FromArgMatches, ValueEnum};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 
 /// How the recorder works.
 #[derive(Debug, Args)]
@@ -22,6 +24,9 @@ pub(crate) struct Tuning {
     /// Threads that write; there is one, which keeps up with all programs measured, so more change nothing
     #[arg(long, value_name = "NUM", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) num_thread: Option<u32>,
+    /// Neither keep what --patch finds out about large programs in $XDG_CACHE_HOME/fathom, nor take it from there
+    #[arg(long)]
+    pub(crate) no_plan_cache: bool,
     /// Run the program with hooks that do nothing and record nothing, to see what they cost
     #[arg(long)]
     pub(crate) nop: bool,
@@ -46,6 +51,20 @@ impl Tuning {
             );
         }
         notes
+    }
+
+    /// Where analyses of programs are kept: in the user's own cache, if there is one.
+    pub(crate) fn plan_cache(&self) -> Option<PathBuf> {
+        if self.no_plan_cache {
+            return None;
+        }
+        let dir = |name| std::env::var_os(name).map(PathBuf::from).filter(|dir| dir.is_absolute());
+        // Root may have the home directory of the user whose shell it was started from.
+        let is_own = |home: &PathBuf| {
+            std::fs::metadata(home).is_ok_and(|meta| meta.uid() == rustix::process::geteuid().as_raw())
+        };
+        let cache = dir("XDG_CACHE_HOME").or_else(|| Some(dir("HOME").filter(is_own)?.join(".cache")));
+        Some(cache?.join("fathom/plans"))
     }
 }
 

@@ -93,11 +93,13 @@ fn say(event: &Event<'_>, context: &Context) {
             }
             log.note(&format!("{peer}: '{}' is complete, {bytes} bytes", dir.display()));
         }
-        Event::Ended { peer, dir: Some(dir), bytes, error } => {
+        Event::Ended { peer, dir: Some(dir), unreadable, bytes, error } => {
             let dir = dir.display();
-            log.warn(&format!(
-                "{peer}: '{dir}' is not complete: {error}; the {bytes} bytes that came can be read"
-            ));
+            let left = match unreadable {
+                None => format!("the {bytes} bytes that came can be read"),
+                Some(why) => format!("the {bytes} bytes that came cannot be read: {why}"),
+            };
+            log.warn(&format!("{peer}: '{dir}' is not complete: {error}; {left}"));
         }
         Event::Ended { peer, dir: None, error, .. } => log.warn(&format!("{peer}: {error}")),
     }

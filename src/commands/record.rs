@@ -137,6 +137,7 @@ pub(crate) fn record(asked: Asked<'_>, dir: &Path, context: &Context) -> Result<
         force: args.force || args.nest_libcall,
         patch: patches(&args.patches),
         matching: filters.pattern(),
+        plan_cache: args.tuning.plan_cache(),
         bind_not: args.no_pltbind,
         randomize: !args.no_randomize_addr,
         task_events,

@@ -12,12 +12,13 @@
 //!  [Text; texts]      code that is changed, ascending by address
 //!  [Detour; detours]  functions to patch that were not compiled for it, ascending by address
 //!  [Fixup; fixups]    what depends on where their code is put
+//!  [Sled; sleds]      ends of functions to patch that were compiled for it, ascending by address
 //!  code               the instructions that their patches overwrite, for any address
 //!  strings            NUL-terminated
 //! ```
 //!
-//! Ranges, rules and fetches replace what an earlier plan said about functions; slots, sites, detours and probes add to
-//! it. A file `rules-<session>-<number>` is a plan without those that the recorder makes while the program runs.
+//! Ranges, rules and fetches replace what an earlier plan said about functions; slots, sites, detours, sleds and probes
+//! add to it. A file `rules-<session>-<number>` is a plan without those that the recorder makes while the program runs.
 
 /// "fplan\0\0\1" in memory order.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"fplan\0\0\x01");
@@ -72,6 +73,10 @@ pub struct Header {
     pub fixups: u32,
     /// Bytes of code.
     pub code: u32,
+    /// How many sleds.
+    pub sleds: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 /// Calls are recorded by filters and triggers. Without it the hooks do nothing but record.
@@ -422,6 +427,37 @@ pub const FIXUP_DISTANCE: u8 = 0;
 /// 64 bits: `to` itself.
 pub const FIXUP_ADDRESS: u8 = 1;
 
+/// One end of a function compiled with `-fxray-instrument`. As the compiler leaves it it does nothing: a jump over a NOP, or a
+/// return in front of one ([`SLED_JUMP_CODE`], [`SLED_EXIT_CODE`]).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sled {
+    /// Its first address.
+    pub addr: u64,
+    /// The function's first byte: what its calls are recorded under.
+    pub function: u64,
+    /// `SLED_`.
+    pub kind: u8,
+    /// 1 when an earlier plan may have patched it: other bytes than those expected are no failure.
+    pub again: u8,
+    /// Zero.
+    pub reserved: [u8; 6],
+}
+
+/// The function begins.
+pub const SLED_ENTRY: u8 = 0;
+/// It returns.
+pub const SLED_EXIT: u8 = 1;
+/// It jumps to another function in place of a return.
+pub const SLED_TAIL: u8 = 2;
+
+/// Bytes of a sled.
+pub const SLED: usize = 11;
+/// What a compiler makes of an entry, and of what is in front of a jump to another function: a jump over a NOP.
+pub const SLED_JUMP_CODE: [u8; SLED] = [0xeb, 0x09, 0x66, 0x0f, 0x1f, 0x84, 0, 0, 2, 0, 0];
+/// What it makes of an exit: a return, and a NOP.
+pub const SLED_EXIT_CODE: [u8; SLED] = [0xc3, 0x2e, 0x66, 0x0f, 0x1f, 0x84, 0, 0, 2, 0, 0];
+
 /// A static probe: a NOP of one byte.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -478,10 +514,11 @@ pub const OPERAND_CONSTANT: u8 = 5;
 /// No register.
 pub const NO_REGISTER: u8 = u8::MAX;
 
-const _: () = assert!(size_of::<Header>() == 120);
+const _: () = assert!(size_of::<Header>() == 128);
 const _: () = assert!(size_of::<Text>() == 16);
 const _: () = assert!(size_of::<Detour>() == 64);
 const _: () = assert!(size_of::<Fixup>() == 16);
+const _: () = assert!(size_of::<Sled>() == 24);
 const _: () = assert!(size_of::<Probe>() == 32);
 const _: () = assert!(size_of::<Operand>() == 16);
 const _: () = assert!(size_of::<Slot>() == 56);

@@ -1,43 +1,76 @@
 //! Numbers as text, into a buffer.
 
-/// Appends a text. Most are so short that a call to copy them would cost more than the copying.
+/// Appends a text. Most are so short that a call to copy them would cost more than the copying. They are not put together
+/// in a buffer first: loading what was just stored in parts waits until all of it has left the processor's store buffer.
 #[inline]
 pub fn append(out: &mut Vec<u8>, text: &[u8]) {
-    let len = text.len();
-    let mut copy = [0; 16];
-    match len {
-        0 => return,
-        1 => copy[0] = text[0],
-        // First and last part, which may overlap.
-        2..4 => ends::<2>(&mut copy, text),
-        4..8 => ends::<4>(&mut copy, text),
-        8..=16 => ends::<8>(&mut copy, text),
-        _ => return out.extend_from_slice(text),
+    let (start, len) = (out.len(), text.len());
+    if len == 0 || len > 16 {
+        return out.extend_from_slice(text);
     }
-    let end = out.len() + len;
-    out.extend_from_slice(&copy);
-    out.truncate(end);
+    out.extend_from_slice(&[0; 16]);
+    let place = &mut out[start..start + 16];
+    match len {
+        1 => place[0] = text[0],
+        // First and last part, which may overlap.
+        2..4 => ends::<2>(place, text),
+        4..8 => ends::<4>(place, text),
+        _ => ends::<8>(place, text),
+    }
+    out.truncate(start + len);
 }
 
 #[inline]
-fn ends<const N: usize>(copy: &mut [u8; 16], text: &[u8]) {
+fn ends<const N: usize>(place: &mut [u8], text: &[u8]) {
     let len = text.len();
-    copy[..N].copy_from_slice(&text[..N]);
-    copy[len - N..len].copy_from_slice(&text[len - N..]);
+    place[..N].copy_from_slice(&text[..N]);
+    place[len - N..len].copy_from_slice(&text[len - N..]);
+}
+
+/// Eight decimal digits of a number below 10^8, the first in the lowest byte, each as its value: halves, quarters and
+/// eighths are split off by multiplication with the reciprocal, all parts at once.
+#[inline]
+pub(crate) fn digits_of(value: u32) -> u64 {
+    let (high, low) = (u64::from(value / 10_000), u64::from(value % 10_000));
+    let fours = low << 32 | high;
+    let hundreds = ((fours * 10_486) >> 20) & 0x0000_007f_0000_007f;
+    let twos = (fours - 100 * hundreds) << 16 | hundreds;
+    let tens = ((twos * 103) >> 10) & 0x000f_000f_000f_000f;
+    (twos - 10 * tens) << 8 | tens
+}
+
+pub(crate) const ZEROS: u64 = 0x3030_3030_3030_3030;
+/// Numbers from here on have more than eight digits.
+pub(crate) const EIGHT_DIGITS: u64 = 100_000_000;
+
+/// A number below 10^8 as text without zeros in front, the first character in the lowest byte, and its length.
+#[inline]
+pub(crate) fn decimal_word(value: u32) -> (u64, usize) {
+    let digits = digits_of(value);
+    // The last digit is printed even if it is 0.
+    let leading = (digits | 1 << 63).trailing_zeros() / 8;
+    ((digits | ZEROS) >> (8 * leading), 8 - leading as usize)
 }
 
 /// `%u`.
 #[inline]
 pub fn decimal(out: &mut Vec<u8>, value: u64) {
-    let mut buffer = itoa::Buffer::new();
-    append(out, buffer.format(value).as_bytes());
+    if value >= EIGHT_DIGITS {
+        return out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+    }
+    let (word, len) = decimal_word(value as u32);
+    let end = out.len() + len;
+    out.extend_from_slice(&word.to_le_bytes());
+    out.truncate(end);
 }
 
 /// `%d`.
 #[inline]
 pub fn signed(out: &mut Vec<u8>, value: i64) {
-    let mut buffer = itoa::Buffer::new();
-    append(out, buffer.format(value).as_bytes());
+    if value < 0 {
+        out.push(b'-');
+    }
+    decimal(out, value.unsigned_abs());
 }
 
 /// `%x`.
@@ -61,7 +94,7 @@ pub fn hex_fixed(out: &mut Vec<u8>, value: u64, digits: usize) {
 /// Eight hexadecimal digits, the first in the highest byte: nibbles are spread to bytes by halves, and all turned into
 /// digits at once.
 #[inline]
-fn hex_of(value: u32) -> u64 {
+pub(crate) fn hex_of(value: u32) -> u64 {
     let x = u64::from(value);
     let x = (x & 0xffff_0000) << 16 | x & 0xffff;
     let x = (x & 0x0000_ff00_0000_ff00) << 8 | x & 0x0000_00ff_0000_00ff;

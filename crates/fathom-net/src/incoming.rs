@@ -1,12 +1,11 @@
 //! Directories that are being received: where they are, what may be written, how they are left.
 
 use crate::plain::Place;
-use crate::{NetError, Result, directory_name};
-use fathom_store::{HEADER_SIZE, Info};
+use crate::{NetError, Result, directory_name, readable};
 use rustix::fs::{Mode, OFlags};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,8 +16,6 @@ const OPEN: usize = 32;
 const LONGEST_OPTIONS: usize = 4096;
 /// Where the number of a session with a token is kept.
 const SESSION: &str = ".fathom-session";
-/// Map of the session that is made up for a recording whose own are missing.
-const MADE_UP_MAP: &str = "sid-0000000000000000.map";
 /// Files of one recording.
 const MOST_FILES: usize = 1 << 20;
 
@@ -83,9 +80,13 @@ impl Root {
             fs::rename(&dir, &aside).map_err(|error| NetError::file("rename", &dir, error))?;
         }
         fs::create_dir(&dir).map_err(|error| NetError::file("create", &dir, error))?;
-        // It marks the directory as a trace.
-        let options = dir.join("default.opts");
-        fs::write(&options, "").map_err(|error| NetError::file("create", &options, error))?;
+        // Options mark the directory as a trace.
+        let begun = fs::write(dir.join("default.opts"), "").and_then(|()| readable::reserve(&dir));
+        if let Err(error) = begun {
+            // Nothing has come yet.
+            let _ = fs::remove_dir_all(&dir);
+            return Err(NetError::file("create", &dir, error));
+        }
         state.live.insert(name.clone(), 1);
         drop(state);
         Ok(Incoming::new(self, dir, name))
@@ -109,17 +110,8 @@ impl Root {
         let owner = Arc::clone(self.state().sessions.entry(id).or_default());
         let incoming = match self.find(id)? {
             Some((dir, name)) => {
-                // Made up because the recording had no such file yet.
-                if exists(&dir.join(MADE_UP_MAP)) {
-                    for file in ["task.txt", MADE_UP_MAP] {
-                        let path = dir.join(file);
-                        fs::remove_file(&path).map_err(|error| NetError::file("remove", &path, error))?;
-                    }
-                }
                 *self.state().live.entry(name.clone()).or_default() += 1;
-                let mut incoming = Incoming::new(self, dir, name);
-                incoming.written = incoming.sizes()?.iter().map(|(_, size)| size).sum();
-                incoming
+                Incoming::new(self, dir, name)
             }
             None => {
                 let incoming = self.create(name)?;
@@ -213,6 +205,7 @@ impl<'r> Incoming<'r> {
         // Half of what was to be appended would make the rest unreadable.
         if let Err(error) = open.file.write_all(bytes) {
             let _ = open.file.set_len(open.len);
+            self.written -= bytes.len() as u64;
             return Err(NetError::file("write", &path, error));
         }
         open.len += bytes.len() as u64;
@@ -284,6 +277,14 @@ impl<'r> Incoming<'r> {
         Ok(list.into_iter().map(|entry| (entry.name, entry.size)).collect())
     }
 
+    /// Goes on where an earlier connection ended. Nobody else may be at it. Gives all files with their sizes.
+    pub(crate) fn go_on(&mut self) -> Result<Vec<(String, u64)>> {
+        readable::take_back(&self.dir).map_err(|error| NetError::file("go on with", &self.dir, error))?;
+        let sizes = self.sizes()?;
+        self.written = sizes.iter().map(|(_, size)| size).sum();
+        Ok(sizes)
+    }
+
     /// The recording is complete.
     pub(crate) fn complete(&mut self) -> Result<()> {
         if let Some(options) = harmless(&self.options) {
@@ -292,6 +293,7 @@ impl<'r> Incoming<'r> {
         } else {
             self.notes.push("its default.opts has more than a time filter and is left out".to_owned());
         }
+        readable::release(&self.dir).map_err(|error| NetError::file("complete", &self.dir, error))?;
         // The number of its session stays: the sender may not have heard that it is complete.
         self.sync()
     }
@@ -299,7 +301,7 @@ impl<'r> Incoming<'r> {
     /// The recording is not complete: adds what readers need and has not come.
     pub(crate) fn make_readable(&mut self) -> Result<()> {
         self.files.clear();
-        make_readable(&self.dir).map_err(|error| NetError::file("complete", &self.dir, error))
+        readable::leave(&self.dir).map_err(|error| NetError::file("complete", &self.dir, error))
     }
 }
 
@@ -345,39 +347,6 @@ fn harmless(options: &[u8]) -> Option<String> {
         }
         _ => None,
     }
-}
-
-/// Writes `info` and `task.txt` where they are missing or empty: what is known from the files of records alone.
-fn make_readable(dir: &Path) -> io::Result<()> {
-    let mut tasks = Vec::new();
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let number = name.to_str().and_then(crate::spool::number_of);
-        if let Some((crate::wire::Kind::Data, tid)) = number {
-            let mut time = [0; 8];
-            if File::open(entry.path()).and_then(|mut file| file.read_exact(&mut time)).is_ok() {
-                tasks.push((u64::from_le_bytes(time), tid));
-            }
-        }
-    }
-    tasks.sort_unstable();
-    let is_there = |name: &str, least: u64| dir.join(name).metadata().is_ok_and(|data| data.len() >= least);
-    if !is_there("info", HEADER_SIZE as u64) {
-        fs::write(dir.join("info"), Info::default().to_bytes())?;
-    }
-    if let (false, Some((first, pid))) = (is_there("task.txt", 1), tasks.first().copied()) {
-        let stamp = |time: u64| format!("{}.{:09}", time / 1_000_000_000, time % 1_000_000_000);
-        let mut text =
-            format!("SESS timestamp={} pid={pid} sid=0000000000000000 exename=\"[unknown]\"\n", stamp(first));
-        for (time, tid) in &tasks {
-            // Which process a task is of is not known; all are taken for threads of the first.
-            text.push_str(&format!("TASK timestamp={} tid={tid} pid={pid}\n", stamp(*time)));
-        }
-        fs::write(dir.join("task.txt"), text)?;
-        fs::write(dir.join(MADE_UP_MAP), "")?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -434,7 +403,8 @@ mod tests {
         let (mut incoming, owner) = root.session([7; 16], b"x").unwrap();
         incoming.append_to("1.dat", b"12345678").unwrap();
         drop(incoming);
-        let (incoming, again) = root.session([7; 16], b"y").unwrap();
+        let (mut incoming, again) = root.session([7; 16], b"y").unwrap();
+        incoming.go_on().unwrap();
         assert!(Arc::ptr_eq(&owner, &again) && incoming.dir.ends_with("x"));
         assert_eq!((incoming.written, incoming.sizes().unwrap()[0].clone()), (8, ("1.dat".to_owned(), 8)));
         drop(incoming);
@@ -444,6 +414,10 @@ mod tests {
         incoming.make_readable().unwrap();
         assert!(incoming.dir.join("task.txt").exists());
         let (mut incoming, _) = later.session([7; 16], b"z").unwrap();
+        assert_eq!(
+            incoming.go_on().unwrap(),
+            [("1.dat", 8), ("default.opts", 0), ("info", 40)].map(|(name, size)| (name.to_owned(), size))
+        );
         assert!(!incoming.dir.join("task.txt").exists());
         incoming.complete().unwrap();
         let (other, _) = later.session([8; 16], b"z").unwrap();

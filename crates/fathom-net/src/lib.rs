@@ -14,6 +14,7 @@ mod error;
 mod incoming;
 mod name;
 pub mod plain;
+mod readable;
 mod send;
 mod server;
 mod spool;

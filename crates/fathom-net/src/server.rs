@@ -64,6 +64,8 @@ pub enum Event<'a> {
         peer: SocketAddr,
         /// Where what has come is; none if nothing has.
         dir: Option<&'a std::path::Path>,
+        /// Why it cannot be read, if it cannot.
+        unreadable: Option<&'a NetError>,
         /// Its size.
         bytes: u64,
         /// Why.
@@ -124,7 +126,7 @@ impl Server {
                         // No descriptors left: others have to end first.
                         let error = NetError::Broken(error);
                         let peer = SocketAddr::from(([0, 0, 0, 0], 0));
-                        tell(&Event::Ended { peer, dir: None, bytes: 0, error: &error });
+                        tell(&Event::Ended { peer, dir: None, unreadable: None, bytes: 0, error: &error });
                         thread::sleep(LOOK);
                         continue;
                     }
@@ -133,7 +135,7 @@ impl Server {
                     senders.fetch_sub(1, Ordering::Relaxed);
                     let limit = self.options.limits.senders as u64;
                     let error = NetError::TooMuch { what: "the number of senders", limit };
-                    tell(&Event::Ended { peer, dir: None, bytes: 0, error: &error });
+                    tell(&Event::Ended { peer, dir: None, unreadable: None, bytes: 0, error: &error });
                     continue;
                 }
                 let senders = &senders;
@@ -161,20 +163,11 @@ impl Server {
             }
             (Ok(()), None) => {}
             (Err(error), incoming) => {
-                if let Some(incoming) = incoming
-                    && self.options.token.is_none()
-                    && let Err(error) = incoming.make_readable()
-                {
-                    tell(&Event::Ended {
-                        peer,
-                        dir: Some(&incoming.dir),
-                        bytes: incoming.written,
-                        error: &error,
-                    });
-                }
+                let left =
+                    incoming.as_mut().map_or(Ok(()), |incoming| input.alone(|| incoming.make_readable()));
                 let (dir, bytes) =
                     incoming.as_ref().map_or((None, 0), |i| (Some(i.dir.as_path()), i.written));
-                tell(&Event::Ended { peer, dir, bytes, error });
+                tell(&Event::Ended { peer, dir, unreadable: left.as_ref().err(), bytes, error });
                 // The sender sees a connection that breaks, not one that ends.
                 let _ = rustix::net::sockopt::set_socket_linger(stream, Some(Duration::ZERO));
             }
@@ -251,6 +244,13 @@ impl Input<'_> {
     fn is_waiting(&self) -> bool {
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
         poll(&mut [PollFd::new(self.stream, PollFlags::IN)], Some(&now)).is_ok_and(|count| count > 0)
+    }
+
+    /// Does what may be done only as long as the sender has not connected again.
+    fn alone(&self, what: impl FnOnce() -> Result<()>) -> Result<()> {
+        let Some((owner, mine)) = &self.current else { return what() };
+        let owner = owner.lock().unwrap_or_else(PoisonError::into_inner);
+        if *owner == *mine { what() } else { Ok(()) }
     }
 
     /// Some bytes, at least one.

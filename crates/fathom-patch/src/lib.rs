@@ -12,6 +12,7 @@
 
 mod analysis;
 mod islands;
+mod kept;
 mod leads;
 mod marks;
 mod reason;
@@ -26,6 +27,7 @@ mod unwind;
 mod verdict;
 
 pub use analysis::{analyse, refusal};
+pub use kept::{Fingerprint, Unusable, fingerprint, from_bytes, to_bytes};
 pub use reason::{Reason, Refusal};
 pub use site::{CODE_LIMIT, Fixup, FixupKind, HOP, Island, JUMP, ORIGINAL_LIMIT, Site};
 pub use summary::Summary;

@@ -343,7 +343,7 @@ impl Knowledge<'_, '_> {
     }
 }
 
-const ENDBR64: [u8; 4] = [0xf3, 0x0f, 0x1e, 0xfa];
+pub(crate) const ENDBR64: [u8; 4] = [0xf3, 0x0f, 0x1e, 0xfa];
 
 /// How many instructions are looked at for flags that are taken.
 const FLAG_DISTANCE: usize = 512;

@@ -4,7 +4,7 @@
 
 use crate::leaf;
 use crate::patterns::Patterns;
-use crate::plan::{CALL, Known, Module, is_ours};
+use crate::plan::{Known, Module, is_ours};
 use fathom_abi::plan::{self, FIXUP_ADDRESS, FIXUP_DISTANCE};
 use fathom_patch::{Analysis, FixupKind, Reason, Refusal, Site};
 use fathom_symbols::SymbolTable;
@@ -70,11 +70,13 @@ pub(crate) fn choose(
     chosen
 }
 
-/// Whether a function has a site that was compiled in: at its beginning, behind an `endbr64`, or in front of it.
+/// Whether a function has a site or a sled that was compiled in: at its beginning, or behind an `endbr64`.
 fn has_site(known: &Known, at: u64) -> bool {
     const ENDBR64: u64 = 4;
-    let from = known.sites.partition_point(|(site, ..)| *site < at.saturating_sub(CALL as u64));
-    known.sites.get(from).is_some_and(|(site, ..)| *site <= at + ENDBR64)
+    let site = known.sites.partition_point(|(site, ..)| *site < at);
+    let sled = known.sleds.partition_point(|sled| sled.at < at);
+    known.sites.get(site).is_some_and(|(site, ..)| *site <= at + ENDBR64)
+        || known.sleds.get(sled).is_some_and(|sled| sled.function == at)
 }
 
 /// The tables of a plan that are about detours.

@@ -27,6 +27,7 @@ mod patterns;
 mod payload;
 mod perf;
 mod plan;
+mod plan_cache;
 mod plan_file;
 mod probes;
 mod recover;
@@ -35,6 +36,7 @@ mod run;
 mod runtime_file;
 mod selection;
 mod sessions;
+mod sites;
 mod start;
 mod sys;
 
@@ -81,6 +83,9 @@ pub struct Options {
     pub patch: Vec<PatchSpec>,
     /// How the patterns are written.
     pub matching: Match,
+    /// Where analyses of programs are kept for the next recording, `None` for nowhere. The directory is made if it is not
+    /// there.
+    pub plan_cache: Option<PathBuf>,
     /// Keep lazily bound slots unbound (`LD_BIND_NOT`).
     pub bind_not: bool,
     /// Leave the program's addresses randomised. `false` switches it off.

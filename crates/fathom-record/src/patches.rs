@@ -2,6 +2,7 @@
 
 use crate::detours::Unpatched;
 use crate::plan::Known;
+use fathom_abi::plan::SLED_ENTRY;
 use fathom_patch::{Reason, Refusal};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -26,7 +27,8 @@ pub(crate) struct Patched {
 impl Patched {
     pub(crate) fn of(known: &Known) -> Patched {
         let detours = &known.detours;
-        let compiled_in = known.sites.iter().filter(|(.., calls)| !calls).count();
+        let sleds = known.sleds.iter().filter(|sled| sled.kind == SLED_ENTRY).count();
+        let compiled_in = known.sites.iter().filter(|(.., calls)| !calls).count() + sleds;
         Patched {
             patched: detours.sites.len() + compiled_in,
             unpatched: detours.unpatched.clone(),

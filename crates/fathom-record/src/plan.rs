@@ -3,10 +3,13 @@
 use crate::detours::{self, Detours};
 pub(crate) use crate::modules::{Module, modules};
 use crate::patterns::Patterns;
+use crate::plan_cache::PlanCache;
 use crate::probes::{self, Probes};
 use crate::rules::{Compiled, Selector};
-use crate::{leaf, plan_file};
-use fathom_abi::plan::{MODE_PROBES, SLOT_LAZY, SLOT_READ_ONLY, SLOT_RECORD, Site, Slot, kind};
+use crate::{leaf, plan_file, sites};
+use fathom_abi::plan::{
+    self, MODE_PROBES, SLED_ENTRY, SLOT_LAZY, SLOT_READ_ONLY, SLOT_RECORD, Site, Slot, kind,
+};
 use fathom_symbols::SymbolKind;
 use fathom_symbols::demangle::{Style, demangle};
 use fathom_symbols::elf::{Image, PltSlot, SlotKind};
@@ -34,11 +37,13 @@ pub(crate) struct Known {
     pub(crate) build_id: Option<String>,
     pub(crate) slots: Vec<PltSlot>,
     /// Relative range of `.plt`, where lazily bound slots point at first.
-    lazy: Option<(u64, u64)>,
+    pub(crate) lazy: Option<(u64, u64)>,
     /// Relative address of a return instruction outside of all unwind information.
-    gadget: Option<u64>,
+    pub(crate) gadget: Option<u64>,
     /// Relative addresses, with what stands there and whether that is a call of the hook.
     pub(crate) sites: Vec<(u64, Vec<u8>, bool)>,
+    /// Both ends of functions, ascending by address.
+    pub(crate) sleds: Vec<sites::Sled>,
     /// Functions that can be patched though they have no site.
     pub(crate) detours: Detours,
     /// What rules can be about; empty where there are none. Those of the module, and the library functions that it calls.
@@ -89,6 +94,7 @@ pub(crate) struct Variable {
 pub(crate) struct Plan {
     slots: Vec<Slot>,
     sites: Vec<Site>,
+    sleds: Vec<plan::Sled>,
     tables: detours::Tables,
     strings: Vec<u8>,
     names: HashMap<String, u32>,
@@ -102,18 +108,21 @@ impl Plan {
     pub(crate) fn is_empty(&self) -> bool {
         self.slots.is_empty()
             && self.sites.is_empty()
+            && self.sleds.is_empty()
             && self.tables.detours.is_empty()
             && self.rules.mode == 0
     }
 
     /// Numbers of slots and sites.
     pub(crate) fn len(&self) -> (usize, usize) {
-        (self.slots.len(), self.sites.len() + self.tables.detours.len())
+        let calls = self.sites.iter().filter(|site| site.calls != 0).count();
+        (self.slots.len(), calls + self.patched())
     }
 
     /// How many functions are traced only because they are patched.
     pub(crate) fn patched(&self) -> usize {
-        self.sites.iter().filter(|site| site.calls == 0).count() + self.tables.detours.len()
+        let entries = self.sleds.iter().filter(|sled| sled.kind == SLED_ENTRY).count();
+        self.sites.iter().filter(|site| site.calls == 0).count() + entries + self.tables.detours.len()
     }
 
     fn string(&mut self, text: &str) -> u32 {
@@ -133,6 +142,7 @@ impl Plan {
             &plan_file::Hooks {
                 slots: &self.slots,
                 sites: &self.sites,
+                sleds: &self.sleds,
                 probes: &self.probes.probes,
                 operands: &self.probes.operands,
                 texts: &self.tables.texts,
@@ -153,12 +163,30 @@ pub(crate) struct Planner {
     pub(crate) selector: Selector,
     /// Events of probes.
     pub(crate) ids: probes::Ids,
+    cache: Option<PlanCache>,
     known: FxHashMap<(PathBuf, u32, u32, u64), Arc<Known>>,
 }
 
 impl Planner {
     pub(crate) fn new(libcalls: LibCalls, patch: Patterns, selector: Selector) -> Planner {
-        Planner { libcalls, patch, selector, ids: probes::Ids::default(), known: FxHashMap::default() }
+        Planner {
+            libcalls,
+            patch,
+            selector,
+            ids: probes::Ids::default(),
+            cache: None,
+            known: FxHashMap::default(),
+        }
+    }
+
+    /// Keeps analyses of modules in a directory, and takes those that are there.
+    pub(crate) fn keep(&mut self, dir: Option<&Path>) {
+        self.cache = dir.map(PlanCache::new);
+    }
+
+    /// What the user should know, once.
+    pub(crate) fn take_notes(&mut self) -> Vec<String> {
+        self.cache.as_mut().map(PlanCache::take_notes).unwrap_or_default()
     }
 
     /// What is known about a module's file. A file that cannot be read has nothing to hook.
@@ -172,7 +200,7 @@ impl Planner {
         known
     }
 
-    fn read(&self, path: &Path) -> Known {
+    fn read(&mut self, path: &Path) -> Known {
         let Ok(image) = Image::open(path) else { return Known::default() };
         let mut known = Known { build_id: image.build_id(), ..Known::default() };
         let events = &self.selector.selection().events;
@@ -194,12 +222,7 @@ impl Planner {
             (start, start + s.size)
         });
         known.gadget = bare_return(&image);
-        read_calls(&image, &mut known);
-        if !self.patch.is_empty() {
-            self.read_sites(&image, path, &mut known);
-        }
-        known.sites.sort_unstable();
-        known.sites.dedup();
+        sites::read(&image, &self.patch, &file_name(path), &mut known);
         self.read_detours(&image, path, &mut known);
         if self.selector.selects() {
             read_functions(&image, &file_name(path), &mut known);
@@ -210,33 +233,16 @@ impl Planner {
         known
     }
 
-    fn read_sites(&self, image: &Image, path: &Path, known: &mut Known) {
-        let sites = image.instrumentation().patchable;
-        if sites.is_empty() {
-            return;
-        }
-        let symbols = image.symbols();
-        let module = file_name(path);
-        for at in sites {
-            // The NOPs may follow an endbr64, or precede the symbol (`N,M`); then the symbol starts behind them.
-            let Some(symbol) = symbols.find(at).or_else(|| symbols.find(at + 8)) else { continue };
-            if !self.patch.matches(symbol.name, &module) {
-                continue;
-            }
-            // The area may end where its section does, so fewer bytes will do.
-            let bytes = (CALL..=MAX_SITE).rev().find_map(|len| image.data_at(at, len as u64));
-            // Where there is not enough room, the function is like one without a site.
-            known.sites.extend(bytes.and_then(patchable).map(|area| (at, area.to_vec(), false)));
-        }
-    }
-
     /// Looks for functions to patch where they were not compiled for it.
-    fn read_detours(&self, image: &Image, path: &Path, known: &mut Known) {
+    fn read_detours(&mut self, image: &Image, path: &Path, known: &mut Known) {
         let module = file_name(path);
         if !self.patch.is_about(&module) {
             return;
         }
-        let analysis = fathom_patch::analyse(image, &fathom_patch::Options::default());
+        let analysis = match &mut self.cache {
+            Some(cache) => cache.analysis(image),
+            None => fathom_patch::analyse(image, &fathom_patch::Options::default()),
+        };
         let symbols = image.symbols_with(&known.slots);
         known.detours = detours::choose(image, (&symbols, analysis), &self.patch, &module, known);
     }
@@ -302,6 +308,14 @@ fn add_patches(plan: &mut Plan, module: &Module, known: &Known, is_final: bool, 
         })
     });
     plan.sites.extend(sites);
+    let sleds = known.sleds.iter().filter(|sled| !never(module.start + sled.function));
+    plan.sleds.extend(sleds.map(|sled| plan::Sled {
+        addr: module.start + sled.at,
+        function: module.start + sled.function,
+        kind: sled.kind,
+        again: u8::from(again),
+        reserved: [0; 6],
+    }));
     for (at, site) in &known.detours.sites {
         if !never(module.start + at) {
             plan.tables.add(module, *at, site, again);
@@ -362,67 +376,6 @@ fn read_sources(image: &Image, known: &mut Known) {
     for function in known.functions.iter_mut().filter(|function| !function.plt) {
         function.source = lines.function(function.at).map(|line| line.file.to_string());
     }
-}
-
-/// Finds the calls of `__fentry__` at the starts of functions. They work as they are; jumps instead of them keep the
-/// processor's return prediction right.
-fn read_calls(image: &Image, known: &mut Known) {
-    const ENDBR64: [u8; 4] = [0xf3, 0x0f, 0x1e, 0xfa];
-    let Some(hook) = known.slots.iter().find(|slot| slot.name == "__fentry__") else { return };
-    let target = |code: &[u8], end: u64| {
-        let distance = code.last_chunk().map(|d| i32::from_le_bytes(*d));
-        end.wrapping_add_signed(i64::from(distance.unwrap_or_default()))
-    };
-    for symbol in image.symbols().iter().filter(|s| s.kind.is_function()) {
-        let endbr = image.data_at(symbol.addr, 4).is_some_and(|b| b == ENDBR64);
-        let at = symbol.addr + if endbr { 4 } else { 0 };
-        let code = match image.data_at(at, 6) {
-            Some(code) if code.starts_with(&[0xe8]) && target(&code[..5], at + 5) == hook.plt => &code[..5],
-            Some(code) if code.starts_with(&[0xff, 0x15]) && target(code, at + 6) == hook.got => code,
-            _ => continue,
-        };
-        known.sites.push((at, code.to_vec(), true));
-    }
-}
-
-/// Length of a call with a 32-bit distance, which has to fit into a site.
-pub(crate) const CALL: usize = 5;
-/// How much of a site the runtime can compare and skip.
-const MAX_SITE: usize = 8;
-
-/// The whole NOPs at the start of `code` that make room for a call: five of one byte from gcc, one long NOP from clang.
-fn patchable(code: &[u8]) -> Option<&[u8]> {
-    let mut len = 0;
-    while len < CALL {
-        len += nop(code.get(len..)?)?;
-    }
-    code.get(..len)
-}
-
-/// Length of the NOP at the start of `code`: `90` or `0f 1f /0`, with prefixes that do not make another instruction of
-/// it (Intel's manual, volume 2, NOP and table 2-2 for the lengths of operands).
-fn nop(code: &[u8]) -> Option<usize> {
-    // Operand and address size, cs, ds, es, ss, fs, gs. With f3 it would be pause.
-    const PREFIXES: [u8; 8] = [0x66, 0x67, 0x2e, 0x3e, 0x26, 0x36, 0x64, 0x65];
-    let prefixes = code.iter().take_while(|b| PREFIXES.contains(b)).count();
-    let len = match code.get(prefixes..)? {
-        [0x90, ..] => 1,
-        [0x0f, 0x1f, operand, rest @ ..] if operand & 0o070 == 0 => {
-            let (mode, base) = (operand >> 6, operand & 7);
-            // An index byte follows; its own base may stand for a distance of four bytes.
-            let index = if mode != 3 && base == 4 { Some(rest.first()? & 7) } else { None };
-            let distance = match mode {
-                0 if index.unwrap_or(base) == 5 => 4,
-                1 => 1,
-                2 => 4,
-                _ => 0,
-            };
-            3 + usize::from(index.is_some()) + distance
-        }
-        _ => return None,
-    };
-    let len = prefixes + len;
-    (len <= code.len()).then_some(len)
 }
 
 /// The return instruction at the end of `.fini` or `.init`: those come from the C library's start files, which have no
@@ -565,57 +518,6 @@ mod tests {
         }
         for name in ["/lib/libcrypto.so.3", "/lib/libmagic.so.1", "/bin/cat"] {
             assert!(!is_core_library(Path::new(name)), "{name}");
-        }
-    }
-
-    #[test]
-    fn nops_with_room_for_a_call() {
-        // As objdump reads them.
-        let areas: [&[u8]; 12] = [
-            &[0x90; 5],
-            &[0x0f, 0x1f, 0x44, 0x00, 0x08],
-            &[0x0f, 0x1f, 0x44, 0x00, 0x00],
-            &[0x67, 0x0f, 0x1f, 0x04, 0x00],
-            &[0x66, 0x0f, 0x1f, 0x04, 0x00],
-            &[0x66, 0x0f, 0x1f, 0x40, 0x00],
-            &[0x66, 0x66, 0x66, 0x66, 0x90],
-            &[0x90, 0x0f, 0x1f, 0x40, 0x00],
-            &[0x66, 0x0f, 0x1f, 0x44, 0x00, 0x08],
-            &[0x0f, 0x1f, 0x80, 0x00, 0x02, 0x00, 0x00],
-            &[0x0f, 0x1f, 0x84, 0x00, 0x00, 0x02, 0x00, 0x00],
-            &[0x0f, 0x1f, 0x04, 0x05, 0x00, 0x00, 0x00, 0x00],
-        ];
-        for area in areas {
-            assert_eq!(patchable(area), Some(area), "{area:x?}");
-            let push_rbp = [area, &[0x55]].concat();
-            assert_eq!(patchable(&push_rbp), Some(area), "{area:x?}");
-            assert_eq!(patchable(&area[..area.len() - 1]), None, "{area:x?} cut off");
-        }
-        // More one-byte NOPs than needed stay where they are.
-        assert_eq!(patchable(&[0x90; 8]), Some(&[0x90; 5][..]));
-    }
-
-    #[test]
-    fn other_code_is_not_patched() {
-        let code: [&[u8]; 9] = [
-            &[],
-            &[0x90, 0x90, 0x90, 0x55, 0x48, 0x89, 0xe5],
-            // pause
-            &[0xf3, 0x90, 0x90, 0x90, 0x90, 0x90],
-            // xchg r8, rax
-            &[0x41, 0x90, 0x90, 0x90, 0x90, 0x90],
-            // endbr64
-            &[0xf3, 0x0f, 0x1e, 0xfa, 0x90],
-            // 0f 1f /1 is reserved
-            &[0x0f, 0x1f, 0x4c, 0x00, 0x08],
-            // lea
-            &[0x3e, 0x8d, 0x74, 0x26, 0x00],
-            // ten bytes: what follows the first five would be left
-            &[0x66, 0x2e, 0x0f, 0x1f, 0x84, 0x00, 0x00, 0x02],
-            &[0x66, 0x66, 0x66, 0x66, 0x66],
-        ];
-        for code in code {
-            assert_eq!(patchable(code), None, "{code:x?}");
         }
     }
 

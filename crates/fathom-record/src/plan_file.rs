@@ -2,7 +2,7 @@
 
 use crate::rules::Compiled;
 use fathom_abi::VERSION;
-use fathom_abi::plan::{self, Detour, Fetch, Fixup, Operand, Probe, Range, Rule, Site, Slot, Text};
+use fathom_abi::plan::{self, Detour, Fetch, Fixup, Operand, Probe, Range, Rule, Site, Sled, Slot, Text};
 
 /// What a plan is to change in a process.
 #[derive(Default)]
@@ -14,6 +14,7 @@ pub(crate) struct Hooks<'p> {
     pub(crate) texts: &'p [Text],
     pub(crate) detours: &'p [Detour],
     pub(crate) fixups: &'p [Fixup],
+    pub(crate) sleds: &'p [Sled],
     pub(crate) code: &'p [u8],
     pub(crate) strings: &'p [u8],
 }
@@ -32,6 +33,7 @@ pub(crate) fn bytes(hooks: &Hooks<'_>, rules: &Compiled) -> Vec<u8> {
     hooks.texts.iter().for_each(|one| text(&mut out, one));
     hooks.detours.iter().for_each(|one| detour(&mut out, one));
     hooks.fixups.iter().for_each(|one| fixup(&mut out, one));
+    hooks.sleds.iter().for_each(|one| sled(&mut out, one));
     out.extend(hooks.code);
     out.extend(hooks.strings);
     out
@@ -58,6 +60,8 @@ fn header(out: &mut Vec<u8>, hooks: &Hooks<'_>, rules: &Compiled) {
     for n in [hooks.probes.len(), hooks.operands.len(), texts, detours, fixups, hooks.code.len()] {
         out.extend((n as u32).to_le_bytes());
     }
+    out.extend((hooks.sleds.len() as u32).to_le_bytes());
+    out.extend([0; 4]);
 }
 
 fn slot(out: &mut Vec<u8>, slot: &Slot) {
@@ -76,6 +80,13 @@ fn site(out: &mut Vec<u8>, site: &Site) {
     out.extend(site.expect);
     out.extend([site.len, site.calls, site.silence, site.again]);
     out.extend(site.reserved);
+}
+
+fn sled(out: &mut Vec<u8>, sled: &Sled) {
+    out.extend(sled.addr.to_le_bytes());
+    out.extend(sled.function.to_le_bytes());
+    out.extend([sled.kind, sled.again]);
+    out.extend(sled.reserved);
 }
 
 fn range(out: &mut Vec<u8>, range: &Range) {
@@ -206,5 +217,8 @@ mod tests {
         let mut out = Vec::new();
         fixup(&mut out, &Fixup { to: 0, at: 0, kind: 0, reserved: [0; 6] });
         assert_eq!(out.len(), size_of::<Fixup>());
+        let mut out = Vec::new();
+        sled(&mut out, &Sled { addr: 0, function: 0, kind: 0, again: 0, reserved: [0; 6] });
+        assert_eq!(out.len(), size_of::<Sled>());
     }
 }

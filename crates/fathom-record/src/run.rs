@@ -67,7 +67,8 @@ pub fn record(options: &Options) -> Result<Outcome, Error> {
     let journal = Journal::create(writer.path(), arena.dir(), &runtime, options, &said)?;
     let source = Source { tsc, clock: options.clock };
     let clock = Mutex::new(Clock::start(source, journal.clock()?));
-    let planner = Planner::new(options.libcalls, patterns, selector);
+    let mut planner = Planner::new(options.libcalls, patterns, selector);
+    planner.keep(options.plan_cache.as_deref());
     let sessions = Sessions::new(&arena, &clock, &writer, planner, runtime.clone());
     let drainer = Drainer::new(&arena, &clock, &writer);
 

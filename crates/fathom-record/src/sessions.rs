@@ -84,6 +84,7 @@ impl<'r> Sessions<'r> {
     /// The answers, when all processes have been answered.
     pub(crate) fn into_answers(mut self) -> Answers {
         self.answers.unmatched = self.planner.selector.unmatched();
+        self.answers.notes.extend(self.planner.take_notes());
         let events = &self.planner.selector.selection().events;
         let probes: Vec<_> = std::mem::take(&mut self.answers.probes).into_iter().collect();
         self.answers.notes.extend(events.unmatched(&probes));

@@ -22,7 +22,7 @@ pub(crate) struct Function {
     pub(crate) word: u64,
     /// 0: the fast path may handle it.
     pub(crate) special: u8,
-    /// See [`kind`].
+    /// See [`kind`]; of what [`crate::sleds`] has a hook for, one of `SLED_`.
     pub(crate) kind: u8,
     /// Whether calls are recorded.
     pub(crate) record: u8,
@@ -100,7 +100,7 @@ impl Stubs {
         (Self::HEAD + count * Self::SIZE).next_multiple_of(4096)
     }
 
-    /// Stubs in writable memory of [`Stubs::len`] bytes.
+    /// Stubs of the call hooks in writable memory of [`Stubs::len`] bytes.
     pub(crate) fn begin(at: usize, len: usize) -> Stubs {
         let hooks = if FILTERING.load(Ordering::Relaxed) {
             [
@@ -110,6 +110,11 @@ impl Stubs {
         } else {
             [asm::fathom_call_plain as *const () as usize, asm::fathom_call_careful as *const () as usize]
         };
+        Self::begin_with(at, len, hooks)
+    }
+
+    /// Stubs of other hooks: one that [`Stubs::add`] takes as a rule, and the `careful` one.
+    pub(crate) fn begin_with(at: usize, len: usize, hooks: [usize; 2]) -> Stubs {
         // SAFETY: callers pass fresh memory of theirs.
         unsafe { (at as *mut [usize; 2]).write(hooks) };
         Stubs { at, next: at + Self::HEAD, end: at + len }

@@ -3,7 +3,7 @@
 //! A frame's slot is the stack pointer at the call of the enter hook, marked with [`CYG`]; it only orders the frame
 //! among the others. The function's address stands where other frames keep the return address.
 
-use crate::fetch::Arguments;
+use crate::fetch::{Arguments, Results};
 use crate::filter;
 use crate::rules::FILTERING;
 use crate::slow::{self, Busy, block_of};
@@ -148,9 +148,15 @@ pub(crate) unsafe extern "C" fn __cyg_profile_func_exit(_function: usize, _site:
 
 /// An entry that the fast path did not take.
 extern "C" fn slow_enter(function: usize, slot: usize) {
+    let vectors = [0u8; 256];
+    enter(function, slot, &Arguments { integers: &[0; 6], vectors: vectors.as_ptr(), stack: 0 });
+}
+
+/// Pushes a frame for a function and records the entry, as far as the rules want it.
+pub(crate) fn enter(function: usize, slot: usize, arguments: &Arguments<'_>) {
     let Some(block) = block_of(slot) else { return };
     if FILTERING.load(Ordering::Relaxed) {
-        return filtered_enter(block, function, slot);
+        return filtered_enter(block, function, slot, arguments);
     }
     // SAFETY: our own thread's block.
     let b = unsafe { &mut *block };
@@ -166,7 +172,7 @@ extern "C" fn slow_enter(function: usize, slot: usize) {
 }
 
 /// An entry where rules decide. A frame in any case: it pairs the exit, which comes in any case.
-fn filtered_enter(block: *mut state::Block, function: usize, slot: usize) {
+fn filtered_enter(block: *mut state::Block, function: usize, slot: usize, arguments: &Arguments<'_>) {
     if !filter::take_care(block, slot & !BITS) {
         return;
     }
@@ -175,15 +181,18 @@ fn filtered_enter(block: *mut state::Block, function: usize, slot: usize) {
     if !filter::reap(b, slot & !BITS) {
         return;
     }
-    let vectors = [0u8; 256];
-    let arguments = Arguments { integers: &[0; 6], vectors: vectors.as_ptr(), stack: 0 };
-    if !filter::push_at(b, slot, function, (function as u64) << ADDR_SHIFT, &arguments) {
+    if !filter::push_at(b, slot, function, (function as u64) << ADDR_SHIFT, arguments) {
         filter::push_hidden(b, slot, function);
     }
 }
 
 /// An exit whose frame is not on top: frames above it were left by a longjmp, or belong to another stack.
 extern "C" fn slow_exit(function: usize, near: usize) {
+    exit(function, near, None);
+}
+
+/// Takes the frame of a function off and records its exit, with what it returns where that is known.
+pub(crate) fn exit(function: usize, near: usize, results: Option<&Results<'_>>) {
     let block = state::current();
     if block.is_null() {
         return;
@@ -194,7 +203,7 @@ extern "C" fn slow_exit(function: usize, near: usize) {
         // SAFETY: the top frame, or the one below all.
         let top = unsafe { &*b.top };
         if top.slot & CYG != 0 && top.orig == function && filter::take_care(block, near) {
-            slow::pop(b);
+            slow::pop_with(b, results);
             return;
         }
     }
@@ -215,7 +224,7 @@ extern "C" fn slow_exit(function: usize, near: usize) {
         }
         above = above.wrapping_sub(1);
     }
-    slow::remove(b, at);
+    slow::remove_with(b, at, results);
 }
 
 /// The frame of a function: the one that was entered with this stack pointer, else the innermost.

@@ -279,6 +279,7 @@ pub(crate) struct Plan {
     pub(crate) texts: &'static [plan::Text],
     pub(crate) detours: &'static [plan::Detour],
     pub(crate) fixups: &'static [plan::Fixup],
+    pub(crate) sleds: &'static [plan::Sled],
     pub(crate) code: &'static [u8],
     pub(crate) strings: &'static [u8],
 }
@@ -311,7 +312,8 @@ pub(crate) fn load_plan(kind: &[u8], index: u32, number: u32) -> Option<Plan> {
     let texts = operands + h.operands as usize * size_of::<plan::Operand>();
     let detours = texts + h.texts as usize * size_of::<plan::Text>();
     let fixups = detours + h.detours as usize * size_of::<plan::Detour>();
-    let code = fixups + h.fixups as usize * size_of::<plan::Fixup>();
+    let sleds = fixups + h.fixups as usize * size_of::<plan::Fixup>();
+    let code = sleds + h.sleds as usize * size_of::<plan::Sled>();
     let strings = code + h.code as usize;
     let len = strings + h.strings as usize;
     // SAFETY: a mapping at an address of the kernel's choice, kept for ever.
@@ -335,6 +337,7 @@ pub(crate) fn load_plan(kind: &[u8], index: u32, number: u32) -> Option<Plan> {
             texts: core::slice::from_raw_parts(at.add(texts).cast(), h.texts as usize),
             detours: core::slice::from_raw_parts(at.add(detours).cast(), h.detours as usize),
             fixups: core::slice::from_raw_parts(at.add(fixups).cast(), h.fixups as usize),
+            sleds: core::slice::from_raw_parts(at.add(sleds).cast(), h.sleds as usize),
             code: core::slice::from_raw_parts(at.add(code), h.code as usize),
             strings: core::slice::from_raw_parts(at.add(strings), h.strings as usize),
         })

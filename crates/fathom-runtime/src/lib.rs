@@ -45,6 +45,8 @@ mod side;
 #[cfg(fathom_preload)]
 mod signals;
 #[cfg(fathom_preload)]
+mod sleds;
+#[cfg(fathom_preload)]
 mod slow;
 #[cfg(fathom_preload)]
 mod state;

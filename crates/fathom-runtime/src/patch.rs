@@ -2,11 +2,12 @@
 //! functions that were not compiled for it. They become jumps to the stubs of call hooks, near the module.
 //!
 //! What is written where, and that it may be, the recorder has proven; here bytes are compared and copied. A detour's stub
-//! is followed by its copy of the instructions that the jump overwrites, which is what the call hook calls.
+//! is followed by its copy of the instructions that the jump overwrites, which is what the call hook calls. Functions that were
+//! compiled with places at both ends are the business of [`sleds`].
 
 use crate::calls::{Function, Stubs};
 use crate::init::Plan;
-use crate::{plt, sys};
+use crate::{plt, sleds, sys};
 use fathom_abi::plan::{DETOUR_HOP, DETOUR_JUMP, Detour, FIXUP_ADDRESS, Fixup, Site, Text, kind};
 use fathom_abi::record::{ADDR_SHIFT, MAGIC};
 
@@ -15,15 +16,16 @@ const CODE: usize = DETOUR_JUMP;
 /// A stub is at most this far from its site.
 const REACH: usize = 1 << 30;
 const JUMP: u8 = 0xe9;
+const CALL: u8 = 0xe8;
 const HOP: u8 = 0xeb;
 /// The NOP of this length (Intel's manual, volume 2, table 4-12).
 const NOP: [u8; CODE] = [0x0f, 0x1f, 0x44, 0x00, 0x00];
 const PAGE: usize = 4096;
 
-/// Patches the sites and detours of a plan, which are sorted by address. Returns how many could not be.
+/// Patches the sites, detours and sleds of a plan, which are sorted by address. Returns how many could not be.
 pub(crate) fn apply(plan: &Plan) -> u32 {
     let mut failed = 0;
-    let (mut sites, mut detours) = (plan.sites, plan.detours);
+    let (mut sites, mut detours, mut sleds) = (plan.sites, plan.detours, plan.sleds);
     for text in plan.texts {
         // The stubs of all that is patched in a text are in one place.
         let (here, others) = sites.split_at(sites.partition_point(|site| site.addr < text.end));
@@ -32,9 +34,12 @@ pub(crate) fn apply(plan: &Plan) -> u32 {
         let (here, others) = detours.split_at(detours.partition_point(|detour| detour.at < text.end));
         detours = others;
         failed += in_reach(here, |detour| detour.at, |group| patch_detours(group, plan, text));
+        let (here, others) = sleds.split_at(sleds.partition_point(|sled| sled.addr < text.end));
+        sleds = others;
+        failed += in_reach(here, |sled| sled.addr, |group| sleds::patch(group, text));
     }
     // All lie in some text.
-    failed + (sites.len() + detours.len()) as u32
+    failed + (sites.len() + detours.len() + sleds.len()) as u32
 }
 
 /// Does the work in groups, each of which can have its stubs in one place.
@@ -52,7 +57,7 @@ fn in_reach<T>(all: &[T], address: impl Fn(&T) -> u64, mut work: impl FnMut(&[T]
 }
 
 /// Memory within reach of jumps from `from` to `to`: below, or else above, with room for a heap that grows.
-fn map_near(from: usize, to: usize, len: usize) -> Option<usize> {
+pub(crate) fn map_near(from: usize, to: usize, len: usize) -> Option<usize> {
     const STEP: usize = 64 << 10;
     const HEAP: usize = 256 << 20;
     let len = len.next_multiple_of(PAGE);
@@ -88,12 +93,12 @@ fn map_at(at: usize, len: usize) -> bool {
 }
 
 /// The pages of a text that are written to, while they can be.
-struct Opened(usize, usize);
+pub(crate) struct Opened(usize, usize);
 
 impl Opened {
     /// Makes the pages from `first` to the byte at `last` writable, as far as they are in the text. They stay executable:
     /// after a dlopen other threads may run here.
-    fn pages(text: &Text, first: u64, last: u64) -> Option<Opened> {
+    pub(crate) fn pages(text: &Text, first: u64, last: u64) -> Option<Opened> {
         let from = first.max(text.start) as usize & !(PAGE - 1);
         let to = (last.min(text.end - 1) as usize + 1).next_multiple_of(PAGE);
         plt::protect(from, to - from, sys::PROT_READ | sys::PROT_WRITE | sys::PROT_EXEC)
@@ -139,7 +144,7 @@ fn patch_sites(sites: &[Site], text: &Text) -> u32 {
 }
 
 /// A function whose calls are recorded under `addr` and go on at `target`.
-fn recorded(addr: u64, target: usize) -> Function {
+pub(crate) fn recorded(addr: u64, target: usize) -> Function {
     Function {
         target,
         word: (addr << ADDR_SHIFT) | MAGIC,
@@ -163,6 +168,12 @@ fn jump(from: usize, to: usize) -> [u8; CODE] {
     let distance = to as isize - (from + CODE) as isize;
     let d = (distance as i32).to_le_bytes();
     [JUMP, d[0], d[1], d[2], d[3]]
+}
+
+/// A call between two addresses that are in reach of each other.
+pub(crate) fn call(from: usize, to: usize) -> [u8; CODE] {
+    let [_, d @ ..] = jump(from, to);
+    [CALL, d[0], d[1], d[2], d[3]]
 }
 
 /// Whether a site is what the recorder expected.

@@ -328,7 +328,7 @@ pub(crate) fn remove(b: &mut Block, at: *mut Frame) {
     remove_with(b, at, None);
 }
 
-fn remove_with(b: &mut Block, at: *mut Frame, results: Option<&Results<'_>>) {
+pub(crate) fn remove_with(b: &mut Block, at: *mut Frame, results: Option<&Results<'_>>) {
     if at == b.top {
         pop_with(b, results);
         return;

@@ -43,6 +43,13 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// Whether the kernel had not the memory for what was written.
+    pub(crate) fn is_out_of_memory(&self) -> bool {
+        matches!(self, Error::Refused(refusal) if refusal.source.kind() == io::ErrorKind::OutOfMemory)
+    }
+}
+
 /// A write that the kernel refused.
 #[derive(Debug)]
 pub struct Refusal {

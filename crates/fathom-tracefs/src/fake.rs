@@ -80,6 +80,8 @@ pub struct Fake {
     root: PathBuf,
     /// How many more writes are taken before one fails.
     left: AtomicUsize,
+    /// How many KiB a CPU a buffer can have.
+    room: AtomicUsize,
     /// Whether `function_graph` works in instances.
     graph_in_instance: bool,
 }
@@ -91,7 +93,12 @@ impl Fake {
     ///
     /// If the files cannot be made: it is for tests.
     pub fn new(root: &Path, graph_in_instance: bool) -> Arc<Fake> {
-        let fake = Fake { root: root.to_owned(), left: AtomicUsize::new(usize::MAX), graph_in_instance };
+        let fake = Fake {
+            root: root.to_owned(),
+            left: AtomicUsize::new(usize::MAX),
+            room: AtomicUsize::new(usize::MAX),
+            graph_in_instance,
+        };
         fake.place("");
         for (file, text) in TOP {
             put(&root.join(file), text);
@@ -110,6 +117,11 @@ impl Fake {
     /// Lets the write after so many others fail, once.
     pub fn fail_after(&self, writes: usize) {
         self.left.store(writes, Ordering::Relaxed);
+    }
+
+    /// Leaves memory for buffers of so many KiB a CPU.
+    pub fn room_for(&self, buffer_kb: usize) {
+        self.room.store(buffer_kb, Ordering::Relaxed);
     }
 
     /// The content of all files.
@@ -275,6 +287,9 @@ impl Fake {
         let before = fs::read_to_string(path)?;
         let after = match name.as_str() {
             "trace" | "error_log" => String::new(),
+            "buffer_size_kb" if text.parse().is_ok_and(|size| self.room.load(Ordering::Relaxed) < size) => {
+                return Err(Errno::NOMEM.into());
+            }
             "filter" if matches!(text, "0" | "none" | "") => "none\n".into(),
             "filter" if text.contains("no_such_field") => {
                 put(path, &format!("{text}\n^\nparse_error: Field not found\n"));

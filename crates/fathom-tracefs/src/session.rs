@@ -72,12 +72,31 @@ impl Session {
             if step.part == Part::Instance {
                 continue;
             }
-            if let Err(error) = session.make(&step) {
+            if let Err(error) = session.make_what_fits(step.clone()) {
                 let without = step.without().ok_or(error)?;
                 session.plan.notes.push(format!("{} could not be set: {without}", step.write.file));
             }
         }
         Ok(session)
+    }
+
+    /// Makes a step, and where the kernel has not the memory for a buffer, a smaller one; the plan then says so.
+    fn make_what_fits(&mut self, mut step: Step) -> Result<(), Error> {
+        let wanted = step.write.content.clone();
+        loop {
+            match self.make(&step) {
+                Ok(()) => break,
+                Err(error) if error.is_out_of_memory() => step = step.smaller().ok_or(error)?,
+                Err(error) => return Err(error),
+            }
+        }
+        let got = &step.write.content;
+        if *got != wanted {
+            self.plan.notes.push(format!(
+                "the kernel has not the memory for a buffer of {wanted} KiB a CPU: it has {got} KiB, and loses records sooner"
+            ));
+        }
+        Ok(())
     }
 
     /// Makes the instance, and sees whether the tracer works in it.

@@ -152,6 +152,29 @@ fn when_any_write_fails() {
 }
 
 #[test]
+fn where_memory_is_short_the_buffer_is_smaller() {
+    for graph_in_instance in [true, false] {
+        let kernel = kernel(graph_in_instance);
+        others(&kernel);
+        let before = kernel.fake.dump();
+        let settings = Settings { buffer_kb: Some(16384), ..everything() };
+        kernel.fake.room_for(5000);
+        let session = Session::begin(&kernel.tracefs, &settings, &kernel.journals).unwrap();
+        let file = format!("{}buffer_size_kb", session.plan().place.prefix());
+        assert_eq!(kernel.fake.dump()[&file], "4096\n");
+        let note = "the kernel has not the memory for a buffer of 16384 KiB a CPU: it has 4096 KiB, and loses records sooner";
+        assert!(session.plan().notes.iter().any(|said| said == note), "{:?}", session.plan().notes);
+        assert!(session.finish().is_empty());
+        assert_eq!(kernel.changed(&before), [""; 0], "instance: {graph_in_instance}");
+
+        kernel.fake.room_for(1000);
+        let error = Session::begin(&kernel.tracefs, &settings, &kernel.journals).unwrap_err().to_string();
+        assert!(error.contains("writing '2048' to"), "{error}");
+        assert_eq!(kernel.changed(&before), [""; 0], "instance: {graph_in_instance}");
+    }
+}
+
+#[test]
 fn a_name_that_is_refused_leaves_no_emptied_list() {
     let kernel = kernel(true);
     others(&kernel);

@@ -17,7 +17,7 @@ pub(crate) struct Build {
     pub(crate) record: &'static [&'static str],
     /// Built twice, the second time by what a run of the first has shown.
     profiled: bool,
-    /// One of the many ways of building what is then patched, for cases that say `matrix` and for tiers that take long.
+    /// One of [`MATRIX`], which only tiers that take long run.
     pub(crate) matrix: bool,
 }
 
@@ -59,6 +59,40 @@ const BUILDS: &[Build] = &[
     build("rust-mcount-O0", "rustc", &["-Copt-level=0"]),
     build("rust-mcount-O2", "rustc", &["-Copt-level=2"]),
     patched("rust-release", "rustc", &["-Copt-level=2"]),
+];
+
+const XRAY: &str = "-fxray-instrument";
+/// Functions of any size.
+const XRAY_ALL: &str = "-fxray-instruction-threshold=1";
+/// The compiler's own runtime is not needed, and not installed everywhere.
+const XRAY_ALONE: &str = "-fnoxray-link-deps";
+
+/// Other places that compilers leave in functions, for the cases that name them.
+const PLACES: &[Build] = &[
+    patched(
+        "nop-mcount-O2",
+        "gcc",
+        &["-pg", "-mfentry", "-mnop-mcount", "-mrecord-mcount", "-fno-pie", "-no-pie", "-O2"],
+    ),
+    // Behind the prologue: of no use, but in nobody's way.
+    patched(
+        "nop-mcount-late-O0",
+        "gcc",
+        &["-pg", "-mnop-mcount", "-mrecord-mcount", "-fno-pie", "-no-pie", "-O0"],
+    ),
+    build("record-mcount-O2", "gcc", &["-pg", "-mfentry", "-mrecord-mcount", "-O2"]),
+    // Five NOPs where the function is entered, three, two behind an endbr64.
+    patched("patch-before-O2", "gcc", &["-fpatchable-function-entry=7,2", "-O2"]),
+    patched("patch-before-O0", "gcc", &["-fpatchable-function-entry=8,5", "-O0"]),
+    patched("patch-before-cet-O2", "gcc", &["-fpatchable-function-entry=7,5", "-fcf-protection", "-O2"]),
+    patched("patch-before-clang-O2", "clang", &["-fpatchable-function-entry=7,2", "-O2"]),
+    patched("xray-O0", "clang", &[XRAY, XRAY_ALL, XRAY_ALONE, "-O0"]),
+    patched("xray-O2", "clang", &[XRAY, XRAY_ALL, XRAY_ALONE, "-O2"]),
+    patched("xray-cet-O2", "clang", &[XRAY, XRAY_ALL, XRAY_ALONE, "-fcf-protection", "-O2"]),
+];
+
+/// Ways of building what is then patched, for the cases that say `matrix`.
+const MATRIX: &[Build] = &[
     matrix("matrix-gcc-O1", "gcc", &["-O1"]),
     matrix("matrix-gcc-O3", "gcc", &["-O3", "-march=native"]),
     matrix("matrix-gcc-Os", "gcc", &["-Os"]),
@@ -111,16 +145,13 @@ pub(crate) fn has_profile_library() -> bool {
     dir.join("libclang_rt.profile-x86_64.a").exists() || dir.join("libclang_rt.profile.a").exists()
 }
 
-/// The builds that a case's `BUILDS` line names: names, or `gcc` and `clang` for all of these.
+/// The builds that a case's `BUILDS` line names: names, `gcc` and `clang` for all of these, `places` for
+/// [`PLACES`], `matrix` for [`MATRIX`].
 pub(crate) fn builds(case: &Case) -> Result<Vec<Build>> {
     let mut found = Vec::new();
     for word in &case.builds {
         let before = found.len();
-        let is_rust = case.source.ends_with(".rs");
         let matches = |build: &&Build| {
-            if build.matrix {
-                return build.name == word || word == "matrix" && is_rust == (build.compiler == "rustc");
-            }
             build.name == word
                 || (build.compiler == word && build.name != "plain-O2")
                 || build.name.ends_with(&format!("-{word}"))
@@ -129,9 +160,14 @@ pub(crate) fn builds(case: &Case) -> Result<Vec<Build>> {
             BUILDS
                 .iter()
                 .filter(matches)
-                .filter(|build| build.compiler != "clang" || build.matrix || word.contains("clang"))
+                .filter(|build| build.compiler != "clang" || word.contains("clang"))
                 .copied(),
         );
+        found.extend(PLACES.iter().filter(|build| word == "places" || build.name == word).copied());
+        let is_rust = case.source.ends_with(".rs");
+        let compiles = |build: &&Build| is_rust == (build.compiler == "rustc");
+        let fits = |build: &&Build| build.name == word || word == "matrix" && compiles(build);
+        found.extend(MATRIX.iter().filter(fits).copied());
         if found.len() == before {
             bail!("case {}: no build is called {word}", case.name);
         }

@@ -128,7 +128,7 @@ pub(crate) struct Data<'a> {
 impl<'a> Data<'a> {
     /// A value, or what counts where there is none.
     #[inline]
-    fn or_zero(self, value: Option<u64>) -> Option<u64> {
+    pub(crate) fn or_zero(self, value: Option<u64>) -> Option<u64> {
         if value.is_none() && self.lenient { Some(0) } else { value }
     }
 

@@ -15,6 +15,7 @@ mod expr;
 mod lex;
 mod parse;
 mod pointer;
+mod quick;
 pub(crate) mod spec;
 mod text;
 
@@ -26,6 +27,7 @@ use expr::{Data, Int, Number};
 use lex::Token;
 use parse::{Node, Operand, Parsed, Parser};
 use pointer::Pointer;
+use quick::{Quick, Run};
 use spec::{Amount, Conversion, Part, Spec};
 use text::Text;
 use thiserror::Error;
@@ -140,6 +142,8 @@ pub struct PrintFmt {
 /// What is written one after another. The first ones are the frequent ones.
 #[derive(Clone, Debug, PartialEq)]
 enum Piece {
+    /// Short literals and numbers in place, one after another.
+    Run(Run),
     Literal(Box<[u8]>),
     /// `%d`, `%ld`, …: the type that the number is cut to says all.
     Decimal(Number, Int),
@@ -166,6 +170,7 @@ impl PrintFmt {
     /// Compiles the `print fmt` of `format`, as far as `dialect` understands it: the kernel's are [`Options`].
     pub fn compile(format: &Format, dialect: &dyn Dialect) -> Result<PrintFmt, NotEvaluable> {
         PrintFmt::compile_text(&format.print_fmt, format, dialect)
+            .map(PrintFmt::in_runs)
             .map_err(|what| NotEvaluable { event: format!("{}:{}", format.system, format.name), what })
     }
 
@@ -212,7 +217,24 @@ impl PrintFmt {
                 *text = quoted;
             }
         }
-        Ok(print)
+        Ok(print.in_runs())
+    }
+
+    /// The same with what is quick gathered.
+    fn in_runs(self) -> PrintFmt {
+        let mut pieces = Vec::new();
+        let mut run = Vec::new();
+        for piece in self.pieces {
+            match Quick::of(&piece) {
+                Some(quick) => Quick::push(&mut run, quick),
+                None => {
+                    pieces.extend(Run::of(&mut run).map(Piece::Run));
+                    pieces.push(piece);
+                }
+            }
+        }
+        pieces.extend(Run::of(&mut run).map(Piece::Run));
+        PrintFmt { pieces, ..self }
     }
 
     /// Writes the event's text. False, and nothing is written, when the record is too short for it.
@@ -307,6 +329,7 @@ impl Piece {
     #[inline]
     fn print<F: Forms>(&self, out: &mut Vec<u8>, data: Data, forms: &F) -> Option<()> {
         match self {
+            Piece::Run(run) => run.print(out, data)?,
             Piece::Literal(bytes) => number::append(out, bytes),
             Piece::Decimal(number, to) => {
                 let value = to.cut(number.eval(data)?);

@@ -43,11 +43,7 @@ pub(super) fn serve<'s>(
     input.allow(server.options.limits.idle);
     let mut session = Session { incoming, owner, mine: 0, ours, pending: 0 };
     session.take_over(input)?;
-    let received = session.receive(&mut theirs, &mut payload, input);
-    if received.is_err() {
-        session.leave()?;
-    }
-    received
+    session.receive(&mut theirs, &mut payload, input)
 }
 
 /// Proves to each other that both know the token. Gives the codes of both directions, ours first.
@@ -82,7 +78,7 @@ impl Session<'_, '_> {
         let mut owner = lock(&owner);
         *owner += 1;
         self.mine = *owner;
-        for (name, size) in self.incoming.sizes()? {
+        for (name, size) in self.incoming.go_on()? {
             self.write(input, FrameKind::Have, &token::file_frame(&name, size, b""))?;
         }
         input.current = Some((Arc::clone(&self.owner), self.mine));
@@ -103,13 +99,6 @@ impl Session<'_, '_> {
                 }
             }
         }
-    }
-
-    /// Leaves what has come so that it can be read, unless the sender has gone on with it elsewhere.
-    fn leave(&mut self) -> Result<()> {
-        let owner = Arc::clone(&self.owner);
-        let owner = lock(&owner);
-        if *owner == self.mine { self.incoming.make_readable() } else { Ok(()) }
     }
 
     fn write(&mut self, input: &Input<'_>, kind: FrameKind, payload: &[u8]) -> Result<()> {

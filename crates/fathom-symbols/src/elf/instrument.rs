@@ -24,6 +24,30 @@ pub struct Instrumentation {
     pub mcount_sites: Vec<u64>,
     /// `-fxray-instrument`: has a map of sleds.
     pub xray: bool,
+    /// The sleds at the beginnings and ends of functions, in the order of the map, which is by object file.
+    pub sleds: Vec<Sled>,
+}
+
+/// A place that `-fxray-instrument` leaves in a function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Sled {
+    /// Relative address of the function.
+    pub function: u64,
+    /// Relative address of the sled.
+    pub at: u64,
+    /// Which end of the function.
+    pub kind: SledKind,
+}
+
+/// What happens at a [`Sled`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum SledKind {
+    /// The function begins.
+    Entry,
+    /// It returns.
+    Exit,
+    /// It jumps to another function, which returns to its caller.
+    Tail,
 }
 
 impl Instrumentation {
@@ -51,6 +75,7 @@ impl Image {
             patchable: self.site_table("__patchable_function_entries"),
             mcount_sites: self.site_table("__mcount_loc"),
             xray: self.section("xray_instr_map").is_some(),
+            sleds: self.sleds(),
             ..Instrumentation::default()
         };
         self.look_for_hooks(self.dynamic_symbols(), true, &mut found);
@@ -60,6 +85,45 @@ impl Image {
             self.look_for_hooks(table, false, &mut found);
         }
         found
+    }
+
+    /// Reads the map of sleds, as it is since LLVM 12 ("XRay Instrumentation" in LLVM's documentation, and
+    /// `XRaySledEntry` of its runtime): for each sled the distances of the sled and of the function from where they stand, kind,
+    /// whether it is always to be patched, version, and padding. Older maps, which have addresses, are left alone.
+    fn sleds(&self) -> Vec<Sled> {
+        const ENTRY: usize = 32;
+        const VERSION: u8 = 2;
+        if self.machine() != EM_X86_64 || self.headers.word_size() != 8 {
+            return Vec::new();
+        }
+        let mut sleds = Vec::new();
+        for section in self.sections().iter().filter(|section| section.name == "xray_instr_map") {
+            let bytes = self.section_data(section).unwrap_or_default();
+            for (index, entry) in bytes.chunks_exact(ENTRY).take(SITE_LIMIT).enumerate() {
+                let place = section.addr.wrapping_add((index * ENTRY) as u64);
+                let led_to = |at: usize| {
+                    let distance = self.headers.word(entry.get(at..at + 8)?)?;
+                    Some(self.relative(place.wrapping_add(at as u64).wrapping_add(distance)))
+                };
+                let (Some(at), Some(function), Some(&[kind, _, version])) =
+                    (led_to(0), led_to(8), entry.get(16..19).and_then(<[u8]>::first_chunk))
+                else {
+                    continue;
+                };
+                let kind = match kind {
+                    // The second is an entry whose first argument is wanted.
+                    0 | 3 => SledKind::Entry,
+                    1 => SledKind::Exit,
+                    2 => SledKind::Tail,
+                    // Events that the program makes itself.
+                    _ => continue,
+                };
+                if version == VERSION {
+                    sleds.push(Sled { function, at, kind });
+                }
+            }
+        }
+        sleds
     }
 
     fn look_for_hooks(&self, table: RawTable<'_>, is_dynamic: bool, found: &mut Instrumentation) {

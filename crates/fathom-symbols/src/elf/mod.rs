@@ -17,7 +17,7 @@ use object::elf;
 use thiserror::Error;
 
 pub use headers::{Class, Endian, Section, Segment};
-pub use instrument::Instrumentation;
+pub use instrument::{Instrumentation, Sled, SledKind};
 pub use labels::{Label, Relocated};
 pub use plt::{PltSlot, SlotKind};
 

@@ -8,12 +8,12 @@ use super::raw::RawFields;
 use super::symbols::Symbols;
 use super::text::Text;
 use super::wakeup::Scheduling;
-use fathom_ftrace::{Format, number};
+use fathom_ftrace::{Format, Short, number};
 
 /// What is known of an event before its first record.
 pub(crate) struct EventText {
     /// Its name with the colon and the spaces behind it.
-    pub(crate) label: Vec<u8>,
+    pub(crate) label: Box<[Short]>,
     pub(crate) kind: Kind,
     /// The filters that its records must pass; `None`: none of them is printed.
     pub(crate) filters: Option<Vec<EventFilter>>,
@@ -62,7 +62,7 @@ impl EventText {
             own.unwrap_or_else(|| Kind::Text(Text::new(format, symbols)))
         };
         Self {
-            label,
+            label: Short::pieces(&label),
             kind,
             filters: EventFilter::of(&settings.filters, format),
             is_stack: format.system == "ftrace"

@@ -19,6 +19,7 @@ mod wakeup;
 use crate::error::Error;
 use crate::recording::{Buffer, Recording};
 use event::{EventText, Kind};
+use fathom_ftrace::line::{Line, NUMBER, PIECE};
 use fathom_ftrace::{Endian, Events, Format, Machine, Missed, PageLayout, number};
 use filter::{EventFilter, Record};
 pub use filter::{EventPattern, Filter, FilterError};
@@ -30,7 +31,7 @@ use names::Names;
 use std::io::Write;
 use std::ops::RangeInclusive;
 use symbols::Symbols;
-use time::{Correction, TimeForm};
+use time::{Correction, Stamps, TimeForm};
 use wakeup::Wakeups;
 
 /// Text that is gathered before it is written.
@@ -167,7 +168,7 @@ struct Handle {
     /// What its lines begin with, if there are several buffers or files.
     prefix: Vec<u8>,
     lanes: Lanes,
-    form: TimeForm,
+    stamps: Stamps,
     /// Whether the file says which clock it has.
     has_clock: bool,
     indents: Vec<Indents>,
@@ -265,7 +266,7 @@ impl<'a> Report<'a> {
             file,
             prefix: prefix(name, width),
             lanes: Lanes::new(&input.recording, buffer, layout, correction, settings.check_times)?,
-            form,
+            stamps: Stamps::of(form),
             has_clock: !buffer.clock.is_empty(),
             indents: Vec::new(),
             shown: Vec::new(),
@@ -338,16 +339,23 @@ impl<'a> Report<'a> {
             write_unknown(out, settings.latency);
             return Ok(true);
         };
-        write_task(out, &mut file.names, &head, cpu, settings.latency);
         let first = *self.first_time.get_or_insert(time);
         let shown = if settings.aligned { time.wrapping_sub(first) } else { time };
-        handle.form.write(out, shown);
-        out.extend_from_slice(b": ");
+        let task = file.names.head(head.pid);
+        Line::append(out, HEAD_ROOM + PIECE * (task.len() + event.label.len()), |line| {
+            line.shorts(task);
+            write_cpu(line, &head, cpu, settings.latency);
+            handle.stamps.write(line, shown);
+            line.bytes(*b": ");
+            if !settings.differences {
+                line.shorts(&event.label);
+            }
+        });
         if settings.differences {
             let unit = if handle.has_clock && !settings.nanoseconds { 1000 } else { 1 };
             write_difference(out, unit, shown, &mut self.last_time);
+            Line::append(out, PIECE * event.label.len(), |line| line.shorts(&event.label));
         }
-        out.extend_from_slice(&event.label);
         if let Kind::Entry(entry) = &event.kind {
             self.scratch.clear();
             self.scratch.extend_from_slice(record);
@@ -359,7 +367,7 @@ impl<'a> Report<'a> {
         } else {
             let parts =
                 Parts { endian, machine: file.machine, symbols: &file.symbols, names: &mut file.names };
-            let place = Place { cpu, time, form: handle.form, indents: &mut handle.indents };
+            let place = Place { cpu, time, form: handle.stamps.form, indents: &mut handle.indents };
             write_event(out, event, record, parts, place, settings);
             if let Some(scheduling) = event.scheduling {
                 self.wakeups.record(out, scheduling, record, endian, time);
@@ -413,18 +421,20 @@ fn wanted(event: Option<&EventText>, head: &Head, record: &Record<'_>, settings:
     }
 }
 
-/// Writes the task, the CPU, and the flags where they are asked for.
-#[inline]
-fn write_task(out: &mut Vec<u8>, names: &mut Names, head: &Head, cpu: u32, latency: bool) {
-    names.write_head(out, head.pid);
+/// The most bytes of [`write_cpu`], a time and what is behind it.
+const HEAD_ROOM: usize = Stamps::ROOM + NUMBER + 8;
+
+/// Writes the CPU, and the flags where they are asked for.
+#[inline(always)]
+fn write_cpu(line: &mut Line<'_>, head: &Head, cpu: u32, latency: bool) {
     if latency {
-        out.push(b' ');
-        number::padded(out, cpu.into(), 3, b' ');
-        write_flags(out, head.flags, head.preemption);
+        line.byte(b' ');
+        line.padded(cpu.into(), 3, b' ');
+        line.bytes(flags(head.flags, head.preemption));
     } else {
-        out.extend_from_slice(b" [");
-        number::padded(out, cpu.into(), 3, b'0');
-        out.push(b']');
+        line.bytes(*b" [");
+        line.padded(cpu.into(), 3, b'0');
+        line.byte(b']');
     }
 }
 
@@ -619,7 +629,7 @@ fn write_unknown(out: &mut Vec<u8>, latency: bool) {
 }
 
 /// Interrupts, rescheduling, context, depth of preemption, depth of migration: a character each.
-fn write_flags(out: &mut Vec<u8>, flags: u8, preemption: u8) {
+fn flags(flags: u8, preemption: u8) -> [u8; 5] {
     let digit = |depth: u8| if depth == 0 { b'.' } else { b"0123456789abcdef"[usize::from(depth & 15)] };
     let interrupts = match flags & 3 {
         0 => b'.',
@@ -633,7 +643,7 @@ fn write_flags(out: &mut Vec<u8>, flags: u8, preemption: u8) {
         _ => b'H',
     };
     let reschedule = if flags & 4 != 0 { b'N' } else { b'.' };
-    out.extend_from_slice(&[interrupts, reschedule, context, digit(preemption & 15), digit(preemption >> 4)]);
+    [interrupts, reschedule, context, digit(preemption & 15), digit(preemption >> 4)]
 }
 
 /// The time since the last line, in so many nanoseconds.

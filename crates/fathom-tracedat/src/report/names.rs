@@ -1,6 +1,6 @@
 //! Names of tasks.
 
-use fathom_ftrace::number;
+use fathom_ftrace::{Short, number};
 use rustc_hash::FxHashMap;
 
 /// Names of tasks by thread, with the text that begins a line kept for each.
@@ -13,7 +13,7 @@ pub(crate) struct Names {
     names: Vec<(i32, Box<[u8]>)>,
     sorted: bool,
     /// `            comm-pid    ` by thread, in the form that lines have.
-    heads: FxHashMap<i32, Box<[u8]>>,
+    heads: FxHashMap<i32, Box<[Short]>>,
     latency: bool,
 }
 
@@ -83,39 +83,43 @@ impl Names {
         }
     }
 
-    /// Writes name and number of a task as lines begin with them.
+    /// Name and number of a task as lines begin with them.
     #[inline]
-    pub(crate) fn write_head(&mut self, out: &mut Vec<u8>, pid: i32) {
-        if let Some(head) = self.heads.get(&pid) {
-            out.extend_from_slice(head);
-            return;
+    pub(crate) fn head(&mut self, pid: i32) -> &[Short] {
+        if !self.heads.contains_key(&pid) {
+            let head = self.new_head(pid);
+            self.heads.insert(pid, head);
         }
-        let start = out.len();
+        self.heads.get(&pid).map(|head| &**head).unwrap_or_default()
+    }
+
+    fn new_head(&mut self, pid: i32) -> Box<[Short]> {
+        let mut head = Vec::new();
         let latency = self.latency;
         let name = self.get(pid);
-        let mut number = itoa::Buffer::new();
-        let number = number.format(pid).as_bytes();
         if latency {
-            number::right(out, &name[..name.len().min(8)], 8, b' ');
+            number::right(&mut head, &name[..name.len().min(8)], 8, b' ');
         } else {
-            number::right(out, name, 16, b' ');
+            number::right(&mut head, name, 16, b' ');
         }
-        out.push(b'-');
-        number::left(out, number, 5);
-        self.heads.insert(pid, out[start..].into());
+        head.push(b'-');
+        number::left(&mut head, itoa::Buffer::new().format(pid).as_bytes(), 5);
+        Short::pieces(&head)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use fathom_ftrace::line::{Line, PIECE};
 
     #[test]
     fn a_name_is_kept_and_unknown_tasks_have_dots() {
         let mut names = Names::new(b"7 \n8\n5 x y z\n0 zero\n", false);
         let mut line = |pid| {
             let mut out = Vec::new();
-            names.write_head(&mut out, pid);
+            let head = names.head(pid);
+            Line::append(&mut out, PIECE * head.len(), |line| line.shorts(head));
             String::from_utf8(out).unwrap()
         };
         assert_eq!(line(5), "           x y z-5    ");

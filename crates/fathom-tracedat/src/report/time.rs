@@ -3,7 +3,7 @@
 use super::{Input, Settings};
 use crate::options::Tsc2Nsec;
 use crate::recording::Buffer;
-use fathom_ftrace::number;
+use fathom_ftrace::line::{Line, NUMBER, Short};
 
 /// How the time stamps of a file become those of the report.
 #[derive(Debug, Clone, Copy, Default)]
@@ -81,27 +81,51 @@ impl TimeForm {
     }
 
     /// Writes a time stamp with the space before it.
-    #[inline]
     pub(crate) fn write(self, out: &mut Vec<u8>, time: u64) {
-        let (fraction_unit, digits) = match self {
-            Self::Plain => {
-                number::padded(out, time, 12, b' ');
-                return;
-            }
-            Self::Microseconds => (1000, 6),
-            Self::Nanoseconds => (1, 9),
-        };
-        let (mut seconds, nanoseconds) = (time / 1_000_000_000, time % 1_000_000_000);
-        let mut fraction = if digits == 6 { (nanoseconds + 500) / fraction_unit } else { nanoseconds };
-        if digits == 6 && fraction == 1_000_000 {
-            seconds += 1;
-            fraction = 0;
-        }
-        out.push(b' ');
-        number::padded(out, seconds, 5, b' ');
-        out.push(b'.');
-        number::padded(out, fraction, digits, b'0');
+        Line::append(out, Stamps::ROOM, |line| Stamps::of(self).write(line, time));
     }
+}
+
+/// Time stamps of lines, of which most have the seconds of the one before.
+pub(crate) struct Stamps {
+    pub(crate) form: TimeForm,
+    seconds: u64,
+    /// The seconds with the space before and the point behind them.
+    text: Short,
+}
+
+impl Stamps {
+    /// The most bytes of one.
+    pub(crate) const ROOM: usize = 2 + NUMBER + 9;
+
+    pub(crate) fn of(form: TimeForm) -> Self {
+        Self { form, seconds: 0, text: seconds_text(0) }
+    }
+
+    /// Writes one as a part of a line.
+    #[inline(always)]
+    pub(crate) fn write(&mut self, line: &mut Line<'_>, time: u64) {
+        if self.form == TimeForm::Plain {
+            return line.padded(time, 12, b' ');
+        }
+        let (mut seconds, nanoseconds) = (time / 1_000_000_000, (time % 1_000_000_000) as u32);
+        let rounding = if self.form == TimeForm::Nanoseconds { 0 } else { 500 };
+        let microseconds = (nanoseconds + rounding) / 1000;
+        seconds += u64::from(microseconds == 1_000_000);
+        if seconds != self.seconds {
+            (self.seconds, self.text) = (seconds, seconds_text(seconds));
+        }
+        line.short(&self.text);
+        line.fixed(microseconds % 1_000_000, 6);
+        if self.form == TimeForm::Nanoseconds {
+            line.fixed(nanoseconds % 1000, 3);
+        }
+    }
+}
+
+fn seconds_text(seconds: u64) -> Short {
+    // At most 22 bytes.
+    Short::new(format!(" {seconds:5}.").as_bytes()).unwrap_or(Short::EMPTY)
 }
 
 #[cfg(test)]

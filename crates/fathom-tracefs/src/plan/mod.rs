@@ -6,6 +6,10 @@ mod probes;
 
 use crate::{Error, Settings, Tracefs};
 
+/// A buffer that is not made smaller for want of memory, in KiB a CPU: less than twice what every kernel has of its own
+/// accord (1,408 KiB).
+const SMALLEST_BUFFER_KB: u64 = 2048;
+
 /// How something is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -74,6 +78,15 @@ impl Step {
         // The kernel wants one piece of memory for it, which there may not be.
         (self.write.file == "saved_cmdlines_size")
             .then_some("names of tasks that came and went may be missing")
+    }
+
+    /// The same with a buffer of half the size; nothing if it is no buffer, or one that is small already.
+    pub(crate) fn smaller(&self) -> Option<Step> {
+        let file = self.write.file.rsplit('/').next();
+        let size: u64 = self.write.content.parse().ok().filter(|_| file == Some("buffer_size_kb"))?;
+        let mut step = self.clone();
+        step.write.content = (size / 2).to_string();
+        (size > SMALLEST_BUFFER_KB).then_some(step)
     }
 }
 
