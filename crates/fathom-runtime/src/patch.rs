@@ -7,7 +7,9 @@
 
 use crate::calls::{Function, Stubs};
 use crate::init::Plan;
+use crate::segment::because;
 use crate::{plt, sleds, sys};
+use fathom_abi::arena::{CAUSE_BYTES, CAUSE_MEMORY, CAUSE_PAGES, CAUSE_TEXT};
 use fathom_abi::plan::{DETOUR_HOP, DETOUR_JUMP, Detour, FIXUP_ADDRESS, Fixup, Site, Text, kind};
 use fathom_abi::record::{ADDR_SHIFT, MAGIC};
 
@@ -39,7 +41,7 @@ pub(crate) fn apply(plan: &Plan) -> u32 {
         failed += in_reach(here, |sled| sled.addr, |group| sleds::patch(group, text));
     }
     // All lie in some text.
-    failed + (sites.len() + detours.len() + sleds.len()) as u32
+    failed + because(CAUSE_TEXT, (sites.len() + detours.len() + sleds.len()) as u32)
 }
 
 /// Does the work in groups, each of which can have its stubs in one place.
@@ -119,17 +121,19 @@ fn patch_sites(sites: &[Site], text: &Text) -> u32 {
         return 0;
     }
     let len = Stubs::len(sites.len());
-    let Some(memory) = map_near(first.addr as usize, last.addr as usize, len) else { return all };
+    let Some(memory) = map_near(first.addr as usize, last.addr as usize, len) else {
+        return because(CAUSE_MEMORY, all);
+    };
     let mut stubs = Stubs::begin(memory, len);
     // All stubs first: they have to be executable before anybody is led to them.
     let mut stub = stubs.next_stub();
     let made = sites.iter().take_while(|site| site.silence != 0 || add_stub(site, &mut stubs)).count();
     let end = last.addr + size_of_val(&last.expect) as u64;
     if !stubs.finish() {
-        return all;
+        return because(CAUSE_PAGES, all);
     }
-    let Some(_opened) = Opened::pages(text, first.addr, end) else { return all };
-    let mut failed = sites.len() - made;
+    let Some(_opened) = Opened::pages(text, first.addr, end) else { return because(CAUSE_PAGES, all) };
+    let (full, mut failed) = (because(CAUSE_MEMORY, (sites.len() - made) as u32), 0);
     for site in &sites[..made] {
         let code = if site.silence != 0 {
             NOP
@@ -138,9 +142,9 @@ fn patch_sites(sites: &[Site], text: &Text) -> u32 {
             stub += Stubs::SIZE;
             jump
         };
-        failed += usize::from(!patch(site, code) && site.again == 0);
+        failed += u32::from(!patch(site, code) && site.again == 0);
     }
-    failed as u32
+    full + because(CAUSE_BYTES, failed)
 }
 
 /// A function whose calls are recorded under `addr` and go on at `target`.
@@ -208,7 +212,9 @@ fn patch_detours(detours: &[Detour], plan: &Plan, text: &Text) -> u32 {
     }
     let room = |detour: &Detour| Stubs::size_with(usize::from(detour.code_len));
     let len = Stubs::len_of(detours.iter().map(room).sum());
-    let Some(memory) = map_near(first.at as usize, last.at as usize, len) else { return all };
+    let Some(memory) = map_near(first.at as usize, last.at as usize, len) else {
+        return because(CAUSE_MEMORY, all);
+    };
     let mut stubs = Stubs::begin(memory, len);
     let begin = stubs.next_stub();
     for detour in detours {
@@ -222,13 +228,15 @@ fn patch_detours(detours: &[Detour], plan: &Plan, text: &Text) -> u32 {
         stubs.skip(stub + room(detour) - stubs.next_stub());
     }
     if !stubs.finish() {
-        return all;
+        return because(CAUSE_PAGES, all);
     }
     // An island may be in front of the first function, or behind the last.
     let nearest = detours.iter().map(|d| if d.island == 0 { d.at } else { d.at.min(d.island) }).min();
     let farthest = detours.iter().map(|d| d.at.max(d.island)).max();
     let (from, to) = (nearest.unwrap_or(first.at), farthest.unwrap_or(last.at));
-    let Some(_opened) = Opened::pages(text, from, to + last.expect.len() as u64) else { return all };
+    let Some(_opened) = Opened::pages(text, from, to + last.expect.len() as u64) else {
+        return because(CAUSE_PAGES, all);
+    };
     let mut stub = begin;
     let mut failed = 0;
     for detour in detours {
@@ -240,7 +248,7 @@ fn patch_detours(detours: &[Detour], plan: &Plan, text: &Text) -> u32 {
         }
         stub += room(detour);
     }
-    failed
+    because(CAUSE_BYTES, failed)
 }
 
 /// Makes the stub of a detour, and its code behind it. False when there is no room, or when something that the code is about

@@ -19,8 +19,10 @@ use crate::fetch::{Arguments, Results};
 use crate::macros::{restore_vectors, save_vectors, store_record};
 use crate::patch::{Opened, call, map_near, recorded};
 use crate::rules::FILTERING;
+use crate::segment::because;
 use crate::state::CYG;
 use core::arch::global_asm;
+use fathom_abi::arena::{CAUSE_BYTES, CAUSE_MEMORY, CAUSE_PAGES};
 use fathom_abi::plan::{SLED, SLED_ENTRY, SLED_EXIT, SLED_EXIT_CODE, SLED_JUMP_CODE, Sled, Text};
 
 /// What follows the call. Six bytes: a NOP, or the return and a NOP.
@@ -35,16 +37,20 @@ pub(crate) fn patch(sleds: &[Sled], text: &Text) -> u32 {
         return 0;
     }
     let len = Stubs::len(sleds.len());
-    let Some(memory) = map_near(first.addr as usize, last.addr as usize, len) else { return all };
+    let Some(memory) = map_near(first.addr as usize, last.addr as usize, len) else {
+        return because(CAUSE_MEMORY, all);
+    };
     let hooks = [fathom_sled_enter as *const () as usize, fathom_sled_exit as *const () as usize];
     let mut stubs = Stubs::begin_with(memory, len, hooks);
     let mut stub = stubs.next_stub();
     // All stubs first: they have to be executable before anybody is led to them.
     let made = sleds.iter().take_while(|sled| add_stub(sled, &mut stubs)).count();
     if !stubs.finish() {
-        return all;
+        return because(CAUSE_PAGES, all);
     }
-    let Some(_opened) = Opened::pages(text, first.addr, last.addr + SLED as u64) else { return all };
+    let Some(_opened) = Opened::pages(text, first.addr, last.addr + SLED as u64) else {
+        return because(CAUSE_PAGES, all);
+    };
     let mut failed = sleds.len() - made;
     for sled in &sleds[..made] {
         if is_as_compiled(sled, text) {
@@ -60,7 +66,7 @@ pub(crate) fn patch(sleds: &[Sled], text: &Text) -> u32 {
         }
         stub += Stubs::SIZE;
     }
-    failed as u32
+    because(CAUSE_BYTES, failed as u32)
 }
 
 /// Makes the stub of a sled; false when there is no room.

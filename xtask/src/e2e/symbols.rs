@@ -11,8 +11,10 @@ use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(120);
 
+type Check = fn(&Context) -> Result<Outcome>;
+
 /// The tests: names and what they check.
-pub(crate) const TESTS: &[(&str, fn(&Context) -> Result<Outcome>)] = &[
+pub(crate) const TESTS: &[(&str, Check)] = &[
     ("symbols/stripped", stripped),
     ("symbols/stripped_exceptions", stripped_exceptions),
     ("refused/static", |context| refused_static(context, "-static")),

@@ -117,7 +117,10 @@ fn statement(random: &mut Random, n: u64, depth: u64) -> String {
         0 => format!("r = r * 7 + (a ^ {value});"),
         1 if n > 0 => call(random, n),
         2 if n > 0 => format!("{} note(r);", call(random, n)),
-        3 => format!("Held h{value}(a + {value}); r += h{value}.n;"),
+        3 => {
+            let name = format!("h{value}_{}", random.below(1 << 30));
+            format!("Held {name}(a + {value}); r += {name}.n;")
+        }
         4 => format!("if ((a + b + r) % {} == 0) thrower(r + {value});", 3 + random.below(9)),
         5 => "walk();".to_owned(),
         6 => format!("x = x * 1.5 + {value}; r += (long)x % 17;"),
