@@ -125,9 +125,7 @@ const MATRIX: &[Build] = &[
 impl Build {
     /// The programs that it takes besides the compiler.
     pub(crate) fn tools(&self) -> Vec<String> {
-        let linkers = self.flags.iter().filter_map(|flag| Some(flag.rsplit_once("-fuse-ld=")?.1));
-        let program = |linker: &str| if linker == "lld" { "ld.lld" } else { linker }.to_owned();
-        let mut tools: Vec<String> = linkers.map(program).collect();
+        let mut tools = linkers(self.flags);
         if self.profiled && self.compiler == "clang" {
             tools.push("llvm-profdata".to_owned());
             // A part of the compiler that Debian has a package of its own for, libclang-rt.
@@ -135,6 +133,12 @@ impl Build {
         }
         tools
     }
+}
+
+/// The programs of the linkers that flags ask for.
+pub(crate) fn linkers(flags: &[&str]) -> Vec<String> {
+    let linkers = flags.iter().filter_map(|flag| Some(flag.rsplit_once("-fuse-ld=")?.1));
+    linkers.map(|linker| if linker == "lld" { "ld.lld" } else { linker }.to_owned()).collect()
 }
 
 /// Whether clang can build programs that count for profiles.

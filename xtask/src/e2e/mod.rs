@@ -218,6 +218,20 @@ fn tests(long: bool) -> Result<Vec<Test>> {
             }
         }
     }
+    for program in [real::Program::Sqlite, real::Program::Lua] {
+        for (compiler, way) in real::MATRIX.iter().filter(|_| long) {
+            let name = format!("real/{}/{}", program.name(), way.name);
+            let check = move |context: &Context| {
+                let mut needs = build::linkers(way.flags);
+                needs.push((*compiler).to_owned());
+                match missing(&needs) {
+                    Some(reason) => Ok(Outcome::Skipped(reason)),
+                    None => real::check_by(compiler, context, program, way, false),
+                }
+            };
+            tests.push(Test { name, check: Box::new(check) });
+        }
+    }
     for case in &cases {
         let builds = build::builds(case)?;
         for build in builds.iter().filter(|build| long || !build.matrix) {

@@ -37,6 +37,22 @@ pub(crate) const WAYS: &[Way] = &[
     Way { name: "patch", flags: &["-fpatchable-function-entry=5"], record: &["-P", "."] },
 ];
 
+/// Other ways of building what is then patched, each with its compiler, for tiers that take long.
+pub(crate) const MATRIX: &[(&str, Way)] = &[
+    ("gcc", patched("matrix-gcc-O1", &["-O1"])),
+    ("gcc", patched("matrix-gcc-O3", &["-O3", "-fcf-protection=full"])),
+    ("gcc", patched("matrix-gcc-Os", &["-Os"])),
+    ("gcc", patched("matrix-gcc-lto", &["-flto"])),
+    ("gcc", patched("matrix-gcc-mold", &["-fuse-ld=mold"])),
+    ("clang", patched("matrix-clang-O2", &[])),
+    ("clang", patched("matrix-clang-Os", &["-Os", "-fcf-protection=full"])),
+    ("clang", patched("matrix-clang-O3-lto-lld", &["-O3", "-flto", "-fuse-ld=lld"])),
+];
+
+const fn patched(name: &'static str, flags: &'static [&'static str]) -> Way {
+    Way { name, flags, record: &["-P", "."] }
+}
+
 const LIMIT: Duration = Duration::from_secs(300);
 const LONG: Duration = Duration::from_secs(1500);
 
@@ -50,10 +66,22 @@ impl Program {
 
     /// Compiles the program with gcc -O2 into `dir`, once for each set of flags.
     pub(crate) fn build(self, dir: &Path, name: &str, flags: &[&str], workloads: &Path) -> Result<PathBuf> {
+        self.build_by("gcc", dir, name, flags, workloads)
+    }
+
+    /// The same with another compiler.
+    fn build_by(
+        self,
+        compiler: &str,
+        dir: &Path,
+        name: &str,
+        flags: &[&str],
+        workloads: &Path,
+    ) -> Result<PathBuf> {
         let program = dir.join(format!("{}-{name}", self.name()));
         let stamp = dir.join(format!("{}-{name}.stamp", self.name()));
         let sources = sources::locate()?;
-        let mut cc = Command::new("gcc");
+        let mut cc = Command::new(compiler);
         cc.args(["-O2", "-g", "-w"]).args(flags).arg("-o").arg(&program);
         match self {
             Self::Lua => {
@@ -103,8 +131,19 @@ fn modified(path: &Path) -> Option<Duration> {
 
 /// Builds, runs untraced, records, reads and compares with callgrind.
 pub(crate) fn check(context: &Context, program: Program, way: &Way, long: bool) -> Result<Outcome> {
+    check_by("gcc", context, program, way, long)
+}
+
+/// The same with another compiler.
+pub(crate) fn check_by(
+    compiler: &str,
+    context: &Context,
+    program: Program,
+    way: &Way,
+    long: bool,
+) -> Result<Outcome> {
     let workloads = context.workloads.as_path();
-    let exe = program.build(&context.cache, way.name, way.flags, workloads)?;
+    let exe = program.build_by(compiler, &context.cache, way.name, way.flags, workloads)?;
     let size = if long { "long" } else { "short" };
     let dir = context.work.join(format!("{}-{}-{size}", program.name(), way.name));
     let _ = std::fs::remove_dir_all(&dir);
