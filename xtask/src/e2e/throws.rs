@@ -11,6 +11,8 @@ use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(120);
 const FUNCTIONS: u64 = 40;
+/// Functions whose first instructions are a call, or nearly.
+const SMALL: u64 = 8;
 
 const FLAGS: &[&[&str]] = &[
     &["g++", "-O2"],
@@ -46,11 +48,14 @@ struct Two : One { char more[64]; };
 struct Wide { long a[5]; };
 typedef long Function(long, long, double, Wide);
 extern Function *const functions[];
-extern const unsigned count;
+extern void (*const small[])();
+extern const unsigned count, small_count;
 static _Unwind_Reason_Code step(_Unwind_Context *context, void *) {
     void *begin = _Unwind_FindEnclosingFunction((void *)(_Unwind_GetIP(context) - 1));
     for (unsigned i = 0; i < count; i++)
         if ((void *)functions[i] == begin) note(i + 1000);
+    for (unsigned i = 0; i < small_count; i++)
+        if ((void *)small[i] == begin) note(i + 2000);
     return _URC_NO_REASON;
 }
 __attribute__((noinline)) static void walk() { _Unwind_Backtrace(step, nullptr); note(7); }
@@ -66,7 +71,7 @@ __attribute__((noinline)) static void walk() { _Unwind_Backtrace(step, nullptr);
 "#;
 
 const MAIN: &str = r#"
-const unsigned count = sizeof functions / sizeof functions[0];
+const unsigned count = sizeof functions / sizeof functions[0], small_count = sizeof small / sizeof small[0];
 static unsigned long work(long from) {
     sum = from;
     unsigned long thrown = 0;
@@ -107,6 +112,24 @@ fn call(random: &mut Random, n: u64) -> String {
     format!("if (fuel-- > 0) r += {function}({first}, {second}, {number}, w);")
 }
 
+/// What a small function does.
+fn small(random: &mut Random, n: u64) -> String {
+    let one = |random: &mut Random| match random.below(4) {
+        0 => "walk();".to_owned(),
+        1 => format!("thrower({});", random.below(9)),
+        _ if n == 0 => "sum++;".to_owned(),
+        2 => format!("small[{}]();", random.below(n)),
+        _ => format!("s{}();", random.below(n)),
+    };
+    match random.below(5) {
+        0 => one(random),
+        1 => format!("{} {}", one(random), one(random)),
+        2 => format!("try {{ {} }} catch (long) {{ note({n}); }}", one(random)),
+        3 => format!("try {{ {} }} catch (...) {{ {} throw; }}", one(random), one(random)),
+        _ => format!("Held held({n}); {} {}", one(random), one(random)),
+    }
+}
+
 fn statement(random: &mut Random, n: u64, depth: u64) -> String {
     let value = random.below(1000);
     let inner = |random: &mut Random| {
@@ -125,6 +148,7 @@ fn statement(random: &mut Random, n: u64, depth: u64) -> String {
         5 => "walk();".to_owned(),
         6 => format!("x = x * 1.5 + {value}; r += (long)x % 17;"),
         7 => format!("w.a[{}] += r; r ^= w.a[{}];", random.below(5), random.below(5)),
+        8 if random.one_in(2) => format!("s{}();", random.below(SMALL)),
         8 => format!(
             "{{ volatile char room[16 + (a & 63)]; room[a & 15] = (char)r; r += room[a & 15] + {value}; }}"
         ),
@@ -153,6 +177,10 @@ fn statement(random: &mut Random, n: u64, depth: u64) -> String {
 /// The program of a seed.
 fn program(random: &mut Random) -> String {
     let mut text = HEAD.replace("INLINE_MEMBER", "__attribute__((always_inline))");
+    for n in 0..SMALL {
+        let body = small(random, n);
+        text.push_str(&format!("FUNCTION static void s{n}() {{ {body} }}\n"));
+    }
     for n in 0..FUNCTIONS {
         text.push_str(&format!("static long f{n}(long a, long b, double x, Wide w);\n"));
     }
@@ -170,7 +198,9 @@ fn program(random: &mut Random) -> String {
         ));
     }
     let names: Vec<String> = (0..FUNCTIONS).map(|n| format!("f{n}")).collect();
-    text.push_str(&format!("Function *const functions[] = {{{}}};\n{MAIN}", names.join(", ")));
+    text.push_str(&format!("Function *const functions[] = {{{}}};\n", names.join(", ")));
+    let names: Vec<String> = (0..SMALL).map(|n| format!("s{n}")).collect();
+    text.push_str(&format!("void (*const small[])() = {{{}}};\n{MAIN}", names.join(", ")));
     text
 }
 
