@@ -209,6 +209,7 @@ fn hello(time: u64, tid: i32) {
             + patch::apply(&plan)
             + segment::because(arena::CAUSE_BYTES, probes::apply(&plan));
         s.failed.fetch_add(failed, Ordering::Relaxed);
+        plan.forget();
     }
 }
 
@@ -269,6 +270,9 @@ fn answered(s: &arena::Session) -> bool {
 /// A plan file in memory.
 pub(crate) struct Plan {
     pub(crate) head: plan::Header,
+    /// Where the file is, and its bytes.
+    at: usize,
+    len: usize,
     pub(crate) ranges: &'static [plan::Range],
     pub(crate) rules: &'static [plan::Rule],
     pub(crate) fetches: &'static [plan::Fetch],
@@ -282,6 +286,16 @@ pub(crate) struct Plan {
     pub(crate) sleds: &'static [plan::Sled],
     pub(crate) code: &'static [u8],
     pub(crate) strings: &'static [u8],
+}
+
+impl Plan {
+    /// Unmaps a plan that is done with: rules and probes are read for as long as the process runs, hooks are not.
+    fn forget(self) {
+        if self.head.mode == 0 && self.probes.is_empty() {
+            // SAFETY: our own mapping, and nobody has kept anything of it.
+            unsafe { sys::call(sys::MUNMAP, [self.at, self.len, 0, 0, 0, 0]) };
+        }
+    }
 }
 
 /// Maps the plan of that kind, session and number.
@@ -316,7 +330,7 @@ pub(crate) fn load_plan(kind: &[u8], index: u32, number: u32) -> Option<Plan> {
     let code = sleds + h.sleds as usize * size_of::<plan::Sled>();
     let strings = code + h.code as usize;
     let len = strings + h.strings as usize;
-    // SAFETY: a mapping at an address of the kernel's choice, kept for ever.
+    // SAFETY: a mapping at an address of the kernel's choice, kept for as long as there are rules or probes of it.
     let at = unsafe { sys::call(sys::MMAP, [0, len, sys::PROT_READ, sys::MAP_PRIVATE, fd as usize, 0]) };
     sys::close(fd);
     if at <= 0 {
@@ -327,6 +341,8 @@ pub(crate) fn load_plan(kind: &[u8], index: u32, number: u32) -> Option<Plan> {
     unsafe {
         Some(Plan {
             head: h,
+            at: at as usize,
+            len,
             ranges: core::slice::from_raw_parts(at.add(ranges).cast(), h.ranges as usize),
             rules: core::slice::from_raw_parts(at.add(rules).cast(), h.rules as usize),
             fetches: core::slice::from_raw_parts(at.add(fetches).cast(), h.fetches as usize),

@@ -7,8 +7,11 @@
 
 use crate::calls::{Function, Stubs};
 use crate::init::Plan;
+use crate::rules::FILTERING;
 use crate::segment::because;
 use crate::{plt, sleds, sys};
+use core::cell::UnsafeCell;
+use core::sync::atomic::Ordering;
 use fathom_abi::arena::{CAUSE_BYTES, CAUSE_MEMORY, CAUSE_PAGES, CAUSE_TEXT};
 use fathom_abi::plan::{DETOUR_HOP, DETOUR_JUMP, Detour, FIXUP_ADDRESS, Fixup, Site, Text, kind};
 use fathom_abi::record::{ADDR_SHIFT, MAGIC};
@@ -210,67 +213,156 @@ fn patch_detours(detours: &[Detour], plan: &Plan, text: &Text) -> u32 {
     if first.again != 0 && !detours.iter().any(|detour| holds(detour, text)) {
         return 0;
     }
-    let room = |detour: &Detour| Stubs::size_with(usize::from(detour.code_len));
+    // An island may be in front of the first function, or behind the last.
+    let nearest = detours.iter().map(|d| if d.island == 0 { d.at } else { d.at.min(d.island) }).min();
+    let farthest = detours.iter().map(|d| d.at.max(d.island)).max();
+    let (from, to) = (nearest.unwrap_or(first.at), farthest.unwrap_or(last.at));
+    let open = || Opened::pages(text, from, to + last.expect.len() as u64);
+    if first.again != 0
+        && let Some(stubs) = made_before(detours, plan)
+        && detours.iter().all(|detour| holds(detour, text))
+    {
+        let Some(_opened) = open() else { return because(CAUSE_PAGES, all) };
+        each_stub(detours, stubs, divert);
+        return 0;
+    }
     let len = Stubs::len_of(detours.iter().map(room).sum());
     let Some(memory) = map_near(first.at as usize, last.at as usize, len) else {
         return because(CAUSE_MEMORY, all);
     };
     let mut stubs = Stubs::begin(memory, len);
     let begin = stubs.next_stub();
-    for detour in detours {
-        let stub = stubs.next_stub();
+    let (mut differ, mut full) = (0, 0);
+    each_stub(detours, begin, |detour, stub| {
         // All are compared before any is written: what must stand at one may reach into the padding of another.
-        if !(holds(detour, text) && add_detour(detour, plan, &mut stubs)) {
+        let fits = holds(detour, text);
+        let made = fits && add_detour(detour, plan, &mut stubs);
+        if !made {
             // It was not led to, and is told from the others by its first byte.
             // SAFETY: inside our memory, of which this stub has its share.
             unsafe { (stub as *mut u8).write(0) };
         }
+        full += u32::from(fits && !made);
+        differ += u32::from(!fits && detour.again == 0);
         stubs.skip(stub + room(detour) - stubs.next_stub());
-    }
+    });
     if !stubs.finish() {
         return because(CAUSE_PAGES, all);
     }
-    // An island may be in front of the first function, or behind the last.
-    let nearest = detours.iter().map(|d| if d.island == 0 { d.at } else { d.at.min(d.island) }).min();
-    let farthest = detours.iter().map(|d| d.at.max(d.island)).max();
-    let (from, to) = (nearest.unwrap_or(first.at), farthest.unwrap_or(last.at));
-    let Some(_opened) = Opened::pages(text, from, to + last.expect.len() as u64) else {
-        return because(CAUSE_PAGES, all);
-    };
-    let mut stub = begin;
-    let mut failed = 0;
-    for detour in detours {
+    let Some(_opened) = open() else { return because(CAUSE_PAGES, all) };
+    each_stub(detours, begin, |detour, stub| {
         // SAFETY: written above, or still zero.
-        let made = unsafe { (stub as *const u8).read() } != 0;
-        failed += u32::from(!made && detour.again == 0);
-        if made {
+        if unsafe { (stub as *const u8).read() } != 0 {
             divert(detour, stub);
         }
+    });
+    keep(detours, begin);
+    because(CAUSE_MEMORY, full) + because(CAUSE_BYTES, differ)
+}
+
+/// Bytes of a detour's stub and its code.
+fn room(detour: &Detour) -> usize {
+    Stubs::size_with(usize::from(detour.code_len))
+}
+
+/// Gives each detour with the address of its stub, of which the first is at `begin`.
+fn each_stub(detours: &[Detour], begin: usize, mut give: impl FnMut(&Detour, usize)) {
+    let mut stub = begin;
+    for detour in detours {
+        give(detour, stub);
         stub += room(detour);
     }
-    because(CAUSE_BYTES, failed)
+}
+
+/// Stubs of the detours between two addresses.
+#[derive(Clone, Copy, PartialEq)]
+struct Made {
+    first: u64,
+    last: u64,
+    count: usize,
+    /// Bytes of all.
+    len: usize,
+    filtering: bool,
+    begin: usize,
+}
+
+/// The stubs that were made last, for libraries that come back after a dlclose. Read and written under the lock that plans
+/// are applied under.
+struct MadeLately(UnsafeCell<([Made; MadeLately::LEN], usize)>);
+
+impl MadeLately {
+    const LEN: usize = 64;
+}
+
+// SAFETY: plans are applied by one thread at a time.
+unsafe impl Sync for MadeLately {}
+
+static MADE: MadeLately = MadeLately(UnsafeCell::new((
+    [Made { first: 0, last: 0, count: 0, len: 0, filtering: false, begin: 0 }; MadeLately::LEN],
+    0,
+)));
+
+/// What stubs of these detours at `begin` are known by.
+fn made_at(detours: &[Detour], begin: usize) -> Option<Made> {
+    let (first, last, count) = (detours.first()?.at, detours.last()?.at, detours.len());
+    let len = detours.iter().map(room).sum();
+    Some(Made { first, last, count, len, filtering: FILTERING.load(Ordering::Relaxed), begin })
+}
+
+/// Remembers stubs, in the place of those that were made first.
+fn keep(detours: &[Detour], begin: usize) {
+    let Some(new) = made_at(detours, begin) else { return };
+    // SAFETY: see [`MadeLately`].
+    let (made, next) = unsafe { &mut *MADE.0.get() };
+    made[*next % MadeLately::LEN] = new;
+    *next += 1;
+}
+
+/// Where the stubs of exactly these detours are, if they were made before.
+fn made_before(detours: &[Detour], plan: &Plan) -> Option<usize> {
+    // SAFETY: see [`MadeLately`].
+    let (made, _) = unsafe { &*MADE.0.get() };
+    let begin = made.iter().find(|made| made_at(detours, made.begin).as_ref() == Some(*made))?.begin;
+    let mut same = true;
+    each_stub(detours, begin, |detour, stub| same = same && is_stub_of(detour, plan, stub));
+    same.then_some(begin)
+}
+
+/// Whether what was made at an address is a detour's stub and its code.
+fn is_stub_of(detour: &Detour, plan: &Plan, stub: usize) -> bool {
+    let target = stub + Stubs::SIZE;
+    let mut expected = [0; u8::MAX as usize];
+    let Some(expected) = expected.get_mut(..usize::from(detour.code_len)) else { return false };
+    // SAFETY: in the memory of stubs that take as many bytes as these.
+    unsafe {
+        Stubs::is_for(stub, &recorded(detour.addr, target))
+            && write_code(detour, plan, expected, target as u64).is_some()
+            && core::slice::from_raw_parts(target as *const u8, expected.len()) == expected
+    }
 }
 
 /// Makes the stub of a detour, and its code behind it. False when there is no room, or when something that the code is about
 /// is too far away.
 fn add_detour(detour: &Detour, plan: &Plan, stubs: &mut Stubs) -> bool {
-    let (from, len) = (detour.code as usize, usize::from(detour.code_len));
-    let Some(code) = plan.code.get(from..from + len) else { return false };
-    let first = detour.fixup as usize;
-    let Some(fixups) = plan.fixups.get(first..first + usize::from(detour.fixups)) else { return false };
     let target = stubs.next_stub() + Stubs::SIZE;
     if stubs.add(recorded(detour.addr, target), true).is_none() {
         return false;
     }
-    let Some(place) = stubs.add_code(len) else { return false };
-    place.copy_from_slice(code);
-    fixups.iter().all(|fixup| fix(fixup, place))
+    let Some(place) = stubs.add_code(usize::from(detour.code_len)) else { return false };
+    write_code(detour, plan, place, target as u64).is_some()
 }
 
-/// Fills in a place of code that is where it will be run.
-fn fix(fixup: &Fixup, code: &mut [u8]) -> bool {
+/// Writes a detour's code as it is to be at address `base`.
+fn write_code(detour: &Detour, plan: &Plan, place: &mut [u8], base: u64) -> Option<()> {
+    let (from, first) = (detour.code as usize, detour.fixup as usize);
+    place.copy_from_slice(plan.code.get(from..from + usize::from(detour.code_len))?);
+    let fixups = plan.fixups.get(first..first + usize::from(detour.fixups))?;
+    fixups.iter().all(|fixup| fix(fixup, place, base)).then_some(())
+}
+
+/// Fills in a place of code that will be run at `base`.
+fn fix(fixup: &Fixup, code: &mut [u8], base: u64) -> bool {
     let at = usize::from(fixup.at);
-    let base = code.as_ptr() as u64;
     if fixup.kind == FIXUP_ADDRESS {
         let Some(place) = code.get_mut(at..at + 8) else { return false };
         place.copy_from_slice(&fixup.to.to_le_bytes());
