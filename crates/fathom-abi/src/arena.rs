@@ -137,6 +137,17 @@ pub const SESSION_HELLO: u32 = 1;
 /// The recorder has answered: `plan-<index>-<generation>` is there, or there is nothing to do.
 pub const SESSION_ANSWERED: u32 = 2;
 
+/// There was no memory for hooks, or none near enough.
+pub const CAUSE_MEMORY: u32 = 1;
+/// Pages could not be made writable or executable.
+pub const CAUSE_PAGES: u32 = 2;
+/// Other code is there than in the file.
+pub const CAUSE_BYTES: u32 = 4;
+/// The library function that is called was not found.
+pub const CAUSE_FUNCTION: u32 = 8;
+/// The code has not been found in memory.
+pub const CAUSE_TEXT: u32 = 16;
+
 /// One process image.
 #[repr(C, align(64))]
 pub struct Session {
@@ -158,6 +169,8 @@ pub struct Session {
     pub dlopen_tid: AtomicI32,
     /// Slots and sites of the plan that the runtime could not change.
     pub failed: AtomicU32,
+    /// Why: `CAUSE_` bits.
+    pub causes: AtomicU32,
     /// 1 when this is not a new process image but a forked child of one that has something to tell: `sid` is that
     /// of the image.
     pub derived: AtomicU32,

@@ -11,7 +11,7 @@ pub mod plan;
 pub mod record;
 
 /// Changes with every change of a layout in this crate.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 
 /// Environment variable that carries the path of the directory with the arena.
 pub const ENV_DIR: &str = "FATHOM_ARENA";

@@ -17,7 +17,7 @@ use crate::start::{self, Started, Target};
 use crate::{
     Error, Options, Outcome, PatchSpec, Status, check, host, kernel_names, patches, runtime_file, sys,
 };
-use fathom_abi::arena::{CLOCK_MONOTONIC, CLOCK_TSC};
+use fathom_abi::arena::{self, CLOCK_MONOTONIC, CLOCK_TSC};
 use fathom_agent::Listener;
 use fathom_filter::Match;
 use fathom_store::Features;
@@ -240,6 +240,22 @@ pub(crate) fn status(waited: Option<&sys::Waited>) -> Status {
     }
 }
 
+/// What the runtime says about hooks that could not be set.
+fn why(causes: u32) -> String {
+    let causes: Vec<&str> = [
+        (arena::CAUSE_MEMORY, "there was no memory for them near the code"),
+        (arena::CAUSE_PAGES, "pages of code could not be made writable"),
+        (arena::CAUSE_BYTES, "other code was there than in the file"),
+        (arena::CAUSE_FUNCTION, "a library function was not found"),
+        (arena::CAUSE_TEXT, "code was not where it should be"),
+    ]
+    .into_iter()
+    .filter(|(cause, _)| causes & cause != 0)
+    .map(|(_, text)| text)
+    .collect();
+    if causes.is_empty() { String::new() } else { format!(": {}", causes.join(", ")) }
+}
+
 impl Ran {
     fn notes(&self, arena: &Arena, tsc: bool) -> Vec<String> {
         let mut notes = self.answers.notes.clone();
@@ -252,9 +268,10 @@ impl Ran {
             u64::from(self.answers.ambiguous),
             "{} library functions are not hooked: the program uses their addresses as data too",
         );
-        let failed: u32 =
-            (0..arena.sessions()).map(|i| arena.session(i).failed.load(Ordering::Relaxed)).sum();
-        note(u64::from(failed), "{} hooks could not be set in the program");
+        let sessions = || (0..arena.sessions()).map(|i| arena.session(i));
+        let failed: u32 = sessions().map(|session| session.failed.load(Ordering::Relaxed)).sum();
+        let causes = sessions().fold(0, |all, session| all | session.causes.load(Ordering::Relaxed));
+        note(u64::from(failed), &format!("{{}} hooks could not be set in the program{}", why(causes)));
         let h = arena.header();
         note(
             u64::from(h.no_values.load(Ordering::Relaxed)),

@@ -204,10 +204,10 @@ fn hello(time: u64, tid: i32) {
     }
     if let Some(plan) = load_plan(b"/plan-", index, generation) {
         // Before the hooks: they are led to what the rules need.
-        let failed = u32::from(!rules::install(&plan))
+        let failed = segment::because(arena::CAUSE_MEMORY, u32::from(!rules::install(&plan)))
             + plt::apply(&plan)
             + patch::apply(&plan)
-            + probes::apply(&plan);
+            + segment::because(arena::CAUSE_BYTES, probes::apply(&plan));
         s.failed.fetch_add(failed, Ordering::Relaxed);
         plan.done();
     }

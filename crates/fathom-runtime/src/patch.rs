@@ -8,7 +8,9 @@
 use crate::areas::Area;
 use crate::calls::{Function, Stubs};
 use crate::init::Plan;
+use crate::segment::because;
 use crate::{areas, plt, sleds, sys};
+use fathom_abi::arena::{CAUSE_BYTES, CAUSE_MEMORY, CAUSE_PAGES, CAUSE_TEXT};
 use fathom_abi::plan::{DETOUR_HOP, DETOUR_JUMP, Detour, FIXUP_ADDRESS, Fixup, Site, Text, kind};
 use fathom_abi::record::{ADDR_SHIFT, MAGIC};
 
@@ -40,7 +42,7 @@ pub(crate) fn apply(plan: &Plan) -> u32 {
         failed += in_reach(here, |sled| sled.addr, |group| sleds::patch(group, text));
     }
     // All lie in some text.
-    failed + (sites.len() + detours.len() + sleds.len()) as u32
+    failed + because(CAUSE_TEXT, (sites.len() + detours.len() + sleds.len()) as u32)
 }
 
 /// Does the work in groups, each of which can have its stubs in one place.
@@ -126,21 +128,21 @@ fn patch_sites(sites: &[Site], text: &Text) -> u32 {
     let (mut stub, made) = match areas::find(range, (sites.len(), len), fits) {
         Some(stubs) => (stubs, sites.len()),
         None => {
-            let Some(memory) = map_near(range.0, range.1, len) else { return all };
+            let Some(memory) = map_near(range.0, range.1, len) else { return because(CAUSE_MEMORY, all) };
             let mut stubs = Stubs::begin(memory, len);
             let begin = stubs.next_stub();
             let made =
                 sites.iter().take_while(|site| site.silence != 0 || add_stub(site, &mut stubs)).count();
             if !stubs.finish() {
-                return all;
+                return because(CAUSE_PAGES, all);
             }
             areas::keep(Area { range, count: sites.len(), bytes: len, stubs: begin });
             (begin, made)
         }
     };
     let end = last.addr + size_of_val(&last.expect) as u64;
-    let Some(_opened) = Opened::pages(text, first.addr, end) else { return all };
-    let mut failed = sites.len() - made;
+    let Some(_opened) = Opened::pages(text, first.addr, end) else { return because(CAUSE_PAGES, all) };
+    let (full, mut failed) = (because(CAUSE_MEMORY, (sites.len() - made) as u32), 0);
     for site in &sites[..made] {
         let code = if site.silence != 0 {
             NOP
@@ -149,9 +151,9 @@ fn patch_sites(sites: &[Site], text: &Text) -> u32 {
             stub += Stubs::SIZE;
             jump
         };
-        failed += usize::from(!patch(site, code) && site.again == 0);
+        failed += u32::from(!patch(site, code) && site.again == 0);
     }
-    failed as u32
+    full + because(CAUSE_BYTES, failed)
 }
 
 /// A function whose calls are recorded under `addr` and go on at `target`.
@@ -240,12 +242,14 @@ fn patch_detours(detours: &[Detour], plan: &Plan, text: &Text) -> u32 {
         areas::keep(Area { range, count: detours.len(), bytes, stubs });
         Some(stubs)
     });
-    let Some(mut stub) = stubs else { return all };
+    let Some(mut stub) = stubs else { return because(CAUSE_MEMORY, all) };
     // An island may be in front of the first function, or behind the last.
     let nearest = detours.iter().map(|d| if d.island == 0 { d.at } else { d.at.min(d.island) }).min();
     let farthest = detours.iter().map(|d| d.at.max(d.island)).max();
     let (from, to) = (nearest.unwrap_or(first.at), farthest.unwrap_or(last.at));
-    let Some(_opened) = Opened::pages(text, from, to + last.expect.len() as u64) else { return all };
+    let Some(_opened) = Opened::pages(text, from, to + last.expect.len() as u64) else {
+        return because(CAUSE_PAGES, all);
+    };
     let mut failed = 0;
     for detour in detours {
         // SAFETY: one of the stubs.
@@ -256,7 +260,7 @@ fn patch_detours(detours: &[Detour], plan: &Plan, text: &Text) -> u32 {
         }
         stub += room(detour);
     }
-    failed
+    because(CAUSE_BYTES, failed)
 }
 
 /// Bytes of a detour's stub and code.

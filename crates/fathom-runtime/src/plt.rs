@@ -3,9 +3,10 @@
 use crate::calls::{Function, Registers, Stubs};
 use crate::init::{Plan, c_string, variable};
 use crate::state::PROCESS;
-use crate::{init, sys};
+use crate::{init, segment, sys};
 use core::sync::atomic::{AtomicUsize, Ordering};
 use fathom_abi::ENV_DIR;
+use fathom_abi::arena::{CAUSE_FUNCTION, CAUSE_MEMORY, CAUSE_PAGES};
 use fathom_abi::plan::{SLOT_LAZY, SLOT_READ_ONLY, SLOT_RECORD, Slot, kind};
 use fathom_abi::record::{ADDR_SHIFT, MAGIC};
 
@@ -85,12 +86,14 @@ pub(crate) fn find_libc() {
 pub(crate) fn apply(plan: &Plan) -> u32 {
     let all = plan.slots.len();
     let len = Stubs::len(all);
-    let Some(memory) = (if all == 0 { None } else { sys::map(len, 0) }) else { return all as u32 };
+    let Some(memory) = (if all == 0 { None } else { sys::map(len, 0) }) else {
+        return segment::because(CAUSE_MEMORY, all as u32);
+    };
     let stubs = Stubs::begin(memory as usize, len);
     // The stubs have to be executable before anybody is led to them, so the slots are changed in a second round. Which
     // slot has which stub follows from their order.
     let first = stubs.next_stub();
-    let Some(made) = add_all(stubs, plan) else { return all as u32 };
+    let Some(made) = add_all(stubs, plan) else { return segment::because(CAUSE_PAGES, all as u32) };
     let mut page = Page::none();
     let mut stub = first;
     let mut hooked = 0;
@@ -103,7 +106,7 @@ pub(crate) fn apply(plan: &Plan) -> u32 {
         stub += Stubs::SIZE;
     }
     page.close();
-    (all - hooked) as u32
+    segment::because(CAUSE_FUNCTION, (all - hooked) as u32)
 }
 
 /// Makes the stubs of all slots whose functions are known, in order; how many.

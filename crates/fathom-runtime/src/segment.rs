@@ -37,6 +37,14 @@ pub(crate) fn task(index: u32) -> &'static Task {
     entry(header().tasks, index)
 }
 
+/// Notes why so many hooks cannot be set, and gives their number.
+pub(crate) fn because(cause: u32, count: u32) -> u32 {
+    if count > 0 {
+        session(PROCESS.session.load(Ordering::Relaxed)).causes.fetch_or(cause, Ordering::Relaxed);
+    }
+    count
+}
+
 /// A session slot.
 pub(crate) fn session(index: u32) -> &'static arena::Session {
     entry(header().sessions, index)

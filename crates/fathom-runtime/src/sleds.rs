@@ -20,8 +20,10 @@ use crate::fetch::{Arguments, Results};
 use crate::macros::{restore_vectors, save_vectors, store_record};
 use crate::patch::{Opened, call, map_near, recorded};
 use crate::rules::FILTERING;
+use crate::segment::because;
 use crate::state::CYG;
 use core::arch::global_asm;
+use fathom_abi::arena::{CAUSE_BYTES, CAUSE_MEMORY, CAUSE_PAGES};
 use fathom_abi::plan::{SLED, SLED_ENTRY, SLED_EXIT, SLED_EXIT_CODE, SLED_JUMP_CODE, Sled, Text};
 
 /// What follows the call. Six bytes: a NOP, or the return and a NOP.
@@ -41,20 +43,22 @@ pub(crate) fn patch(sleds: &[Sled], text: &Text) -> u32 {
     let (mut stub, made) = match areas::find(range, (sleds.len(), len), |stubs| stubs_fit(sleds, stubs)) {
         Some(stubs) => (stubs, sleds.len()),
         None => {
-            let Some(memory) = map_near(range.0, range.1, len) else { return all };
+            let Some(memory) = map_near(range.0, range.1, len) else { return because(CAUSE_MEMORY, all) };
             let hooks = [fathom_sled_enter as *const () as usize, fathom_sled_exit as *const () as usize];
             let mut stubs = Stubs::begin_with(memory, len, hooks);
             let begin = stubs.next_stub();
             let made = sleds.iter().take_while(|sled| add_stub(sled, &mut stubs)).count();
             if !stubs.finish() {
-                return all;
+                return because(CAUSE_PAGES, all);
             }
             areas::keep(Area { range, count: sleds.len(), bytes: len, stubs: begin });
             (begin, made)
         }
     };
-    let Some(_opened) = Opened::pages(text, first.addr, last.addr + SLED as u64) else { return all };
-    let mut failed = sleds.len() - made;
+    let Some(_opened) = Opened::pages(text, first.addr, last.addr + SLED as u64) else {
+        return because(CAUSE_PAGES, all);
+    };
+    let (full, mut failed) = (because(CAUSE_MEMORY, (sleds.len() - made) as u32), 0);
     for sled in &sleds[..made] {
         if is_as_compiled(sled, text) {
             let rest = if sled.kind == SLED_EXIT { RETURN } else { GO_ON };
@@ -65,11 +69,11 @@ pub(crate) fn patch(sleds: &[Sled], text: &Text) -> u32 {
             // SAFETY: the bytes are in the text, whose pages are writable, and were what the compiler put there.
             unsafe { (sled.addr as *mut [u8; SLED]).write(code) };
         } else {
-            failed += usize::from(sled.again == 0);
+            failed += u32::from(sled.again == 0);
         }
         stub += Stubs::SIZE;
     }
-    failed as u32
+    full + because(CAUSE_BYTES, failed)
 }
 
 /// What the stub of a sled is for.

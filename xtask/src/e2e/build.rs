@@ -17,7 +17,7 @@ pub(crate) struct Build {
     pub(crate) record: &'static [&'static str],
     /// Built twice, the second time by what a run of the first has shown.
     profiled: bool,
-    /// One of the many ways of building what is then patched, for cases that say `matrix` and for tiers that take long.
+    /// One of [`MATRIX`], which only tiers that take long run.
     pub(crate) matrix: bool,
 }
 
@@ -59,33 +59,6 @@ const BUILDS: &[Build] = &[
     build("rust-mcount-O0", "rustc", &["-Copt-level=0"]),
     build("rust-mcount-O2", "rustc", &["-Copt-level=2"]),
     patched("rust-release", "rustc", &["-Copt-level=2"]),
-    matrix("matrix-gcc-O1", "gcc", &["-O1"]),
-    matrix("matrix-gcc-O3", "gcc", &["-O3", "-march=native"]),
-    matrix("matrix-gcc-Os", "gcc", &["-Os"]),
-    matrix("matrix-gcc-cet-O3", "gcc", &["-O3", "-fcf-protection=full"]),
-    matrix("matrix-gcc-no-pie", "gcc", &["-O2", "-no-pie", "-fno-pie"]),
-    matrix("matrix-gcc-sections", "gcc", &["-O2", "-ffunction-sections", "-Wl,--gc-sections"]),
-    matrix("matrix-gcc-lto", "gcc", &["-O2", "-flto"]),
-    matrix("matrix-gcc-mold", "gcc", &["-O2", "-fuse-ld=mold"]),
-    matrix("matrix-gcc-lld", "gcc", &["-O2", "-fuse-ld=lld"]),
-    profiled("matrix-gcc-pgo", "gcc", &["-O2"]),
-    profiled("matrix-gcc-pgo-lto", "gcc", &["-O3", "-flto"]),
-    matrix("matrix-clang-O0", "clang", &["-O0"]),
-    matrix("matrix-clang-O1", "clang", &["-O1"]),
-    matrix("matrix-clang-O3", "clang", &["-O3", "-march=native"]),
-    matrix("matrix-clang-Os", "clang", &["-Os"]),
-    matrix("matrix-clang-cet", "clang", &["-O2", "-fcf-protection=full"]),
-    matrix("matrix-clang-lto", "clang", &["-O2", "-flto", "-fuse-ld=lld"]),
-    matrix("matrix-clang-thin-lto", "clang", &["-O2", "-flto=thin", "-fuse-ld=lld"]),
-    matrix("matrix-clang-mold", "clang", &["-O2", "-fuse-ld=mold"]),
-    profiled("matrix-clang-pgo", "clang", &["-O2"]),
-    matrix("matrix-rust-O0", "rustc", &["-Copt-level=0"]),
-    matrix("matrix-rust-O1", "rustc", &["-Copt-level=1"]),
-    matrix("matrix-rust-O3", "rustc", &["-Copt-level=3", "-Ctarget-cpu=native"]),
-    matrix("matrix-rust-Os", "rustc", &["-Copt-level=s"]),
-    matrix("matrix-rust-lto", "rustc", &["-Copt-level=3", "-Clto=fat", "-Ccodegen-units=1"]),
-    matrix("matrix-rust-mold", "rustc", &["-Copt-level=3", "-Clink-arg=-fuse-ld=mold"]),
-    matrix("matrix-rust-lld", "rustc", &["-Copt-level=3", "-Clink-arg=-fuse-ld=lld"]),
 ];
 
 const XRAY: &str = "-fxray-instrument";
@@ -118,30 +91,71 @@ const PLACES: &[Build] = &[
     patched("xray-cet-O2", "clang", &[XRAY, XRAY_ALL, XRAY_ALONE, "-fcf-protection", "-O2"]),
 ];
 
+/// Ways of building what is then patched, for the cases that say `matrix`.
+const MATRIX: &[Build] = &[
+    matrix("matrix-gcc-O1", "gcc", &["-O1"]),
+    matrix("matrix-gcc-O3", "gcc", &["-O3", "-march=native"]),
+    matrix("matrix-gcc-Os", "gcc", &["-Os"]),
+    matrix("matrix-gcc-cet-O3", "gcc", &["-O3", "-fcf-protection=full"]),
+    matrix("matrix-gcc-no-pie", "gcc", &["-O2", "-no-pie", "-fno-pie"]),
+    matrix("matrix-gcc-sections", "gcc", &["-O2", "-ffunction-sections", "-Wl,--gc-sections"]),
+    matrix("matrix-gcc-lto", "gcc", &["-O2", "-flto"]),
+    matrix("matrix-gcc-mold", "gcc", &["-O2", "-fuse-ld=mold"]),
+    matrix("matrix-gcc-lld", "gcc", &["-O2", "-fuse-ld=lld"]),
+    profiled("matrix-gcc-pgo", "gcc", &["-O2"]),
+    profiled("matrix-gcc-pgo-lto", "gcc", &["-O3", "-flto"]),
+    matrix("matrix-clang-O0", "clang", &["-O0"]),
+    matrix("matrix-clang-O1", "clang", &["-O1"]),
+    matrix("matrix-clang-O3", "clang", &["-O3", "-march=native"]),
+    matrix("matrix-clang-Os", "clang", &["-Os"]),
+    matrix("matrix-clang-cet", "clang", &["-O2", "-fcf-protection=full"]),
+    matrix("matrix-clang-lto", "clang", &["-O2", "-flto", "-fuse-ld=lld"]),
+    matrix("matrix-clang-thin-lto", "clang", &["-O2", "-flto=thin", "-fuse-ld=lld"]),
+    matrix("matrix-clang-mold", "clang", &["-O2", "-fuse-ld=mold"]),
+    profiled("matrix-clang-pgo", "clang", &["-O2"]),
+    matrix("matrix-rust-O0", "rustc", &["-Copt-level=0"]),
+    matrix("matrix-rust-O1", "rustc", &["-Copt-level=1"]),
+    matrix("matrix-rust-O3", "rustc", &["-Copt-level=3", "-Ctarget-cpu=native"]),
+    matrix("matrix-rust-Os", "rustc", &["-Copt-level=s"]),
+    matrix("matrix-rust-lto", "rustc", &["-Copt-level=3", "-Clto=fat", "-Ccodegen-units=1"]),
+    matrix("matrix-rust-mold", "rustc", &["-Copt-level=3", "-Clink-arg=-fuse-ld=mold"]),
+    matrix("matrix-rust-lld", "rustc", &["-Copt-level=3", "-Clink-arg=-fuse-ld=lld"]),
+];
+
 impl Build {
     /// The programs that it takes besides the compiler.
     pub(crate) fn tools(&self) -> Vec<String> {
-        let linkers = self.flags.iter().filter_map(|flag| Some(flag.rsplit_once("-fuse-ld=")?.1));
-        let program = |linker: &str| if linker == "lld" { "ld.lld" } else { linker }.to_owned();
-        let mut tools: Vec<String> = linkers.map(program).collect();
+        let mut tools = linkers(self.flags);
         if self.profiled && self.compiler == "clang" {
             tools.push("llvm-profdata".to_owned());
+            // A part of the compiler that Debian has a package of its own for, libclang-rt.
+            tools.push("clang's profile library".to_owned());
         }
         tools
     }
 }
 
-/// The builds that a case's `BUILDS` line names: names, `gcc` and `clang` for all of these, or `places` for
-/// [`PLACES`].
+/// The programs of the linkers that flags ask for.
+pub(crate) fn linkers(flags: &[&str]) -> Vec<String> {
+    let linkers = flags.iter().filter_map(|flag| Some(flag.rsplit_once("-fuse-ld=")?.1));
+    linkers.map(|linker| if linker == "lld" { "ld.lld" } else { linker }.to_owned()).collect()
+}
+
+/// Whether clang can build programs that count for profiles.
+pub(crate) fn has_profile_library() -> bool {
+    let mut clang = Command::new("clang");
+    let dir = clang.arg("-print-runtime-dir").output().map(|output| output.stdout).unwrap_or_default();
+    let dir = PathBuf::from(String::from_utf8_lossy(&dir).trim());
+    dir.join("libclang_rt.profile-x86_64.a").exists() || dir.join("libclang_rt.profile.a").exists()
+}
+
+/// The builds that a case's `BUILDS` line names: names, `gcc` and `clang` for all of these, `places` for
+/// [`PLACES`], `matrix` for [`MATRIX`].
 pub(crate) fn builds(case: &Case) -> Result<Vec<Build>> {
     let mut found = Vec::new();
     for word in &case.builds {
         let before = found.len();
-        let is_rust = case.source.ends_with(".rs");
         let matches = |build: &&Build| {
-            if build.matrix {
-                return build.name == word || word == "matrix" && is_rust == (build.compiler == "rustc");
-            }
             build.name == word
                 || (build.compiler == word && build.name != "plain-O2")
                 || build.name.ends_with(&format!("-{word}"))
@@ -150,10 +164,14 @@ pub(crate) fn builds(case: &Case) -> Result<Vec<Build>> {
             BUILDS
                 .iter()
                 .filter(matches)
-                .filter(|build| build.compiler != "clang" || build.matrix || word.contains("clang"))
+                .filter(|build| build.compiler != "clang" || word.contains("clang"))
                 .copied(),
         );
         found.extend(PLACES.iter().filter(|build| word == "places" || build.name == word).copied());
+        let is_rust = case.source.ends_with(".rs");
+        let compiles = |build: &&Build| is_rust == (build.compiler == "rustc");
+        let fits = |build: &&Build| build.name == word || word == "matrix" && compiles(build);
+        found.extend(MATRIX.iter().filter(fits).copied());
         if found.len() == before {
             bail!("case {}: no build is called {word}", case.name);
         }

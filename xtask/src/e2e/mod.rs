@@ -10,7 +10,9 @@ mod network;
 mod options;
 mod random;
 pub(crate) mod real;
+mod symbols;
 mod text;
+mod throws;
 mod torture;
 mod truth;
 mod tui;
@@ -216,6 +218,20 @@ fn tests(long: bool) -> Result<Vec<Test>> {
             }
         }
     }
+    for program in [real::Program::Sqlite, real::Program::Lua] {
+        for (compiler, way) in real::MATRIX.iter().filter(|_| long) {
+            let name = format!("real/{}/{}", program.name(), way.name);
+            let check = move |context: &Context| {
+                let mut needs = build::linkers(way.flags);
+                needs.push((*compiler).to_owned());
+                match missing(&needs) {
+                    Some(reason) => Ok(Outcome::Skipped(reason)),
+                    None => real::check_by(compiler, context, program, way, false),
+                }
+            };
+            tests.push(Test { name, check: Box::new(check) });
+        }
+    }
     for case in &cases {
         let builds = build::builds(case)?;
         for build in builds.iter().filter(|build| long || !build.matrix) {
@@ -241,6 +257,9 @@ fn tests(long: bool) -> Result<Vec<Test>> {
         };
         tests.push(Test { name: format!("network/{name}"), check: Box::new(check) });
     }
+    for (name, check) in symbols::TESTS {
+        tests.push(Test { name: (*name).to_owned(), check: Box::new(check) });
+    }
     let rows = options::tests(&paths::root().join("tests/options"))?;
     tests.extend(rows.into_iter().map(|(name, check)| Test { name, check }));
     for seed in 0..if long { 400 } else { 40 } {
@@ -249,6 +268,10 @@ fn tests(long: bool) -> Result<Vec<Test>> {
             None => equal::check(context, seed),
         };
         tests.push(Test { name: format!("equal/{seed}"), check: Box::new(check) });
+    }
+    for seed in 0..if long { 100 } else { 10 } {
+        let check = move |context: &Context| throws::check(context, seed);
+        tests.push(Test { name: format!("throws/{seed}"), check: Box::new(check) });
     }
     for (name, build, types, seed) in truth::tests(long) {
         let check = move |context: &Context| match missing(&["gcc".to_owned()]) {
@@ -307,6 +330,9 @@ fn missing(needs: &[String]) -> Option<String> {
     needs.iter().find_map(|need| match need.as_str() {
         "root" => (!crate::setup::is_root()).then(|| "needs root".to_owned()),
         "x86_64" => (!cfg!(target_arch = "x86_64")).then(|| "needs an x86-64 machine".to_owned()),
+        "clang's profile library" => {
+            (!build::has_profile_library()).then(|| format!("{need} is not installed"))
+        }
         program => paths::which(program).is_none().then(|| format!("{program} is not installed")),
     })
 }
