@@ -204,12 +204,14 @@ fn hello(time: u64, tid: i32) {
     }
     if let Some(plan) = load_plan(b"/plan-", index, generation) {
         // Before the hooks: they are led to what the rules need.
-        let failed = segment::because(arena::CAUSE_MEMORY, u32::from(!rules::install(&plan)))
+        let installed = rules::install(&plan);
+        let no_memory = u32::from(installed == rules::Installed::NoMemory);
+        let failed = segment::because(arena::CAUSE_MEMORY, no_memory)
             + plt::apply(&plan)
             + patch::apply(&plan)
             + segment::because(arena::CAUSE_BYTES, probes::apply(&plan));
         s.failed.fetch_add(failed, Ordering::Relaxed);
-        plan.done();
+        plan.done(installed == rules::Installed::Rules);
     }
 }
 
@@ -290,8 +292,8 @@ pub(crate) struct Plan {
 impl Plan {
     /// It has been applied: gives the memory back unless rules or probes are kept in it, so that one plan for each dlopen does
     /// not add up.
-    fn done(self) {
-        if self.head.mode & (plan::MODE_FILTER | plan::MODE_PROBES) == 0 {
+    pub(crate) fn done(self, has_rules: bool) {
+        if !has_rules && self.probes.is_empty() {
             let (at, len) = self.mapping;
             // SAFETY: our own mapping; nothing but rules and probes is referred to later.
             unsafe { sys::call(sys::MUNMAP, [at, len, 0, 0, 0, 0]) };
