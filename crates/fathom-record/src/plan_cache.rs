@@ -183,7 +183,7 @@ fn shrink(dir: &OwnedFd, (bytes, files): (u64, usize)) -> std::io::Result<()> {
         }
         let Ok(stat) = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
         let time = Duration::from_secs(u64::try_from(stat.st_mtime).unwrap_or_default())
-            + Duration::from_nanos(stat.st_mtime_nsec as u64);
+            + Duration::from_nanos(stat.st_mtime_nsec);
         if is_unfinished {
             let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
             if now.saturating_sub(time) > UNFINISHED {
