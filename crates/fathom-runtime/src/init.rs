@@ -289,11 +289,18 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Unmaps a plan that is done with: rules and probes are read for as long as the process runs, hooks are not.
+    /// Unmaps what a plan that has been applied is not needed for any more: rules and probes are read for as long as the process
+    /// runs, hooks are not.
     fn forget(self) {
-        if self.head.mode == 0 && self.probes.is_empty() {
-            // SAFETY: our own mapping, and nobody has kept anything of it.
-            unsafe { sys::call(sys::MUNMAP, [self.at, self.len, 0, 0, 0, 0]) };
+        const PAGE: usize = 4096;
+        let is_read = self.head.mode != 0 || !self.probes.is_empty();
+        // Texts and what comes behind them is about hooks, as are the strings.
+        let kept = (self.texts.as_ptr() as usize - self.at).next_multiple_of(PAGE);
+        let from = self.at + if is_read { kept } else { 0 };
+        let to = self.at + self.len;
+        if from < to {
+            // SAFETY: our own mapping, and nobody has kept anything of this.
+            unsafe { sys::call(sys::MUNMAP, [from, to - from, 0, 0, 0, 0]) };
         }
     }
 }
