@@ -105,6 +105,9 @@ pub(crate) enum Command {
     )]
     Script(Box<script::Script>),
     /// Receive recordings over the network, each into a directory of its own
+    ///
+    /// What a connection that broke has brought can be read. With --token it is shown with names and arguments; without,
+    /// the protocol is uftrace's, which says these at the very end: then there are calls with times and addresses.
     #[command(override_usage = "fathom recv [OPTION...]", after_help = EXIT_CODES)]
     Recv(network::Recv),
     /// Send a recording to where `recv` listens

@@ -10,36 +10,16 @@
 //! - A call whose only callees are hidden by a filter stays on two lines.
 //! - Where the task came back to a processor in the middle of the kernel's switching, time off it ends sooner or later.
 
+mod common;
+
+use common::unpack;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use tempfile::TempDir;
 
 /// Lines of a difference that are shown.
 const SHOWN: usize = 40;
-
-/// Unpacks the ustar archive in a zstd file.
-fn unpack(name: &str) -> TempDir {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kernel").join(format!("{name}.tar.zst"));
-    let archive = zstd::stream::decode_all(fs::File::open(path).unwrap()).unwrap();
-    let dir = tempfile::tempdir().unwrap();
-    let mut rest = archive.as_slice();
-    while let Some((header, body)) = rest.split_at_checked(512).filter(|(header, _)| header[0] != 0) {
-        let text = |range: std::ops::Range<usize>| {
-            let bytes = header[range].split(|byte| *byte == 0).next().unwrap_or_default();
-            String::from_utf8(bytes.to_vec()).unwrap()
-        };
-        let size = usize::from_str_radix(text(124..136).trim(), 8).unwrap();
-        let target = dir.path().join(text(0..100));
-        match header[156] {
-            b'5' => fs::create_dir_all(target).unwrap(),
-            _ => fs::write(target, &body[..size]).unwrap(),
-        }
-        rest = &body[size.next_multiple_of(512)..];
-    }
-    dir
-}
 
 fn ours(dir: &Path, words: &[&str]) -> Vec<u8> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fathom"));

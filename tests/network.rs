@@ -1,10 +1,15 @@
 //! Recordings over the network as users meet it: what `recv` wrote is the recording that was sent.
 
+mod common;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
+
+/// At both ends.
+const TOKEN: &str = "a token that nobody guesses\n";
 
 const FATHOM: &str = env!("CARGO_BIN_EXE_fathom");
 
@@ -20,19 +25,15 @@ fn run(dir: &Path, words: &str) -> Output {
 
 /// A directory with a recording (`sent.data`) and a token in it.
 fn place() -> tempfile::TempDir {
-    place_with("scripts/values.data")
-}
-
-fn place_with(recording: &str) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(recording);
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts/values.data");
     let data = dir.path().join("sent.data");
     fs::create_dir(&data).unwrap();
     for entry in fs::read_dir(source).unwrap() {
         let entry = entry.unwrap();
         fs::copy(entry.path(), data.join(entry.file_name())).unwrap();
     }
-    fs::write(dir.path().join("token"), "a token that nobody guesses\n").unwrap();
+    fs::write(dir.path().join("token"), TOKEN).unwrap();
     dir
 }
 
@@ -89,34 +90,107 @@ fn wait_until(condition: impl Fn() -> bool) {
 
 const VIEWS: [&str; 6] = ["info", "report", "graph", "dump", "replay", "dump --chrome"];
 
-/// All views of a recording.
-fn views(dir: &Path, data: &str) -> Vec<String> {
-    let view = |command: &&str| {
-        let output = run(dir, &format!("{command} --no-pager -d {data}"));
-        assert_eq!(
-            (text(&output.stderr), output.status.code()),
-            (String::new(), Some(0)),
-            "{command} {data}"
-        );
-        text(&output.stdout)
-    };
-    VIEWS.iter().map(view).collect()
+/// What a view prints, and what it says.
+fn view(dir: &Path, command: &str, data: &str) -> (String, String) {
+    let output = run(dir, &format!("{command} --no-pager -d {data}"));
+    assert_eq!(output.status.code(), Some(0), "{command} {data}: {}", text(&output.stderr));
+    (text(&output.stdout), text(&output.stderr).replace(data, "DATA"))
+}
+
+/// Sends `sent.data` in both forms; each view of what came has to be that of what was sent. Gives the views of what was
+/// sent.
+fn compare_views(dir: &Path, what: &str) -> Vec<String> {
+    let sent: Vec<_> = VIEWS.iter().map(|command| view(dir, command, "sent.data")).collect();
+    for token in [&[][..], &["--token", "token"]] {
+        let receiver = Receiver::start(dir, token);
+        let words = format!("send -d sent.data --host {} {}", receiver.address, token.join(" "));
+        let output = run(dir, &words);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        let (said, _) = receiver.stop();
+        assert!(said.contains("'received/sent.data' is complete"), "{said}");
+        assert!(!said.contains("left out"), "{said}");
+        for (command, sent) in VIEWS.iter().zip(&sent) {
+            assert_eq!(*sent, view(dir, command, "received/sent.data"), "{command} of {what} {token:?}");
+        }
+        // Of this machine nothing may be needed that was not sent.
+        let is_there = |name: &str| dir.join("received/sent.data").join(name).exists();
+        let files = fs::read_dir(dir.join("sent.data")).unwrap();
+        for name in files.map(|entry| entry.unwrap().file_name().into_string().unwrap()) {
+            assert!(name.starts_with('.') || is_there(&name), "{what} {token:?} has no {name}");
+        }
+        fs::remove_dir_all(dir.join("received")).unwrap();
+    }
+    sent.into_iter().map(|(printed, _)| printed).collect()
 }
 
 #[test]
 fn what_was_received_is_what_was_sent() {
-    for token in [&[][..], &["--token", "token"]] {
-        let dir = place();
-        let receiver = Receiver::start(dir.path(), token);
-        let words = format!("send -d sent.data --host {} {}", receiver.address, token.join(" "));
-        let output = run(dir.path(), &words);
-        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-        let (said, _) = receiver.stop();
-        assert!(said.contains("'received/sent.data' is complete"), "{said}");
-        let (sent, received) = (views(dir.path(), "sent.data"), views(dir.path(), "received/sent.data"));
-        for (view, (sent, received)) in VIEWS.iter().zip(sent.iter().zip(&received)) {
-            assert_eq!(sent, received, "{view}");
-        }
+    compare_views(place().path(), "values");
+}
+
+#[test]
+fn recordings_with_the_kernel_arrive() {
+    for name in ["6.12-fork-K4", "6.12-patch-K3", "6.12-loss-K30"] {
+        let dir = common::unpack(name);
+        fs::write(dir.path().join("token"), TOKEN).unwrap();
+        fs::rename(dir.path().join("data"), dir.path().join("sent.data")).unwrap();
+        let views = compare_views(dir.path(), name);
+        assert!(views[3].contains("kernel"), "{}", views[3]);
+    }
+}
+
+/// A fixture, compiled with calls of the tracer.
+fn compile(dir: &Path, fixture: &str) -> bool {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(fixture);
+    let mut compiler = Command::new("gcc");
+    compiler.args(["-O0", "-pg", "-pthread", "-o", "program"]).arg(source).current_dir(dir);
+    let made = compiler.status().is_ok_and(|status| status.success());
+    if !made {
+        eprintln!("skipped: there is no gcc");
+    }
+    made
+}
+
+/// Records a fixture and compares the views of what was sent with those of what came. Gives them, if it can be recorded.
+fn compare_recorded(fixture: &str, options: &str) -> Option<Vec<String>> {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("token"), TOKEN).unwrap();
+    if !compile(dir.path(), fixture) {
+        return None;
+    }
+    let output = run(dir.path(), &format!("record -d sent.data {options} ./program"));
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    if options.contains("linux:") && !dir.path().join("sent.data/perf-cpu0.dat").exists() {
+        eprintln!("skipped: {}", text(&output.stderr));
+        return None;
+    }
+    Some(compare_views(dir.path(), fixture))
+}
+
+#[test]
+fn recordings_of_several_processes_arrive() {
+    if let Some(views) = compare_recorded("exec_self_chain.c", "") {
+        assert!(views[1].contains(" next\n") && views[3].matches(" main(").count() > 4, "{}", views[3]);
+    }
+    for fixture in ["posix_spawn.c", "vfork_exec.c", "fork_bomb_200_short_children.c"] {
+        compare_recorded(fixture, "");
+    }
+}
+
+#[test]
+fn recordings_with_events_arrive() {
+    if let Some(views) = compare_recorded("options_threads.c", "-E linux:schedule") {
+        assert!(views[4].contains("/* linux:sched-in */"), "{}", views[4]);
+    }
+    if let Some(views) = compare_recorded("options_sdt.c", "-E fixture:plain -E fixture:valued") {
+        let shown = &views[4];
+        assert!(shown.contains("/* fixture:plain */") && shown.contains("arg2=1099511627776"), "{shown}");
+    }
+    // Values, counters and watched memory are of the program's own kinds of events.
+    if let Some(views) =
+        compare_recorded("options_watch.c", "-W cpu -T main@read=proc/statm -A .*@arg1 -R .*@retval")
+    {
+        assert!(views[4].contains("read:proc/statm"), "{}", views[4]);
     }
 }
 
@@ -230,6 +304,41 @@ fn a_full_disk_at_the_receiver_leaves_what_has_come() {
     );
     assert_eq!(dump.status.code(), Some(0), "{} {said}", text(&dump.stderr));
     assert_eq!(text(&dump.stdout).matches("[entry]").count(), 256, "{}", text(&dump.stdout));
+}
+
+#[test]
+fn calls_with_arguments_of_a_sender_that_died_can_be_read() {
+    let source = "#include <unistd.h>\nint leaf(int n, const char *s) { return n + *s; }\n\
+                  int main(void) { leaf(42, \"said\"); sleep(30); return 0; }\n";
+    let token = ["--token", "token"];
+    let dir = place();
+    fs::write(dir.path().join("toy.c"), source).unwrap();
+    let mut made = Command::new("gcc");
+    made.args(["-g", "-O0", "-pg", "toy.c", "-o", "toy"]).current_dir(dir.path());
+    if !made.status().is_ok_and(|status| status.success()) {
+        eprintln!("skipped: there is no gcc");
+        return;
+    }
+    let receiver = Receiver::start(dir.path(), &token);
+    let mut command = Command::new(FATHOM);
+    command.args(["record", "-a", "-d", "toy.data", "--host", &receiver.address]).args(token).arg("./toy");
+    let mut sender = command.current_dir(dir.path()).stderr(Stdio::null()).spawn().unwrap();
+    let received = dir.path().join("received/toy.data");
+    let has = |end: &str| {
+        let names = fs::read_dir(&received).into_iter().flatten();
+        let mut names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.any(|name| name.ends_with(end) && !name.starts_with("perf"))
+    };
+    wait_until(|| has(".dat") && has("toy.sym") && has("toy.dbg"));
+    sender.kill().unwrap();
+    sender.wait().unwrap();
+    // What the sender had must not help.
+    fs::remove_dir_all(dir.path().join("toy.data.sending")).unwrap();
+    fs::remove_file(dir.path().join("toy")).unwrap();
+    let (said, _) = receiver.stop();
+    assert!(said.contains("is not complete"), "{said}");
+    let (shown, _) = view(dir.path(), "replay", "received/toy.data");
+    assert!(shown.contains("leaf(42, \"said\")"), "{shown} {said}");
 }
 
 #[test]

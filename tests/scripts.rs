@@ -68,6 +68,43 @@ fn the_same_output_as_uftrace() {
     assert_eq!(count, 20);
 }
 
+/// With filters the calls are those of uftrace 0.13, and the events those of replay. uftrace's scripts get all events, also
+/// those inside of calls that are left out, which its replay leaves out as ours does.
+#[test]
+fn filters_choose_as_in_uftrace_and_in_replay() {
+    const SCRIPT: &str = "\
+function uftrace_entry(ctx) print(table.concat({'entry', ctx.tid, ctx.depth, ctx.name}, ' ')) end
+function uftrace_exit(ctx) print(table.concat({'exit', ctx.tid, ctx.depth, ctx.name, ctx.duration}, ' ')) end
+function uftrace_event(ctx) print('event ' .. ctx.name) end
+";
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("calls.lua"), SCRIPT).unwrap();
+    let data = scripts().join("values.data");
+    let expected = fs::read_to_string(scripts().join("expected/filters.txt")).unwrap();
+    let run = |command: &[&str], filters: &str| {
+        let output = fathom(dir.path()).args(command).arg("-d").arg(&data).args(filters.split(' ')).output();
+        let output = output.unwrap();
+        assert_eq!(output.status.code(), Some(0), "{filters}: {}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let mut events = 0;
+    for part in expected.split("$ ").skip(1) {
+        let (filters, wanted) = part.split_once('\n').unwrap();
+        let shown = run(&["script", "-S", "calls.lua"], filters);
+        let (told, calls): (Vec<&str>, Vec<&str>) =
+            shown.lines().partition(|line| line.starts_with("event "));
+        assert_eq!(calls, wanted.lines().collect::<Vec<_>>(), "{filters}");
+        // A pair of scheduler events is one line there if nothing is between them.
+        let replay = run(&["replay", "--no-pager", "--event-full", "-f", "tid"], filters);
+        let count = |name: &str| replay.matches(name).count();
+        let pairs = count("linux:schedule ") + count("linux:schedule(");
+        let wanted = count("/* linux:") + pairs + count("/* read:") + count("/* diff:");
+        assert_eq!(told.len(), wanted, "{filters}\n{replay}\n{shown}");
+        events += told.len();
+    }
+    assert!(events > 50, "{events}");
+}
+
 #[test]
 fn failures_in_python_point_into_the_script() {
     let said =

@@ -74,6 +74,7 @@ pub(crate) fn run(args: &Live, context: &Context) -> Result<u8, Failure> {
         kernel: args.recording.in_kernel.options(args.selection.kernel),
         program: &args.program.program,
         progress: None,
+        early: false,
     };
     let shown = data::shown_events(&args.load.events, &args.filters);
     let companion = Companion::load(&args.script, args.filters.pattern(), shown, &asked, context)?;

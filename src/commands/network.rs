@@ -143,6 +143,8 @@ pub(crate) struct Away {
     /// Where it is until it is sent.
     pub(crate) dir: PathBuf,
     target: Target,
+    /// Where the token is.
+    token: Option<PathBuf>,
     sender: Option<Sender>,
 }
 
@@ -151,7 +153,7 @@ impl Away {
     pub(crate) fn start(sending: &Sending, data: &Path, early: bool) -> Result<Option<Away>, Failure> {
         let Some(target) = target(sending, &name(data))? else { return Ok(None) };
         let dir = unsent_place(data);
-        let mut away = Away { dir, target, sender: None };
+        let mut away = Away { dir, target, token: sending.token.clone(), sender: None };
         // In a process that is about to become the program no thread would live on.
         if early {
             away.connect()?;
@@ -166,6 +168,11 @@ impl Away {
         })?;
         self.sender = Some(sender);
         Ok(())
+    }
+
+    /// Whether what describes the calls is sent before the end. In uftrace's protocol it cannot be.
+    pub(crate) fn is_early(&self) -> bool {
+        self.target.token.is_some()
     }
 
     /// Nothing was recorded.
@@ -183,16 +190,16 @@ impl Away {
                 .map_err(|error| Failure::new(exit::TROUBLE, "preparing for signals", error))?;
         }
         let dir = self.dir.display().to_string();
-        let kept =
-            format!("it is kept there; `fathom send -d {dir} --host {}` sends it", self.target.address);
+        let token = self.token.as_deref().map(|file| format!(" --token {}", file.display()));
+        let again =
+            format!("fathom send -d {dir} --host {}{}", self.target.address, token.unwrap_or_default());
         if self.sender.is_none() {
-            self.connect().map_err(|failure| failure.next(format!("the recording is in '{dir}'; {kept}")))?;
+            let kept = format!("the recording is in '{dir}'; `{again}` sends it");
+            self.connect().map_err(|failure| failure.next(kept))?;
         }
         let Some(sender) = self.sender.take() else { return Ok(()) };
         let outcome = sender.finish().map_err(|error| {
-            let dir = self.dir.display();
-            let next =
-                format!("it is kept there; `fathom send -d {dir} --host {}` sends it", self.target.address);
+            let next = format!("it is kept there; `{again}` sends it");
             Failure::new(exit::TROUBLE, sending(&self.dir, &self.target), error).next(next)
         })?;
         context.log.note(&sent(&outcome, &self.target));

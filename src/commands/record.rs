@@ -36,12 +36,14 @@ pub(crate) fn run(args: &Record, context: &Context) -> Result<u8, Failure> {
         kernel: args.recording.in_kernel.options(args.kernel),
         program: &args.program.program,
         progress: None,
+        early: false,
     };
     let (nop, keep_pid) = (args.recording.tuning.nop, args.recording.tuning.keep_pid);
     let shown = data::shown_events(&args.events, &args.filters);
     let companion = Companion::load(&args.script, args.filters.pattern(), shown, &asked, context)?;
-    let asked = Asked { progress: companion.as_ref().and_then(Companion::progress), ..asked };
+    let progress = companion.as_ref().and_then(Companion::progress);
     let away = Away::start(&args.sending, &kept, !keep_pid && !nop)?;
+    let asked = Asked { progress, early: away.as_ref().is_some_and(Away::is_early), ..asked };
     let dir = away.as_ref().map_or(&kept, |away| &away.dir).clone();
     let outcome = match (record(asked, &dir, context), away) {
         (Ok(outcome), Some(away)) if !nop => {
@@ -97,6 +99,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) program: &'a [OsString],
     /// Who reads along while the recording is made.
     pub(crate) progress: Option<Sender<Progress>>,
+    /// Whether the recording is taken away while it is made.
+    pub(crate) early: bool,
 }
 
 /// Records into `dir` and tells what could not be kept; also the first half of live.
@@ -111,6 +115,7 @@ pub(crate) fn record(asked: Asked<'_>, dir: &Path, context: &Context) -> Result<
         kernel,
         program,
         progress,
+        early,
     } = asked;
     let Some((program, program_args)) = program.split_first() else {
         return Err(Failure::because(exit::TROUBLE, "recording", "no program is named"));
@@ -152,6 +157,7 @@ pub(crate) fn record(asked: Asked<'_>, dir: &Path, context: &Context) -> Result<
         keep_pid: args.tuning.keep_pid,
         priority: args.tuning.rt_prio,
         reading_options: filters.time_words().unwrap_or_default(),
+        early,
         progress,
     };
     if options.kernel.depth.is_none() {

@@ -44,6 +44,7 @@ pub(crate) fn run(args: &args::Script, context: &Context) -> Result<u8, Failure>
         kernel: args.recording.in_kernel.options(args.selection.kernel),
         program: &args.program.program,
         progress: None,
+        early: false,
     };
     let outcome = record::record(asked, &dir, context)?;
     let code = record::code(outcome.status);

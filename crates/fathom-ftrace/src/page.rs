@@ -224,8 +224,8 @@ impl<'a> Iterator for Records<'a> {
     #[inline]
     fn next(&mut self) -> Option<Record<'a>> {
         match self.cursor.next(self.data) {
-            Ok(Some((time, range))) => Some(Record { time, data: &self.data[range] }),
-            Ok(None) => None,
+            Ok(true) => Some(self.cursor.record(self.data)),
+            Ok(false) => None,
             Err(error) => {
                 self.error = Some(error);
                 None
@@ -241,6 +241,9 @@ pub(crate) struct Cursor {
     start: usize,
     end: usize,
     time: u64,
+    /// Where the data of the record is that was found last. Not handed out with each record: a pair of words that were just
+    /// stored one by one cannot be loaded as one for a dozen cycles.
+    record: Range<usize>,
     endian: Endian,
     discarded_time: bool,
 }
@@ -252,6 +255,7 @@ impl Cursor {
             start: data.start,
             end: data.end,
             time,
+            record: 0..0,
             endian: layout.machine.endian,
             discarded_time: layout.discarded_time,
         }
@@ -268,14 +272,26 @@ impl Cursor {
         Cursor::new(0, 0..0, &PageLayout::of(Machine::LITTLE64, 0))
     }
 
-    /// The next record with data: its time, and where its data is. After an error there is nothing more.
+    /// The time of the record that was found last.
     #[inline]
-    pub(crate) fn next(&mut self, bytes: &[u8]) -> Result<Option<(u64, Range<usize>)>, PageError> {
-        let Some(bytes) = bytes.get(..self.end) else { return Ok(None) };
+    pub(crate) fn time(&self) -> u64 {
+        self.time
+    }
+
+    /// The record that was found last.
+    #[inline]
+    pub(crate) fn record<'a>(&self, bytes: &'a [u8]) -> Record<'a> {
+        Record { time: self.time, data: bytes.get(self.record.clone()).unwrap_or_default() }
+    }
+
+    /// Goes on to the next record with data; false at the end. After an error there is nothing more.
+    #[inline]
+    pub(crate) fn next(&mut self, bytes: &[u8]) -> Result<bool, PageError> {
+        let Some(bytes) = bytes.get(..self.end) else { return Ok(false) };
         loop {
             let at = self.at;
             if at >= self.end {
-                return Ok(None);
+                return Ok(false);
             }
             let Some(head) = self.endian.u32(bytes, at) else { return self.damaged(at) };
             let (kind, delta) = match self.endian {
@@ -290,11 +306,12 @@ impl Cursor {
                 }
                 self.at = end;
                 self.time = self.time.wrapping_add(delta);
-                return Ok(Some((self.time, body..end)));
+                self.record = body..end;
+                return Ok(true);
             }
             if kind == 29 && delta == 0 {
                 self.at = self.end;
-                return Ok(None);
+                return Ok(false);
             }
             let Some(word) = self.endian.u32(bytes, body) else { return self.damaged(at) };
             match kind {
@@ -307,7 +324,8 @@ impl Cursor {
                     }
                     self.at = end;
                     self.time = self.time.wrapping_add(delta);
-                    return Ok(Some((self.time, body + 4..body + length)));
+                    self.record = body + 4..body + length;
+                    return Ok(true);
                 }
                 29 => {
                     let end = body.saturating_add(word as usize);

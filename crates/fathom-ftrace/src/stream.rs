@@ -6,7 +6,6 @@ use crate::page::{Cursor, Missed, PageError, PageLayout, Record};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io::{self, Read};
-use std::ops::Range;
 
 /// What comes next on a CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +52,8 @@ pub struct CpuReader<R> {
 #[derive(Clone, Debug)]
 enum Ready {
     Nothing,
-    Record(u64, Range<usize>),
+    /// The one that the cursor has found.
+    Record,
     Missed(Missed, u64),
     Damaged(PageError),
     End,
@@ -93,7 +93,8 @@ impl<R: Read> CpuReader<R> {
             self.advance()?;
         }
         Ok(match &self.ready {
-            Ready::Record(time, _) | Ready::Missed(_, time) => Some(*time),
+            Ready::Record => Some(self.cursor.time()),
+            Ready::Missed(_, time) => Some(*time),
             // Told at once: it has no time of its own.
             Ready::Damaged(_) => Some(0),
             Ready::Nothing | Ready::End => None,
@@ -104,11 +105,7 @@ impl<R: Read> CpuReader<R> {
     #[inline]
     pub fn peeked(&self) -> Option<Item<'_>> {
         match &self.ready {
-            Ready::Record(time, range) => {
-                let page = self.buffer.get(self.page..);
-                let data = page.and_then(|page| page.get(range.clone())).unwrap_or_default();
-                Some(Item::Record(Record { time: *time, data }))
-            }
+            Ready::Record => Some(Item::Record(self.record())),
             Ready::Missed(missed, _) => Some(Item::Missed(*missed)),
             Ready::Damaged(error) => Some(Item::Damaged(*error)),
             Ready::Nothing | Ready::End => None,
@@ -130,14 +127,17 @@ impl<R: Read> CpuReader<R> {
             return None;
         }
         match std::mem::replace(&mut self.ready, Ready::Nothing) {
-            Ready::Record(time, range) => {
-                let data = self.buffer.get(self.page..).and_then(|page| page.get(range)).unwrap_or_default();
-                Some(Item::Record(Record { time, data }))
-            }
+            Ready::Record => Some(Item::Record(self.record())),
             Ready::Missed(missed, _) => Some(Item::Missed(missed)),
             Ready::Damaged(error) => Some(Item::Damaged(error)),
             Ready::Nothing | Ready::End => None,
         }
+    }
+
+    /// The record that the cursor has found.
+    #[inline]
+    fn record(&self) -> Record<'_> {
+        self.cursor.record(self.buffer.get(self.page..).unwrap_or_default())
     }
 
     #[inline]
@@ -145,15 +145,15 @@ impl<R: Read> CpuReader<R> {
         loop {
             let bytes = self.buffer.get(self.page..self.next_page).unwrap_or_default();
             match self.cursor.next(bytes) {
-                Ok(Some((time, range))) => {
-                    self.ready = Ready::Record(time, range);
+                Ok(true) => {
+                    self.ready = Ready::Record;
                     return Ok(());
                 }
                 Err(error) => {
                     self.ready = Ready::Damaged(error);
                     return Ok(());
                 }
-                Ok(None) => {
+                Ok(false) => {
                     self.open_page()?;
                     if !matches!(self.ready, Ready::Nothing) {
                         return Ok(());
@@ -183,7 +183,8 @@ impl<R: Read> CpuReader<R> {
                 if let Some(missed) = missed {
                     let bytes = &self.buffer[self.page..end];
                     // What was lost belongs before the first record that is left.
-                    let time = self.cursor.clone().next(bytes).ok().flatten().map_or(0, |(time, _)| time);
+                    let mut first = self.cursor.clone();
+                    let time = if first.next(bytes) == Ok(true) { first.time() } else { 0 };
                     self.ready = Ready::Missed(missed, time);
                 }
             }

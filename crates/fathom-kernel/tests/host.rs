@@ -5,9 +5,14 @@ use fathom_kernel::{Error, Knowledge, Recorder, Text};
 use fathom_tracefs::{Event, Journals, Probe, ProbeKind, Settings, Stacks, Task, Tracefs};
 use std::fs;
 use std::io::Write as _;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+/// Tests that run as threads of one process call their instances by the same name.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
 struct Host {
+    _turn: MutexGuard<'static, ()>,
     tracefs: Tracefs,
     journals: Journals,
     dir: tempfile::TempDir,
@@ -32,6 +37,7 @@ fn host(test: &str) -> Option<Host> {
             return None;
         }
     };
+    let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let name = format!("fathom-try-{test}-{}", std::process::id());
     let path = tracefs.path(&format!("instances/{name}"));
     if let Err(error) = fs::create_dir(&path) {
@@ -41,7 +47,7 @@ fn host(test: &str) -> Option<Host> {
     fs::remove_dir(&path).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let journals = Journals::at(dir.path().join("journals"));
-    Some(Host { tracefs, journals, dir })
+    Some(Host { _turn: turn, tracefs, journals, dir })
 }
 
 /// Records while something is done; gives the text.

@@ -70,8 +70,8 @@ pub enum NetError {
         /// The file.
         path: PathBuf,
     },
-    /// The receiver is to stop.
-    #[error("the receiver was stopped")]
+    /// The user wants an end.
+    #[error("it was stopped")]
     Stopped,
 }
 

@@ -139,7 +139,14 @@ impl Connection {
                 place.append("info", &info)?;
                 Ok(State::Header)
             }
-            State::Number(kind, left) => Ok(State::Content(Some(numbered(kind, number())?), left)),
+            State::Number(kind, left) => {
+                let file = numbered(kind, number())?;
+                if left == 0 {
+                    // A file that is there and has nothing.
+                    place.append(&file, &[])?;
+                }
+                Ok(State::Content(Some(file), left))
+            }
             State::NameLength(left) => {
                 let len = number();
                 if len > LONGEST_FILE_NAME {
@@ -267,7 +274,7 @@ mod tests {
             ("abcdef".into(), "pp".into(), "SESS".into())
         );
         assert_eq!((text("info"), text("empty.sym")), ("short".into(), String::new()));
-        assert_eq!((files.name.as_slice(), files.refused, files.files.len()), (&b"x.data"[..], 2, 5));
+        assert_eq!((files.name.as_slice(), files.refused, files.files.len()), (&b"x.data"[..], 2, 6));
         assert!(connection.feed(b"x", &mut files).is_err());
     }
 

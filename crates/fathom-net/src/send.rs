@@ -5,10 +5,11 @@ mod resumed;
 
 use crate::{NetError, Result, Token};
 use std::collections::BTreeMap;
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{Shutdown, TcpStream, ToSocketAddrs};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,8 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_s
 const CONNECT: Duration = Duration::from_secs(10);
 /// A receiver that takes nothing for so long is gone.
 const STUCK: Duration = Duration::from_secs(60);
+/// How long the sending may go on when the user wants an end.
+const LAST: Duration = Duration::from_secs(1);
 
 /// Where to send, and as what.
 #[derive(Clone, Debug)]
@@ -48,6 +51,25 @@ pub struct Outcome {
 /// What has been sent of each file.
 type Sent = BTreeMap<String, u64>;
 
+/// The connection that there is, so that whoever waits for its other end can be interrupted.
+#[derive(Debug, Default)]
+struct Line(Mutex<Option<TcpStream>>);
+
+impl Line {
+    fn hold(&self, stream: &TcpStream) -> Result<()> {
+        let held = stream.try_clone().map_err(NetError::Broken)?;
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(held);
+        Ok(())
+    }
+
+    fn cut(&self) {
+        if let Some(stream) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            // It may be broken already.
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+}
+
 /// A connection of either form.
 enum Transport {
     Plain(plain::Plain),
@@ -56,8 +78,9 @@ enum Transport {
 
 impl Transport {
     /// Connects. What the receiver has already goes into `sent`.
-    fn connect(dir: &Path, target: &Target, sent: &mut Sent) -> Result<Transport> {
+    fn connect(dir: &Path, target: &Target, line: &Line, sent: &mut Sent) -> Result<Transport> {
         let stream = connect(&target.address)?;
+        line.hold(&stream)?;
         Ok(match &target.token {
             None => Transport::Plain(plain::Plain::begin(stream, &target.name)?),
             Some(token) => {
@@ -114,15 +137,18 @@ fn connect(address: &str) -> Result<TcpStream> {
 /// A receiver that is not there or refuses, a connection that breaks (with a token: for longer than the target's
 /// patience), a directory that can't be read.
 pub fn send(dir: &Path, target: &Target) -> Result<Outcome> {
-    let mut sent = Sent::new();
-    let transport = Transport::connect(dir, target, &mut sent)?;
-    follow(dir, target, Some(transport), sent, &AtomicBool::new(true))
+    let (line, mut sent) = (Line::default(), Sent::new());
+    let transport = Transport::connect(dir, target, &line, &mut sent)?;
+    follow(dir, target, &line, Some(transport), sent, &AtomicBool::new(true))
 }
 
 /// Sends a recording while it is being made.
 #[derive(Debug)]
 pub struct Sender {
     thread: JoinHandle<Result<Outcome>>,
+    /// Hears when the thread has ended.
+    ended: Receiver<()>,
+    line: Arc<Line>,
     finished: Arc<AtomicBool>,
     stop: Arc<AtomicBool>,
 }
@@ -136,10 +162,11 @@ impl Sender {
     /// A receiver that is not there or refuses.
     pub fn start(dir: &Path, target: Target) -> Result<Sender> {
         let (dir, mut sent) = (dir.to_path_buf(), Sent::new());
+        let line = Arc::new(Line::default());
         let token = target.token.clone();
         // The session is kept in the directory, which the recorder is about to make.
         let first = match token {
-            None => Some(Transport::connect(&dir, &target, &mut sent)?),
+            None => Some(Transport::connect(&dir, &target, &line, &mut sent)?),
             Some(token) => {
                 resumed::greet(connect(&target.address)?, &token)?;
                 None
@@ -147,8 +174,13 @@ impl Sender {
         };
         let finished = Arc::new(AtomicBool::new(false));
         let (done, stop) = (Arc::clone(&finished), Arc::clone(&target.stop));
-        let thread = thread::spawn(move || follow(&dir, &target, first, sent, &done));
-        Ok(Sender { thread, finished, stop })
+        let (end, ended) = mpsc::channel();
+        let held = Arc::clone(&line);
+        let thread = thread::spawn(move || {
+            let _end: mpsc::Sender<()> = end;
+            follow(&dir, &target, &held, first, sent, &done)
+        });
+        Ok(Sender { thread, ended, line, finished, stop })
     }
 
     /// The recording is complete: sends the rest.
@@ -159,7 +191,7 @@ impl Sender {
     pub fn finish(self) -> Result<Outcome> {
         self.finished.store(true, Ordering::Release);
         self.thread.thread().unpark();
-        self.thread.join().unwrap_or(Err(NetError::Stopped))
+        self.join()
     }
 
     /// There is nothing to be sent.
@@ -167,7 +199,23 @@ impl Sender {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.thread().unpark();
         // Nothing was recorded, so nothing is lost.
-        let _ = self.thread.join();
+        let _ = self.join();
+    }
+
+    /// Waits for the end; for a short time only once the user wants it, whatever the other end does.
+    fn join(self) -> Result<Outcome> {
+        let mut stopping = None;
+        while self.ended.recv_timeout(PERIOD) == Err(RecvTimeoutError::Timeout) {
+            if !self.stop.load(Ordering::Relaxed) {
+                continue;
+            }
+            self.line.cut();
+            if stopping.get_or_insert_with(Instant::now).elapsed() > LAST {
+                // An attempt to connect cannot be interrupted.
+                return Err(NetError::Stopped);
+            }
+        }
+        self.thread.join().unwrap_or(Err(NetError::Stopped))
     }
 }
 
@@ -175,6 +223,7 @@ impl Sender {
 fn follow(
     dir: &Path,
     target: &Target,
+    line: &Line,
     first: Option<Transport>,
     mut sent: Sent,
     finished: &AtomicBool,
@@ -198,7 +247,7 @@ fn follow(
             let link = match &mut transport {
                 Some(link) => link,
                 None => {
-                    let link = Transport::connect(dir, target, &mut sent)?;
+                    let link = Transport::connect(dir, target, line, &mut sent)?;
                     pause = PAUSE.0;
                     outcome.reconnected += u64::from(std::mem::replace(&mut connected, true));
                     transport.insert(link)
@@ -215,6 +264,7 @@ fn follow(
                 (alone, pause) = (None, PAUSE.0);
                 thread::park_timeout(PERIOD);
             }
+            Err(_) if target.stop.load(Ordering::Relaxed) => return Err(NetError::Stopped),
             Err(error) if target.token.is_some() && error.is_passing() => {
                 transport = None;
                 let since = *alone.get_or_insert_with(Instant::now);

@@ -346,6 +346,28 @@ fn recordings_are_sent_while_they_are_made() {
 }
 
 #[test]
+fn a_sender_can_be_stopped_whatever_the_receiver_does() {
+    let here = tempfile::tempdir().unwrap();
+    let dir = here.path().join("spool");
+    recording(&dir, 6);
+    // More than the system takes for a receiver that does not.
+    fs::write(dir.join("2.dat"), vec![7; 64 << 20]).unwrap();
+    let deaf = TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = target(deaf.local_addr().unwrap(), false, "x");
+    let stop = Arc::clone(&target.stop);
+    let sender = fathom_net::Sender::start(&dir, target).unwrap();
+    let (_connection, _) = deaf.accept().unwrap();
+    let stopper = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(300));
+        stop.store(true, Ordering::Relaxed);
+        Instant::now()
+    });
+    assert!(matches!(sender.finish(), Err(NetError::Stopped)));
+    let stopped = stopper.join().unwrap();
+    assert!(stopped.elapsed() < Duration::from_secs(5), "{:?}", stopped.elapsed());
+}
+
+#[test]
 fn noise_does_no_harm() {
     let there = tempfile::tempdir().unwrap();
     for token in [false, true] {

@@ -1,7 +1,6 @@
 //! The steps of an analysis.
 
 use fathom_symbols::{Image, elf};
-use gimli::UnwindContext;
 use iced_x86::{Decoder, DecoderOptions, OpKind};
 use rustc_hash::FxHashSet;
 
@@ -11,7 +10,7 @@ use crate::reason::{Reason, Refusal};
 use crate::site::JUMP;
 use crate::starts::{Ground, code_of};
 use crate::sweep::{self, Found};
-use crate::unwind::Unwind;
+use crate::unwind::{Rows, Unwind};
 use crate::verdict::{Judged, Knowledge, Verdict};
 use crate::{Analysis, Function, Options, leads};
 
@@ -133,11 +132,11 @@ fn judge_all(knowledge: &Knowledge<'_, '_>, threads: usize) -> Vec<Judged> {
     let starts = &knowledge.ground.starts;
     let share = starts.len() / threads.max(1) + 1;
     let judge = |from: usize| {
-        let mut context = UnwindContext::new();
+        let mut rows = Rows::new();
         let to = (from + share).min(starts.len());
         let one = |index: usize| {
             let next = starts.get(index + 1).map_or(u64::MAX, |next| next.addr);
-            knowledge.judge(starts.get(index)?, next, &mut context)
+            knowledge.judge(starts.get(index)?, next, &mut rows)
         };
         (from..to).filter_map(one).collect::<Vec<_>>()
     };

@@ -1,18 +1,20 @@
 //! Padding between functions, given to functions that are too short for a jump.
 
+use std::collections::BTreeMap;
+
 use crate::site::{HOP, Island, JUMP};
 use crate::sweep::Piece;
 
 /// Padding that is left.
 pub(crate) struct Islands {
-    /// Ascending: first address, address behind.
-    free: Vec<(u64, u64)>,
+    /// First address, and address behind.
+    free: BTreeMap<u64, u64>,
 }
 
 impl Islands {
     /// All padding that nothing runs in. `is_reached` tells whether anything leads to an address.
     pub(crate) fn of(pieces: &[Piece], is_reached: impl Fn(u64) -> bool) -> Islands {
-        let mut free: Vec<(u64, u64)> = Vec::new();
+        let mut free = BTreeMap::new();
         let mut is_open = true;
         let mut end = 0;
         for piece in pieces {
@@ -37,15 +39,10 @@ impl Islands {
 
     /// Takes a range that is overwritten out of the padding.
     pub(crate) fn take(&mut self, from: u64, to: u64) {
-        let mut index = self.free.partition_point(|part| part.1 <= from);
-        while let Some(&(start, end)) = self.free.get(index).filter(|part| part.0 < to) {
-            self.free.remove(index);
-            for (start, end) in [(to.max(start), end), (start, from.min(end))] {
-                if start < end {
-                    self.free.insert(index, (start, end));
-                }
-            }
-            index += usize::from(start < from) + usize::from(end > to);
+        while let Some((&start, &end)) = self.free.range(..to).next_back().filter(|part| *part.1 > from) {
+            self.free.remove(&start);
+            push(&mut self.free, to.max(start), end);
+            push(&mut self.free, start, from.min(end));
         }
     }
 
@@ -54,10 +51,10 @@ impl Islands {
         let from = at + HOP as u64;
         let lowest = from.saturating_sub(128);
         let highest = from.checked_add(127)?;
-        let first = self.free.partition_point(|part| part.1 <= lowest);
-        let room = self.free.get(first..)?.iter().take_while(|part| part.0 <= highest).find_map(|part| {
-            let place = part.0.max(lowest);
-            (place <= highest && part.1.checked_sub(place)? >= JUMP as u64).then_some(place)
+        let first = self.free.range(..=lowest).next_back().map_or(lowest, |(&start, _)| start);
+        let room = self.free.range(first..=highest).find_map(|(&start, &end)| {
+            let place = start.max(lowest);
+            (place <= highest && end.checked_sub(place)? >= JUMP as u64).then_some(place)
         })?;
         let original = bytes(room)?;
         self.take(room, room + JUMP as u64);
@@ -65,9 +62,9 @@ impl Islands {
     }
 }
 
-fn push(free: &mut Vec<(u64, u64)>, from: u64, to: u64) {
+fn push(free: &mut BTreeMap<u64, u64>, from: u64, to: u64) {
     if from < to {
-        free.push((from, to));
+        free.insert(from, to);
     }
 }
 
@@ -89,17 +86,17 @@ mod tests {
             piece(0x120, 0x130, 0x120, false),
         ];
         let mut islands = Islands::of(&pieces, |addr| addr == 0x104);
-        assert_eq!(islands.free, [(0x103, 0x104), (0x105, 0x10b), (0x10b, 0x110)]);
+        assert_eq!(islands.free, [(0x103, 0x104), (0x105, 0x10b), (0x10b, 0x110)].into());
         let at = |at| Some([at as u8; JUMP]);
         assert_eq!(islands.find(0x100, at), Some(Island { at: 0x105, original: [5; 5] }));
         assert_eq!(islands.find(0x110, at), Some(Island { at: 0x10b, original: [0xb; 5] }));
         assert_eq!(islands.find(0x110, at), None);
-        assert_eq!(islands.free, [(0x103, 0x104), (0x10a, 0x10b)]);
+        assert_eq!(islands.free, [(0x103, 0x104), (0x10a, 0x10b)].into());
     }
 
     #[test]
     fn hops_reach_so_far() {
-        let islands = || Islands { free: vec![(0x1000, 0x1010)] };
+        let islands = || Islands { free: [(0x1000, 0x1010)].into() };
         let at = |_| Some([0; JUMP]);
         assert_eq!(islands().find(0x1000 - 2 - 127, at).unwrap().at, 0x1000);
         assert_eq!(islands().find(0x1000 - 2 - 128, at), None);
@@ -109,12 +106,12 @@ mod tests {
 
     #[test]
     fn taking_cuts() {
-        let mut islands = Islands { free: vec![(0x10, 0x20), (0x20, 0x30), (0x40, 0x50)] };
+        let mut islands = Islands { free: [(0x10, 0x20), (0x20, 0x30), (0x40, 0x50)].into() };
         islands.take(0x18, 0x22);
-        assert_eq!(islands.free, [(0x10, 0x18), (0x22, 0x30), (0x40, 0x50)]);
+        assert_eq!(islands.free, [(0x10, 0x18), (0x22, 0x30), (0x40, 0x50)].into());
         islands.take(0x44, 0x48);
-        assert_eq!(islands.free, [(0x10, 0x18), (0x22, 0x30), (0x40, 0x44), (0x48, 0x50)]);
+        assert_eq!(islands.free, [(0x10, 0x18), (0x22, 0x30), (0x40, 0x44), (0x48, 0x50)].into());
         islands.take(0, 0x100);
-        assert_eq!(islands.free, []);
+        assert!(islands.free.is_empty());
     }
 }

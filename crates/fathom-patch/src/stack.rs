@@ -1,9 +1,8 @@
 //! Which instructions look at their function's return address.
 
-use gimli::UnwindContext;
 use iced_x86::{Instruction, Mnemonic, OpKind, Register};
 
-use crate::unwind::{Cfa, Frame, Unwind};
+use crate::unwind::{Cfa, Frame, Rows, Unwind};
 
 /// What an instruction looks at on the stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,17 +63,12 @@ impl Looks {
     }
 
     /// Whether any of them is at the return address.
-    pub(crate) fn see_return<'d>(
-        &self,
-        unwind: &Unwind<'d>,
-        frame: &Frame<'d>,
-        context: &mut UnwindContext<usize>,
-    ) -> bool {
+    pub(crate) fn see_return<'d>(&self, unwind: &Unwind<'d>, frame: &Frame<'d>, rows: &mut Rows) -> bool {
         if self.0.is_empty() {
             return false;
         }
         let mut sees = false;
-        unwind.rules(frame, self.0.iter().map(|look| look.0), context, |index, cfa| {
+        unwind.rules(frame, self.0.iter().map(|look| look.0), rows, |index, cfa| {
             sees |= self.0.get(index).is_some_and(|look| look.1.sees(cfa));
         });
         sees

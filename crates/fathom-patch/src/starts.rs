@@ -80,12 +80,18 @@ impl<'d> Ground<'d> {
         if let Some(entry) = image.entry().filter(|&entry| ground.has_code(entry)) {
             ground.starts.push(Start { addr: entry, named_end: entry, is_special: true, ..Start::default() });
         }
-        for slot in image.plt_slots() {
+        let slots = image.plt_slots();
+        for slot in &slots {
             if special::sees_return(&slot.name) {
                 ground.watchers.extend([slot.plt, slot.got].into_iter().filter(|&addr| addr != 0));
             }
         }
         ground.merge();
+        // Without section headers they are not told from other code otherwise.
+        let stubs: FxHashSet<u64> = slots.iter().map(|slot| slot.plt).collect();
+        for start in ground.starts.iter_mut().filter(|start| stubs.contains(&start.addr)) {
+            start.is_special = true;
+        }
         ground.keep_areas(&image.instrumentation().patchable);
         for &watcher in &ground.watchers {
             ground.marks.insert(watcher);

@@ -7,13 +7,12 @@
 use std::ops::Range;
 
 use fathom_symbols::Image;
-use gimli::UnwindContext;
 use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind, Register, RflagsBits};
 
 use crate::marks::Marks;
 use crate::relocate::never_goes_on;
 use crate::stack::{Depth, Look, Looks};
-use crate::unwind::Unwind;
+use crate::unwind::{Rows, Unwind};
 
 /// The flags that instructions compute.
 pub(crate) const FLAGS: u32 =
@@ -141,7 +140,7 @@ struct Sweeper<'s, 'g, 'd> {
     ground: &'s Ground<'g, 'd>,
     found: Found,
     looks: Looks,
-    context: UnwindContext<usize>,
+    rows: Rows,
     /// The target of a call, and the flags that have not been computed again since.
     after_call: (u64, u32),
 }
@@ -152,7 +151,7 @@ impl<'s, 'g, 'd> Sweeper<'s, 'g, 'd> {
             ground,
             found: Found::new(&ground.range),
             looks: Looks::default(),
-            context: UnwindContext::new(),
+            rows: Rows::new(),
             after_call: (0, 0),
         }
     }
@@ -209,7 +208,7 @@ impl<'s, 'g, 'd> Sweeper<'s, 'g, 'd> {
         piece.padding = padding.unwrap_or(end);
         piece.is_open = !ended;
         if let Some(frame) = frame {
-            piece.sees_return = self.looks.see_return(self.ground.unwind, frame, &mut self.context);
+            piece.sees_return = self.looks.see_return(self.ground.unwind, frame, &mut self.rows);
         }
         piece
     }

@@ -4,8 +4,9 @@ use std::ops::Range;
 
 use fathom_symbols::Image;
 use gimli::{
-    BaseAddresses, CfaRule, CieOrFde, CommonInformationEntry, EhFrame, EndianSlice, FrameDescriptionEntry,
-    LittleEndian, Reader as _, RegisterRule, UnwindContext, UnwindSection, X86_64,
+    BaseAddresses, CfaRule, CieOrFde, CommonInformationEntry, EhFrame, EhFrameHdr, EndianSlice,
+    FrameDescriptionEntry, LittleEndian, Pointer, Reader as _, RegisterRule, UnwindContext, UnwindSection,
+    X86_64,
 };
 use rustc_hash::FxHashMap;
 
@@ -54,11 +55,12 @@ pub(crate) struct Guards {
 }
 
 impl<'d> Unwind<'d> {
-    /// Reads `.eh_frame`, up to the first entry that makes no sense.
+    /// Reads `.eh_frame`, up to the first entry that makes no sense. Without section headers it is found as unwinders find it.
     pub(crate) fn read(image: &'d Image) -> Unwind<'d> {
-        let section = image.section(".eh_frame");
-        let bytes = section.and_then(|section| image.section_data(section)).unwrap_or_default();
-        let addr = section.map_or(0, |section| section.addr);
+        let (addr, bytes) = match image.section(".eh_frame") {
+            Some(section) => (section.addr, image.section_data(section).unwrap_or_default()),
+            None => eh_frame_of_header(image).unwrap_or_default(),
+        };
         let mut eh_frame = EhFrame::new(bytes, LittleEndian);
         eh_frame.set_address_size(8);
         let bases = BaseAddresses::default().set_eh_frame(addr);
@@ -110,6 +112,9 @@ impl<'d> Unwind<'d> {
     }
 
     fn first_row(&self, frame: &Frame<'d>, context: &mut UnwindContext<usize>) -> bool {
+        if !is_short(&frame.fde) {
+            return false;
+        }
         let Ok(mut rows) = frame.fde.rows(&self.eh_frame, &self.bases, context) else { return false };
         match rows.next_row() {
             Ok(Some(row)) => {
@@ -138,19 +143,19 @@ impl<'d> Unwind<'d> {
     }
 
     /// Calls `look` with the index of each of the (ascending) addresses that are in a frame, and the rule that is valid
-    /// there. `context` is only there to be used again.
+    /// there. Who asks for one frame after the other gives the same `rows`, so that each is read once.
     pub(crate) fn rules(
         &self,
         frame: &Frame<'d>,
         addrs: impl Iterator<Item = u64>,
-        context: &mut UnwindContext<usize>,
+        rows: &mut Rows,
         mut look: impl FnMut(usize, Cfa),
     ) {
-        let Ok(mut rows) = frame.fde.rows(&self.eh_frame, &self.bases, context) else { return };
+        rows.read(self, frame);
         let mut addrs = addrs.enumerate().peekable();
-        while let Ok(Some(row)) = rows.next_row() {
-            let end = row.end_address().wrapping_sub(self.link_base);
-            let cfa = cfa_of(row.cfa());
+        let Some(&(_, first)) = addrs.peek() else { return };
+        let from = rows.rows.partition_point(|&(end, _)| end <= first);
+        for &(end, cfa) in rows.rows.get(from..).unwrap_or_default() {
             while let Some((index, _)) = addrs.next_if(|&(_, addr)| addr < end) {
                 look(index, cfa);
             }
@@ -161,9 +166,9 @@ impl<'d> Unwind<'d> {
     }
 
     /// The rule that is valid at an address.
-    pub(crate) fn rule_at(&self, addr: u64, context: &mut UnwindContext<usize>) -> Option<Cfa> {
+    pub(crate) fn rule_at(&self, addr: u64, rows: &mut Rows) -> Option<Cfa> {
         let mut found = None;
-        self.rules(self.covering(addr)?, std::iter::once(addr), context, |_, cfa| found = Some(cfa));
+        self.rules(self.covering(addr)?, std::iter::once(addr), rows, |_, cfa| found = Some(cfa));
         found
     }
 
@@ -192,7 +197,7 @@ impl<'d> Unwind<'d> {
                 let skip = usize::try_from(lsda.checked_sub(section.addr)?).ok()?;
                 image.section_data(section)?.get(skip..)
             })
-            .or_else(|| image.data_at(lsda.checked_sub(self.link_base)?, 1 << 12))?;
+            .or_else(|| loaded_from(image, lsda))?;
         let mut input = EndianSlice::new(bytes, LittleEndian);
         let whole = input;
         let base = match input.read_u8().ok()? {
@@ -222,6 +227,70 @@ impl<'d> Unwind<'d> {
         }
         Some(())
     }
+}
+
+/// The rules of the frame that was asked for last.
+pub(crate) struct Rows {
+    context: UnwindContext<usize>,
+    /// Offset of its entry in the unwind information.
+    of: Option<usize>,
+    /// The address behind each row, ascending, and its rule.
+    rows: Vec<(u64, Cfa)>,
+}
+
+impl Rows {
+    pub(crate) fn new() -> Rows {
+        Rows { context: UnwindContext::new(), of: None, rows: Vec::new() }
+    }
+
+    fn read<'d>(&mut self, unwind: &Unwind<'d>, frame: &Frame<'d>) {
+        if self.of.replace(frame.fde.offset()) == Some(frame.fde.offset()) {
+            return;
+        }
+        self.rows.clear();
+        if !is_short(&frame.fde) {
+            self.rows.push((u64::MAX, Cfa::Other));
+            return;
+        }
+        let rows = frame.fde.rows(&unwind.eh_frame, &unwind.bases, &mut self.context);
+        let Ok(mut rows) = rows else { return };
+        let mut end = 0;
+        while let Ok(Some(row)) = rows.next_row() {
+            // The first row that ends behind an address is the one that is valid there.
+            end = end.max(row.end_address().wrapping_sub(unwind.link_base));
+            self.rows.push((end, cfa_of(row.cfa())));
+        }
+    }
+}
+
+/// Whether the part that an entry shares with others is as short as compilers make it: it is read again for each.
+fn is_short(fde: &FrameDescriptionEntry<Slice<'_>>) -> bool {
+    const LIMIT: usize = 1 << 10;
+    fde.cie().entry_len() <= LIMIT
+}
+
+/// Address, as linked, and bytes of `.eh_frame` by way of `.eh_frame_hdr`, which has a program header. The bytes go on behind
+/// its end, which has a mark.
+fn eh_frame_of_header(image: &Image) -> Option<(u64, &[u8])> {
+    const PT_GNU_EH_FRAME: u32 = object::elf::PT_GNU_EH_FRAME.0;
+    let header = image.segments().iter().find(|segment| segment.kind == PT_GNU_EH_FRAME)?.vaddr;
+    let bytes = EhFrameHdr::new(loaded_from(image, header)?, LittleEndian);
+    let bases = BaseAddresses::default().set_eh_frame_hdr(header);
+    match bytes.parse(&bases, 8).ok()?.eh_frame_ptr() {
+        Pointer::Direct(addr) => Some((addr, loaded_from(image, addr)?)),
+        Pointer::Indirect(_) => None,
+    }
+}
+
+/// What the file has for an address, as linked, and behind it.
+fn loaded_from(image: &Image, addr: u64) -> Option<&[u8]> {
+    const PT_LOAD: u32 = object::elf::PT_LOAD.0;
+    image.segments().iter().filter(|segment| segment.kind == PT_LOAD).find_map(|segment| {
+        let skip = addr.checked_sub(segment.vaddr).filter(|&skip| skip < segment.file_size)?;
+        let from = usize::try_from(segment.offset.checked_add(skip)?).ok()?;
+        let len = usize::try_from(segment.file_size - skip).ok()?;
+        image.data().get(from..from.checked_add(len)?)
+    })
 }
 
 /// `DW_EH_PE_omit`.

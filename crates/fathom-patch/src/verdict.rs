@@ -1,6 +1,5 @@
 //! The proof for one function.
 
-use gimli::UnwindContext;
 use iced_x86::{Decoder, DecoderOptions, FlowControl, Mnemonic, OpKind};
 use rustc_hash::FxHashSet;
 
@@ -10,7 +9,7 @@ use crate::relocate::relocate;
 use crate::site::{HOP, JUMP, Site};
 use crate::starts::{Ground, Start};
 use crate::sweep::{FLAGS, Found, Piece, flags_read};
-use crate::unwind::{Cfa, Guards, Unwind};
+use crate::unwind::{Cfa, Guards, Rows, Unwind};
 
 /// Everything that is known of a module.
 pub(crate) struct Knowledge<'k, 'd> {
@@ -50,19 +49,14 @@ pub(crate) enum Verdict {
 impl Knowledge<'_, '_> {
     /// Judges a place where a function could begin; `None` if there is no reason to believe that one does. `next` is the
     /// next such place.
-    pub(crate) fn judge(
-        &self,
-        start: &Start,
-        next: u64,
-        context: &mut UnwindContext<usize>,
-    ) -> Option<Judged> {
+    pub(crate) fn judge(&self, start: &Start, next: u64, rows: &mut Rows) -> Option<Judged> {
         let evidence = self.evidence(start).ok_or(Reason::Bounds);
         if !start.is_named && evidence.is_err() && !start.is_special {
             return None;
         }
         let end = self.end(start, next);
         let evidence = if start.is_special { Err(Reason::Special) } else { evidence };
-        let verdict = match evidence.and_then(|()| self.prove(start, end, context)) {
+        let verdict = match evidence.and_then(|()| self.prove(start, end, rows)) {
             Ok(at) => self.site(at, end),
             Err(reason) => Verdict::No(reason),
         };
@@ -133,9 +127,9 @@ impl Knowledge<'_, '_> {
     }
 
     /// Proves what does not depend on how many bytes are overwritten. Gives the address at which they begin.
-    fn prove(&self, start: &Start, end: u64, context: &mut UnwindContext<usize>) -> Result<u64, Reason> {
+    fn prove(&self, start: &Start, end: u64, rows: &mut Rows) -> Result<u64, Reason> {
         let addr = start.addr;
-        self.prove_frame(start, context)?;
+        self.prove_frame(start, rows)?;
         let pieces = self.pieces(addr, end);
         if pieces.is_empty() || pieces.iter().any(|piece| piece.is_undecodable) {
             return Err(Reason::Undecodable);
@@ -163,7 +157,7 @@ impl Knowledge<'_, '_> {
     }
 
     /// At the entry the return address is on top of the stack.
-    fn prove_frame(&self, start: &Start, context: &mut UnwindContext<usize>) -> Result<(), Reason> {
+    fn prove_frame(&self, start: &Start, rows: &mut Rows) -> Result<(), Reason> {
         if start.has_frame {
             let frame = self.unwind.starting_at(start.addr);
             return if frame.is_some_and(|frame| frame.begins_as_function) {
@@ -172,7 +166,7 @@ impl Knowledge<'_, '_> {
                 Err(Reason::Frame)
             };
         }
-        match self.unwind.rule_at(start.addr, context) {
+        match self.unwind.rule_at(start.addr, rows) {
             // Another way into a function, as assembly has them.
             Some(Cfa::Rsp(8)) | None => Ok(()),
             Some(_) => Err(Reason::Inside),

@@ -55,6 +55,51 @@ fn other_files_are_refused() {
     assert_eq!(analyse(&image, &Options::default()).refused, Some(Refusal::Machine));
 }
 
+/// What is found without section headers, which nothing but linkers and debuggers need, is no more than what is found with them.
+#[test]
+fn unwind_information_is_found_without_sections() {
+    let patched = |bytes: &[u8]| {
+        let image = Image::parse(bytes.to_vec()).unwrap();
+        let analysis = analyse(&image, &Options { threads: 1 });
+        let sites = analysis.functions.into_iter().filter_map(|function| function.verdict.ok());
+        sites.map(|site| site.at).collect::<Vec<_>>()
+    };
+    let mut bare = LIBRARY.to_vec();
+    // e_shoff; e_shentsize, e_shnum, e_shstrndx.
+    bare[0x28..0x30].fill(0);
+    bare[0x3a..0x40].fill(0);
+    let (with, without) = (patched(LIBRARY), patched(&bare));
+    // One function has a name that is lost with the sections, and is called by none.
+    assert_eq!((with.len(), without.len()), (4, 3));
+    // No stub of a library call is taken for a function.
+    assert!(without.iter().all(|at| with.contains(at)), "{with:x?} {without:x?}");
+}
+
+/// One frame with a row for each byte, and a symbol at each: every one of them asks for the rule there.
+#[test]
+fn many_rows_for_many_functions_take_no_longer() {
+    const COUNT: usize = 60_000;
+    let dir = tempfile::tempdir().unwrap();
+    let mut text = String::from(".text\n.globl first\nfirst:\n.cfi_startproc\n");
+    for index in 0..COUNT {
+        let _ = writeln!(
+            text,
+            "f{index}: .type f{index},@function\npop %rax\n.cfi_def_cfa_offset {}",
+            8 + index % 2 * 8
+        );
+    }
+    text.push_str("ret\n.cfi_endproc\n");
+    std::fs::write(dir.path().join("a.s"), text).unwrap();
+    let mut gcc = std::process::Command::new("gcc");
+    gcc.args(["-shared", "-nostdlib", "-o", "a.so", "a.s"]).current_dir(dir.path());
+    assert!(gcc.status().expect("the tests need gcc").success());
+    let image = Image::open(dir.path().join("a.so")).unwrap();
+    let begin = std::time::Instant::now();
+    let analysis = analyse(&image, &Options { threads: 1 });
+    assert!(analysis.functions.len() >= COUNT);
+    assert!(begin.elapsed().as_secs() < 10, "{:?}", begin.elapsed());
+}
+
 proptest! {
     #[test]
     fn damage_is_survived(which in 0usize..3, at in any::<proptest::sample::Index>(), value in any::<u8>(), cut in any::<proptest::sample::Index>()) {

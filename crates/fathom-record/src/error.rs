@@ -1,5 +1,6 @@
 //! What can go wrong while recording.
 
+use std::any::Any;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -115,6 +116,16 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// A fault of the recorder itself.
+    #[error(
+        "the recorder failed while it {doing}: {message}\n\tThe program goes on untraced; what was recorded before can be read. Please report this."
+    )]
+    Panicked {
+        /// What it did.
+        doing: &'static str,
+        /// What the fault says of itself.
+        message: String,
+    },
     /// The trace could not be written.
     #[error(transparent)]
     Store(#[from] fathom_store::Error),
@@ -123,5 +134,12 @@ pub enum Error {
 impl Error {
     pub(crate) fn io(action: &'static str, path: impl AsRef<Path>, source: io::Error) -> Error {
         Error::Io { action, path: path.as_ref().to_path_buf(), source }
+    }
+
+    /// Of what a panic has left.
+    pub(crate) fn panicked(doing: &'static str, panic: &(dyn Any + Send)) -> Error {
+        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let message = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+        Error::Panicked { doing, message }
     }
 }

@@ -4,7 +4,7 @@ use crate::clock::TraceClock;
 use crate::detours;
 use crate::plan::file_name;
 use crate::rules::values_text;
-use crate::sessions::Answers;
+use crate::sessions::{Answers, Sessions};
 use crate::{Error, LibCalls, Options, host, sys};
 use fathom_filter::{Action, Spec, SpecKind};
 use fathom_store::writer::DirectoryWriter;
@@ -15,7 +15,9 @@ use fathom_symbols::symfile::{ModuleId, Style};
 use fathom_symbols::{Symbol, SymbolKind, SymbolTable, SymbolTableBuilder};
 use fathom_types::Prototypes;
 use fathom_types::debug_info::debug_file;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// What the options of a recording say that the header of its trace must say too.
@@ -119,19 +121,55 @@ pub(crate) fn write_symbols(
                 continue;
             }
         };
-        let module = ModuleId { path: path.to_string_lossy().into_owned(), build_id: image.build_id() };
-        // Without sizes: uftrace 0.13 cannot read them, and the gaps between symbols are marked instead.
         let symbols = image.symbols();
         let symbols = match answers.patches.get(path).map(|module| module.unnamed.as_slice()) {
             None | Some([]) => symbols,
             Some(unnamed) => with_unnamed(&symbols, &file_name(path), unnamed),
         };
-        writer.symbols(&module, &symbols, Style::Plain)?;
-        if debug {
-            writer.debug(&debug_of(module, &image, &symbols))?;
-        }
+        write_module(writer, path, &image, &symbols, debug)?;
     }
     Ok(())
+}
+
+fn write_module(
+    writer: &DirectoryWriter,
+    path: &Path,
+    image: &Image,
+    symbols: &SymbolTable,
+    debug: bool,
+) -> Result<(), Error> {
+    let module = ModuleId { path: path.to_string_lossy().into_owned(), build_id: image.build_id() };
+    // Without sizes: uftrace 0.13 cannot read them, and the gaps between symbols are marked instead.
+    writer.symbols(&module, symbols, Style::Plain)?;
+    if debug {
+        writer.debug(&debug_of(module, image, symbols))?;
+    }
+    Ok(())
+}
+
+/// Symbols of modules while the program runs, in a thread of its own: its processes do not wait for them.
+pub(crate) struct Early<'r> {
+    writer: &'r DirectoryWriter,
+    modules: mpsc::Receiver<PathBuf>,
+    debug: bool,
+}
+
+impl<'r> Early<'r> {
+    pub(crate) fn new(writer: &'r DirectoryWriter, sessions: &mut Sessions<'_>, said: &Said) -> Early<'r> {
+        Early { writer, modules: sessions.tell_modules(), debug: said.features.has(Features::DEBUG_INFO) }
+    }
+
+    /// Writes until there are no more sessions, or until `done`. What cannot be written is left to the end, which says why.
+    pub(crate) fn write(self, done: &AtomicBool) {
+        for path in self.modules {
+            if done.load(Ordering::Relaxed) {
+                return;
+            }
+            if let Ok(image) = Image::open(&path) {
+                let _ = write_module(self.writer, &path, &image, &image.symbols(), self.debug);
+            }
+        }
+    }
 }
 
 /// What is kept of a module's debug information.

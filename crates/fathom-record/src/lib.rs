@@ -113,6 +113,9 @@ pub struct Options {
     pub priority: Option<u32>,
     /// Options that reading commands are to take from the trace (`default.opts`), as they would be typed.
     pub reading_options: String,
+    /// Write records soon after they were made, and what describes them (header, symbols) as soon as it is known, not only
+    /// at the end: others take the files away while they are made, and may not get all.
+    pub early: bool,
     /// Who reads along while the recording is made.
     pub progress: Option<mpsc::Sender<Progress>>,
     /// 0 quiet, 1 and more: what is going on, on stderr.

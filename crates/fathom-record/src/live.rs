@@ -38,6 +38,8 @@ pub enum Progress {
 /// The recorder's end.
 pub(crate) struct Teller<'o> {
     progress: Option<&'o mpsc::Sender<Progress>>,
+    /// Somebody takes the files away and is told nothing.
+    taken: bool,
     clock: TraceClock,
     last: Instant,
 }
@@ -48,19 +50,20 @@ impl<'o> Teller<'o> {
         let begun = info.map(|info| Progress::Begun { dir: options.dir.clone(), info: Box::new(info) });
         let progress = options.progress.as_ref().zip(begun);
         let progress = progress.and_then(|(progress, begun)| progress.send(begun).ok().map(|()| progress));
-        Teller { progress, clock: options.clock, last: Instant::now() }
+        Teller { progress, taken: options.early, clock: options.clock, last: Instant::now() }
     }
 
-    /// Brings what there is to the disk and says so, if somebody listens and it is time.
+    /// Brings what there is to the disk and says so, if somebody wants it and it is time.
     pub(crate) fn tell(&mut self, drainer: &mut Drainer<'_>) -> Result<(), Error> {
-        let Some(progress) = self.progress.filter(|_| self.last.elapsed() >= INTERVAL) else { return Ok(()) };
+        let wanted = self.progress.is_some() || self.taken;
+        if !wanted || self.last.elapsed() < INTERVAL {
+            return Ok(());
+        }
         let until = self.clock.now().saturating_sub(GRACE.as_nanos() as u64);
         drainer.pass()?;
         drainer.pass_open()?;
         self.last = Instant::now();
-        if progress.send(Progress::Until(until)).is_err() {
-            self.progress = None;
-        }
+        self.progress = self.progress.filter(|progress| progress.send(Progress::Until(until)).is_ok());
         Ok(())
     }
 }

@@ -22,10 +22,11 @@ use fathom_agent::Listener;
 use fathom_filter::Match;
 use fathom_store::Features;
 use fathom_store::writer::DirectoryWriter;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 /// How long the drain sleeps when there is nothing to do, at least and at most.
@@ -69,7 +70,10 @@ pub fn record(options: &Options) -> Result<Outcome, Error> {
     let clock = Mutex::new(Clock::start(source, journal.clock()?));
     let mut planner = Planner::new(options.libcalls, patterns, selector);
     planner.keep(options.plan_cache.as_deref());
-    let sessions = Sessions::new(&arena, &clock, &writer, planner, runtime.clone());
+    let mut sessions = Sessions::new(&arena, &clock, &writer, planner, runtime.clone());
+    // Functions without a symbol get their names at the end.
+    let early = (options.early && options.patch.is_empty())
+        .then(|| finish::Early::new(&writer, &mut sessions, &said));
     let drainer = Drainer::new(&arena, &clock, &writer);
 
     let stop = Signals::install()?;
@@ -102,17 +106,21 @@ pub fn record(options: &Options) -> Result<Outcome, Error> {
     }
     let has_events = !rings.is_empty();
     let drainer = drainer.with_events(rings);
-    let known = (kernel.is_none() && !options.keep_pid).then(|| said.to_info()).map(|mut info| {
-        if has_events {
-            info.features |= Features::PERF_EVENT;
-        }
-        info
-    });
-    let teller = Teller::new(options, known);
+    let mut known = said.to_info();
+    if has_events {
+        known.features |= Features::PERF_EVENT;
+    }
+    if kernel.is_some() {
+        known.features |= Features::KERNEL;
+    }
+    if options.early {
+        writer.info(&known)?;
+    }
+    let teller = Teller::new(options, (kernel.is_none() && !options.keep_pid).then_some(known));
     let (listener, deaf) = listen(options.agent, target.pid());
     // On an error (a full disk) the arena and the journal stay: the next reading command takes up what is in them.
     let agent = listener.as_ref().map(|listener| (listener, options.matching));
-    let served = Served { agent, kernel: kernel.as_mut().map(|kernel| (kernel, &writer)), teller };
+    let served = Served { agent, kernel: kernel.as_mut().map(|kernel| (kernel, &writer)), teller, early };
     let ran = supervise(&arena, sessions, drainer, served, target, &stop, options);
     let has_kernel = kernel.is_some();
     let in_kernel = kernel.map_or(Ok(Finished::default()), |kernel| kernel.finish(&writer));
@@ -298,6 +306,8 @@ struct Served<'a> {
     kernel: Option<(&'a mut Running, &'a DirectoryWriter)>,
     /// Whoever reads along.
     teller: Teller<'a>,
+    /// Symbols, where they are wanted before the end.
+    early: Option<finish::Early<'a>>,
 }
 
 /// Serves the program until all that came of it has ended, or until the user has had enough.
@@ -305,7 +315,7 @@ fn supervise(
     arena: &Arena,
     mut sessions: Sessions<'_>,
     mut drainer: Drainer<'_>,
-    Served { agent, kernel, mut teller }: Served<'_>,
+    Served { agent, kernel, mut teller, early }: Served<'_>,
     target: Target,
     stop: &Signals,
     options: &Options,
@@ -320,13 +330,22 @@ fn supervise(
     let priority = options.priority.map_or(Ok(()), |priority| sys::set_priority(Some(priority)));
     let ran: Result<_, Error> = thread::scope(|scope| {
         scope.spawn(|| beat(arena, done));
-        let in_kernel = kernel.map(|(kernel, writer)| scope.spawn(move || kernel.read(writer, done)));
+        let in_kernel = kernel.map(|(kernel, writer)| {
+            scope.spawn(move || {
+                let _all = EndsAll(done);
+                kernel.read(writer, done)
+            })
+        });
+        if let Some(early) = early {
+            scope.spawn(move || early.write(done));
+        }
         let mut changes = agent.map(|(listener, matching)| {
             let (intake, changes) = agent::changes(matching);
             scope.spawn(move || intake.listen(listener, done));
             changes
         });
         let answering = scope.spawn(move || {
+            let _all = EndsAll(done);
             let mut seen = 0;
             let mut result = Ok(());
             while result.is_ok() && !done.load(Ordering::Relaxed) {
@@ -338,12 +357,17 @@ fn supervise(
             let result = result.and_then(|()| sessions.answer_all());
             result.map(|()| sessions.into_answers())
         });
-        let drained = drain_until_end(arena, &mut drainer, &mut teller, &ended, stop, options.verbose);
+        let drained = caught("took the program's records", || {
+            drain_until_end(arena, &mut drainer, &mut teller, &ended, stop, done, options.verbose)
+        });
         done.store(true, Ordering::Relaxed);
-        let answered = answering.join().unwrap_or_else(|_| Ok(Answers::default()));
-        // Sessions that were announced last may have held tasks back.
-        let rest = drainer.finish();
-        let in_kernel = in_kernel.map_or(Ok(()), |reader| reader.join().unwrap_or(Ok(())));
+        let answered = joined("answered the program's processes", answering);
+        // Sessions that were announced last may have held tasks back. After a fault nothing is known of what is there.
+        let rest = match &drained {
+            Err(Error::Panicked { .. }) => Ok(()),
+            _ => caught("took the program's last records", || drainer.finish()),
+        };
+        let in_kernel = in_kernel.map_or(Ok(()), |reader| joined("took the kernel's records", reader));
         let waited = drained?;
         in_kernel?;
         let answers = answered?;
@@ -356,6 +380,26 @@ fn supervise(
     }
     let (answers, losses, waited) = ran?;
     Ok(Ran { answers, losses, waited, priority })
+}
+
+/// Ends the other threads of a recording when its own panics: one alone would wait for ever.
+struct EndsAll<'d>(&'d AtomicBool);
+
+impl Drop for EndsAll<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+/// A panic as an error. What was being changed then must not be used any more.
+fn caught<T>(doing: &'static str, what: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    catch_unwind(AssertUnwindSafe(what)).unwrap_or_else(|panic| Err(Error::panicked(doing, &*panic)))
+}
+
+fn joined<T>(doing: &'static str, thread: ScopedJoinHandle<'_, Result<T, Error>>) -> Result<T, Error> {
+    thread.join().unwrap_or_else(|panic| Err(Error::panicked(doing, &*panic)))
 }
 
 /// Shows the program that its recorder lives.
@@ -376,6 +420,7 @@ fn drain_until_end(
     teller: &mut Teller<'_>,
     ended: &mpsc::Receiver<Option<sys::Waited>>,
     stop: &Signals,
+    done: &AtomicBool,
     verbose: u8,
 ) -> Result<Option<sys::Waited>, Error> {
     let mut pause = IDLE.0;
@@ -383,6 +428,8 @@ fn drain_until_end(
     let mut child_gone = false;
     let mut waiting_since: Option<Instant> = None;
     loop {
+        #[cfg(test)]
+        tests::fail_if_wanted();
         let worked = drainer.pass()?;
         teller.tell(drainer)?;
         if !child_gone && let Ok(status) = ended.try_recv() {
@@ -393,7 +440,10 @@ fn drain_until_end(
         if child_gone && drainer.is_idle() {
             return Ok(waited);
         }
-        if stop.requested() || arena.header().finish.load(Ordering::Acquire) != 0 {
+        if stop.requested()
+            || done.load(Ordering::Relaxed)
+            || arena.header().finish.load(Ordering::Acquire) != 0
+        {
             return Ok(waited);
         }
         if child_gone && drainer.live() > 0 {
@@ -461,4 +511,48 @@ fn give_to_sudo_user(writer: &DirectoryWriter) -> Result<(), Error> {
         writer.give_to(uid, gid)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    thread_local! {
+        static FAIL: Cell<bool> = const { Cell::new(false) };
+    }
+
+    /// A fault of the recorder, for the test below.
+    pub(super) fn fail_if_wanted() {
+        assert!(!FAIL.get(), "a fault on purpose");
+    }
+
+    #[test]
+    fn a_fault_of_the_recorder_ends_the_recording_and_not_the_program() {
+        let dir = tempfile::tempdir().unwrap();
+        let mark = dir.path().join("mark");
+        let script = format!("sleep 1; echo lives > {}", mark.display());
+        let options = Options {
+            program: "/bin/sh".into(),
+            args: vec!["-c".into(), script.into()],
+            dir: dir.path().join("trace"),
+            force: true,
+            randomize: true,
+            ..Options::default()
+        };
+        let (send, ended) = mpsc::channel();
+        thread::spawn(move || {
+            FAIL.set(true);
+            let _ = send.send(record(&options).map(|outcome| outcome.status));
+        });
+        let result = ended.recv_timeout(Duration::from_secs(20)).expect("the recorder ends");
+        let error = result.expect_err("nothing was recorded").to_string();
+        assert!(error.contains("took the program's records: a fault on purpose"), "{error}");
+        let started = Instant::now();
+        while !mark.exists() && started.elapsed() < Duration::from_secs(20) {
+            thread::sleep(Duration::from_millis(10));
+        }
+        assert!(mark.exists(), "the program has not gone on");
+        crate::recover(&dir.path().join("trace")).unwrap();
+    }
 }

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 /// What the answers have amounted to.
@@ -59,6 +59,8 @@ pub(crate) struct Sessions<'r> {
     /// How many of these were there from the start, and so do not go.
     lasting: FxHashMap<u64, usize>,
     answers: Answers,
+    /// Who wants to know of modules as soon as they are mapped.
+    told: Option<mpsc::Sender<PathBuf>>,
 }
 
 impl<'r> Sessions<'r> {
@@ -78,7 +80,15 @@ impl<'r> Sessions<'r> {
             known: FxHashMap::default(),
             lasting: FxHashMap::default(),
             answers: Answers::default(),
+            told: None,
         }
+    }
+
+    /// The modules, as soon as they are mapped, as long as this is.
+    pub(crate) fn tell_modules(&mut self) -> mpsc::Receiver<PathBuf> {
+        let (told, modules) = mpsc::channel();
+        self.told = Some(told);
+        modules
     }
 
     /// The answers, when all processes have been answered.
@@ -176,7 +186,14 @@ impl<'r> Sessions<'r> {
                 Err(error) => self.answers.notes.push(format!("a plan could not be written: {error}")),
             }
         }
-        self.answers.modules.extend(new.iter().map(|m| m.path.clone()));
+        for Module { path, .. } in new {
+            if self.answers.modules.insert(path.clone())
+                && let Some(told) = &self.told
+            {
+                // Who does not listen any more has them from the answers.
+                let _ = told.send(path);
+            }
+        }
         Ok(())
     }
 

@@ -172,21 +172,17 @@ impl Stubs {
         Some(stub)
     }
 
-    /// Whether a stub that was made before is one for the same function.
-    ///
-    /// # Safety
-    /// `stub` is where [`Stubs::add`] has been asked for a stub, in memory that can be read.
-    pub(crate) unsafe fn is_for(stub: usize, f: &Function) -> bool {
-        // SAFETY: as the caller says.
-        let code = unsafe { (stub as *const [u8; 5]).read() };
-        let [0x68, index @ ..] = code else { return false };
+    /// Whether a stub that was made earlier is one for this function.
+    pub(crate) fn is_for(stub: usize, f: &Function) -> bool {
+        // SAFETY: callers pass addresses of stubs, which can be read for ever.
+        let [push, index @ ..] = unsafe { (stub as *const [u8; 5]).read() };
         let index = u32::from_le_bytes(index);
-        if index >= NEXT.load(Ordering::Relaxed).min(CAPACITY as u32) {
+        if push != 0x68 || index >= NEXT.load(Ordering::Relaxed).min(CAPACITY as u32) {
             return false;
         }
-        // SAFETY: entries below the count are filled, and stay.
-        let made = unsafe { &*function(index as usize) };
-        made.word == f.word && made.target == f.target && made.kind == f.kind
+        // SAFETY: only filled entries have stubs.
+        let there = unsafe { &*function(index as usize) };
+        (there.target, there.word, there.kind) == (f.target, f.word, f.kind)
     }
 
     /// Makes the code executable.

@@ -209,7 +209,7 @@ fn hello(time: u64, tid: i32) {
             + patch::apply(&plan)
             + segment::because(arena::CAUSE_BYTES, probes::apply(&plan));
         s.failed.fetch_add(failed, Ordering::Relaxed);
-        plan.forget();
+        plan.done();
     }
 }
 
@@ -270,9 +270,6 @@ fn answered(s: &arena::Session) -> bool {
 /// A plan file in memory.
 pub(crate) struct Plan {
     pub(crate) head: plan::Header,
-    /// Where the file is, and its bytes.
-    at: usize,
-    len: usize,
     pub(crate) ranges: &'static [plan::Range],
     pub(crate) rules: &'static [plan::Rule],
     pub(crate) fetches: &'static [plan::Fetch],
@@ -286,21 +283,21 @@ pub(crate) struct Plan {
     pub(crate) sleds: &'static [plan::Sled],
     pub(crate) code: &'static [u8],
     pub(crate) strings: &'static [u8],
+    /// Address and length of the mapping.
+    mapping: (usize, usize),
 }
 
 impl Plan {
-    /// Unmaps what a plan that has been applied is not needed for any more: rules and probes are read for as long as the process
-    /// runs, hooks are not.
-    fn forget(self) {
-        const PAGE: usize = 4096;
+    /// It has been applied: gives the memory back, so that one plan for each dlopen does not add up. Rules and probes are
+    /// read for as long as the process runs and stay.
+    fn done(self) {
+        let (at, len) = self.mapping;
         let is_read = self.head.mode != 0 || !self.probes.is_empty();
         // Texts and what comes behind them is about hooks, as are the strings.
-        let kept = (self.texts.as_ptr() as usize - self.at).next_multiple_of(PAGE);
-        let from = self.at + if is_read { kept } else { 0 };
-        let to = self.at + self.len;
-        if from < to {
-            // SAFETY: our own mapping, and nobody has kept anything of this.
-            unsafe { sys::call(sys::MUNMAP, [from, to - from, 0, 0, 0, 0]) };
+        let kept = if is_read { (self.texts.as_ptr() as usize - at).next_multiple_of(4096) } else { 0 };
+        if kept < len {
+            // SAFETY: our own mapping; nothing but rules and probes is referred to later.
+            unsafe { sys::call(sys::MUNMAP, [at + kept, len - kept, 0, 0, 0, 0]) };
         }
     }
 }
@@ -337,7 +334,7 @@ pub(crate) fn load_plan(kind: &[u8], index: u32, number: u32) -> Option<Plan> {
     let code = sleds + h.sleds as usize * size_of::<plan::Sled>();
     let strings = code + h.code as usize;
     let len = strings + h.strings as usize;
-    // SAFETY: a mapping at an address of the kernel's choice, kept for as long as there are rules or probes of it.
+    // SAFETY: a mapping at an address of the kernel's choice, kept until [`Plan::done`].
     let at = unsafe { sys::call(sys::MMAP, [0, len, sys::PROT_READ, sys::MAP_PRIVATE, fd as usize, 0]) };
     sys::close(fd);
     if at <= 0 {
@@ -348,8 +345,6 @@ pub(crate) fn load_plan(kind: &[u8], index: u32, number: u32) -> Option<Plan> {
     unsafe {
         Some(Plan {
             head: h,
-            at: at as usize,
-            len,
             ranges: core::slice::from_raw_parts(at.add(ranges).cast(), h.ranges as usize),
             rules: core::slice::from_raw_parts(at.add(rules).cast(), h.rules as usize),
             fetches: core::slice::from_raw_parts(at.add(fetches).cast(), h.fetches as usize),
@@ -363,6 +358,7 @@ pub(crate) fn load_plan(kind: &[u8], index: u32, number: u32) -> Option<Plan> {
             sleds: core::slice::from_raw_parts(at.add(sleds).cast(), h.sleds as usize),
             code: core::slice::from_raw_parts(at.add(code), h.code as usize),
             strings: core::slice::from_raw_parts(at.add(strings), h.strings as usize),
+            mapping: (at as usize, len),
         })
     }
 }

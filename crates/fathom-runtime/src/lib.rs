@@ -9,6 +9,8 @@
 #![cfg(all(target_arch = "x86_64", target_os = "linux"))]
 
 #[cfg(fathom_preload)]
+mod areas;
+#[cfg(fathom_preload)]
 mod asm;
 #[cfg(fathom_preload)]
 mod asm_filter;

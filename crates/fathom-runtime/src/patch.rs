@@ -5,13 +5,11 @@
 //! is followed by its copy of the instructions that the jump overwrites, which is what the call hook calls. Functions that were
 //! compiled with places at both ends are the business of [`sleds`].
 
+use crate::areas::Area;
 use crate::calls::{Function, Stubs};
 use crate::init::Plan;
-use crate::rules::FILTERING;
 use crate::segment::because;
-use crate::{plt, sleds, sys};
-use core::cell::UnsafeCell;
-use core::sync::atomic::Ordering;
+use crate::{areas, plt, sleds, sys};
 use fathom_abi::arena::{CAUSE_BYTES, CAUSE_MEMORY, CAUSE_PAGES, CAUSE_TEXT};
 use fathom_abi::plan::{DETOUR_HOP, DETOUR_JUMP, Detour, FIXUP_ADDRESS, Fixup, Site, Text, kind};
 use fathom_abi::record::{ADDR_SHIFT, MAGIC};
@@ -123,18 +121,26 @@ fn patch_sites(sites: &[Site], text: &Text) -> u32 {
     if first.again != 0 && !sites.iter().any(is_as_expected) {
         return 0;
     }
-    let len = Stubs::len(sites.len());
-    let Some(memory) = map_near(first.addr as usize, last.addr as usize, len) else {
-        return because(CAUSE_MEMORY, all);
-    };
-    let mut stubs = Stubs::begin(memory, len);
     // All stubs first: they have to be executable before anybody is led to them.
-    let mut stub = stubs.next_stub();
-    let made = sites.iter().take_while(|site| site.silence != 0 || add_stub(site, &mut stubs)).count();
+    let range = (first.addr as usize, last.addr as usize);
+    let len = Stubs::len(sites.len());
+    let fits = |stubs| site_stubs_fit(sites, stubs);
+    let (mut stub, made) = match areas::find(range, (sites.len(), len), fits) {
+        Some(stubs) => (stubs, sites.len()),
+        None => {
+            let Some(memory) = map_near(range.0, range.1, len) else { return because(CAUSE_MEMORY, all) };
+            let mut stubs = Stubs::begin(memory, len);
+            let begin = stubs.next_stub();
+            let made =
+                sites.iter().take_while(|site| site.silence != 0 || add_stub(site, &mut stubs)).count();
+            if !stubs.finish() {
+                return because(CAUSE_PAGES, all);
+            }
+            areas::keep(Area { range, count: sites.len(), bytes: len, stubs: begin });
+            (begin, made)
+        }
+    };
     let end = last.addr + size_of_val(&last.expect) as u64;
-    if !stubs.finish() {
-        return because(CAUSE_PAGES, all);
-    }
     let Some(_opened) = Opened::pages(text, first.addr, end) else { return because(CAUSE_PAGES, all) };
     let (full, mut failed) = (because(CAUSE_MEMORY, (sites.len() - made) as u32), 0);
     for site in &sites[..made] {
@@ -164,10 +170,24 @@ pub(crate) fn recorded(addr: u64, target: usize) -> Function {
     }
 }
 
+/// What the stub of a site is for.
+fn of_site(site: &Site) -> Function {
+    let body = site.addr + u64::from(site.len);
+    recorded(body, body as usize)
+}
+
 /// Makes the stub of a site; false when there is no room.
 fn add_stub(site: &Site, stubs: &mut Stubs) -> bool {
-    let body = site.addr + u64::from(site.len);
-    stubs.add(recorded(body, body as usize), site.calls == 0).is_some()
+    stubs.add(of_site(site), site.calls == 0).is_some()
+}
+
+/// Whether earlier stubs are those of these sites.
+fn site_stubs_fit(sites: &[Site], mut stub: usize) -> bool {
+    sites.iter().filter(|site| site.silence == 0).all(|site| {
+        let fits = Stubs::is_for(stub, &of_site(site));
+        stub += Stubs::SIZE;
+        fits
+    })
 }
 
 /// A jump between two addresses that are in reach of each other.
@@ -213,132 +233,71 @@ fn patch_detours(detours: &[Detour], plan: &Plan, text: &Text) -> u32 {
     if first.again != 0 && !detours.iter().any(|detour| holds(detour, text)) {
         return 0;
     }
+    let range = (first.at as usize, last.at as usize);
+    let fits = |stubs| detour_stubs_fit(detours, plan, text, stubs);
+    let bytes = Stubs::len_of(detours.iter().map(room).sum());
+    let stubs = areas::find(range, (detours.len(), bytes), fits).or_else(|| {
+        let memory = map_near(range.0, range.1, bytes)?;
+        let stubs = add_detours(detours, plan, text, Stubs::begin(memory, bytes))?;
+        areas::keep(Area { range, count: detours.len(), bytes, stubs });
+        Some(stubs)
+    });
+    let Some(mut stub) = stubs else { return because(CAUSE_MEMORY, all) };
     // An island may be in front of the first function, or behind the last.
     let nearest = detours.iter().map(|d| if d.island == 0 { d.at } else { d.at.min(d.island) }).min();
     let farthest = detours.iter().map(|d| d.at.max(d.island)).max();
     let (from, to) = (nearest.unwrap_or(first.at), farthest.unwrap_or(last.at));
-    let open = || Opened::pages(text, from, to + last.expect.len() as u64);
-    if first.again != 0
-        && let Some(stubs) = made_before(detours, plan)
-        && detours.iter().all(|detour| holds(detour, text))
-    {
-        let Some(_opened) = open() else { return because(CAUSE_PAGES, all) };
-        each_stub(detours, stubs, divert);
-        return 0;
-    }
-    let len = Stubs::len_of(detours.iter().map(room).sum());
-    let Some(memory) = map_near(first.at as usize, last.at as usize, len) else {
-        return because(CAUSE_MEMORY, all);
-    };
-    let mut stubs = Stubs::begin(memory, len);
-    let begin = stubs.next_stub();
-    let (mut differ, mut full) = (0, 0);
-    each_stub(detours, begin, |detour, stub| {
-        // All are compared before any is written: what must stand at one may reach into the padding of another.
-        let fits = holds(detour, text);
-        let made = fits && add_detour(detour, plan, &mut stubs);
-        if !made {
-            // It was not led to, and is told from the others by its first byte.
-            // SAFETY: inside our memory, of which this stub has its share.
-            unsafe { (stub as *mut u8).write(0) };
-        }
-        full += u32::from(fits && !made);
-        differ += u32::from(!fits && detour.again == 0);
-        stubs.skip(stub + room(detour) - stubs.next_stub());
-    });
-    if !stubs.finish() {
+    let Some(_opened) = Opened::pages(text, from, to + last.expect.len() as u64) else {
         return because(CAUSE_PAGES, all);
-    }
-    let Some(_opened) = open() else { return because(CAUSE_PAGES, all) };
-    each_stub(detours, begin, |detour, stub| {
-        // SAFETY: written above, or still zero.
-        if unsafe { (stub as *const u8).read() } != 0 {
+    };
+    let mut failed = 0;
+    for detour in detours {
+        // SAFETY: one of the stubs.
+        let made = unsafe { (stub as *const u8).read() } != 0;
+        failed += u32::from(!made && detour.again == 0);
+        if made {
             divert(detour, stub);
         }
-    });
-    keep(detours, begin);
-    because(CAUSE_MEMORY, full) + because(CAUSE_BYTES, differ)
+        stub += room(detour);
+    }
+    because(CAUSE_BYTES, failed)
 }
 
-/// Bytes of a detour's stub and its code.
+/// Bytes of a detour's stub and code.
 fn room(detour: &Detour) -> usize {
     Stubs::size_with(usize::from(detour.code_len))
 }
 
-/// Gives each detour with the address of its stub, of which the first is at `begin`.
-fn each_stub(detours: &[Detour], begin: usize, mut give: impl FnMut(&Detour, usize)) {
-    let mut stub = begin;
+/// Makes the stubs of detours; the address of the first. Those that cannot be made begin with a zero.
+fn add_detours(detours: &[Detour], plan: &Plan, text: &Text, mut stubs: Stubs) -> Option<usize> {
+    let begin = stubs.next_stub();
     for detour in detours {
-        give(detour, stub);
+        let stub = stubs.next_stub();
+        // All are compared before any is written: what must stand at one may reach into the padding of another.
+        if !(holds(detour, text) && add_detour(detour, plan, &mut stubs)) {
+            // It was not led to, and is told from the others by its first byte.
+            // SAFETY: inside our memory, of which this stub has its share.
+            unsafe { (stub as *mut u8).write(0) };
+        }
+        stubs.skip(stub + room(detour) - stubs.next_stub());
+    }
+    stubs.finish().then_some(begin)
+}
+
+/// Whether earlier stubs and their code are those of these detours, none of which is patched.
+fn detour_stubs_fit(detours: &[Detour], plan: &Plan, text: &Text, mut stub: usize) -> bool {
+    detours.iter().all(|detour| {
+        let code = stub + Stubs::SIZE;
+        let mut wanted = [0; u8::MAX as usize];
+        let Some(place) = wanted.get_mut(..usize::from(detour.code_len)) else { return false };
+        let fits = holds(detour, text)
+            && Stubs::is_for(stub, &recorded(detour.addr, code))
+            && relocate(detour, plan, place, code)
+            // SAFETY: inside of a group of stubs with as many bytes, which can be read.
+            && unsafe { core::slice::from_raw_parts(code as *const u8, place.len()) } == place;
         stub += room(detour);
-    }
-}
-
-/// Stubs of the detours between two addresses.
-#[derive(Clone, Copy, PartialEq)]
-struct Made {
-    first: u64,
-    last: u64,
-    count: usize,
-    /// Bytes of all.
-    len: usize,
-    filtering: bool,
-    begin: usize,
-}
-
-/// The stubs that were made last, for libraries that come back after a dlclose. Read and written under the lock that plans
-/// are applied under.
-struct MadeLately(UnsafeCell<([Made; MadeLately::LEN], usize)>);
-
-impl MadeLately {
-    const LEN: usize = 64;
-}
-
-// SAFETY: plans are applied by one thread at a time.
-unsafe impl Sync for MadeLately {}
-
-static MADE: MadeLately = MadeLately(UnsafeCell::new((
-    [Made { first: 0, last: 0, count: 0, len: 0, filtering: false, begin: 0 }; MadeLately::LEN],
-    0,
-)));
-
-/// What stubs of these detours at `begin` are known by.
-fn made_at(detours: &[Detour], begin: usize) -> Option<Made> {
-    let (first, last, count) = (detours.first()?.at, detours.last()?.at, detours.len());
-    let len = detours.iter().map(room).sum();
-    Some(Made { first, last, count, len, filtering: FILTERING.load(Ordering::Relaxed), begin })
-}
-
-/// Remembers stubs, in the place of those that were made first.
-fn keep(detours: &[Detour], begin: usize) {
-    let Some(new) = made_at(detours, begin) else { return };
-    // SAFETY: see [`MadeLately`].
-    let (made, next) = unsafe { &mut *MADE.0.get() };
-    made[*next % MadeLately::LEN] = new;
-    *next += 1;
-}
-
-/// Where the stubs of exactly these detours are, if they were made before.
-fn made_before(detours: &[Detour], plan: &Plan) -> Option<usize> {
-    // SAFETY: see [`MadeLately`].
-    let (made, _) = unsafe { &*MADE.0.get() };
-    let begin = made.iter().find(|made| made_at(detours, made.begin).as_ref() == Some(*made))?.begin;
-    let mut same = true;
-    each_stub(detours, begin, |detour, stub| same = same && is_stub_of(detour, plan, stub));
-    same.then_some(begin)
-}
-
-/// Whether what was made at an address is a detour's stub and its code.
-fn is_stub_of(detour: &Detour, plan: &Plan, stub: usize) -> bool {
-    let target = stub + Stubs::SIZE;
-    let mut expected = [0; u8::MAX as usize];
-    let Some(expected) = expected.get_mut(..usize::from(detour.code_len)) else { return false };
-    // SAFETY: in the memory of stubs that take as many bytes as these.
-    unsafe {
-        Stubs::is_for(stub, &recorded(detour.addr, target))
-            && write_code(detour, plan, expected, target as u64).is_some()
-            && core::slice::from_raw_parts(target as *const u8, expected.len()) == expected
-    }
+        fits
+    })
 }
 
 /// Makes the stub of a detour, and its code behind it. False when there is no room, or when something that the code is about
@@ -349,15 +308,18 @@ fn add_detour(detour: &Detour, plan: &Plan, stubs: &mut Stubs) -> bool {
         return false;
     }
     let Some(place) = stubs.add_code(usize::from(detour.code_len)) else { return false };
-    write_code(detour, plan, place, target as u64).is_some()
+    let base = place.as_ptr() as usize;
+    relocate(detour, plan, place, base)
 }
 
-/// Writes a detour's code as it is to be at address `base`.
-fn write_code(detour: &Detour, plan: &Plan, place: &mut [u8], base: u64) -> Option<()> {
+/// Writes the code of a detour as it is when it is run at `base`. `place` has its length. False when something that the code is
+/// about is too far away.
+fn relocate(detour: &Detour, plan: &Plan, place: &mut [u8], base: usize) -> bool {
     let (from, first) = (detour.code as usize, detour.fixup as usize);
-    place.copy_from_slice(plan.code.get(from..from + usize::from(detour.code_len))?);
-    let fixups = plan.fixups.get(first..first + usize::from(detour.fixups))?;
-    fixups.iter().all(|fixup| fix(fixup, place, base)).then_some(())
+    let Some(code) = plan.code.get(from..from + place.len()) else { return false };
+    let Some(fixups) = plan.fixups.get(first..first + usize::from(detour.fixups)) else { return false };
+    place.copy_from_slice(code);
+    fixups.iter().all(|fixup| fix(fixup, place, base as u64))
 }
 
 /// Fills in a place of code that will be run at `base`.

@@ -13,6 +13,7 @@
 //! A frame's slot is the place of the call's own return address, one word below the caller's, marked with [`CYG`]: a library
 //! function's hook may have a frame with the caller's.
 
+use crate::areas::{self, Area};
 use crate::calls::{Function, Stubs};
 use crate::cyg;
 use crate::fetch::{Arguments, Results};
@@ -36,22 +37,28 @@ pub(crate) fn patch(sleds: &[Sled], text: &Text) -> u32 {
     if first.again != 0 && !sleds.iter().any(|sled| is_as_compiled(sled, text)) {
         return 0;
     }
-    let len = Stubs::len(sleds.len());
-    let Some(memory) = map_near(first.addr as usize, last.addr as usize, len) else {
-        return because(CAUSE_MEMORY, all);
-    };
-    let hooks = [fathom_sled_enter as *const () as usize, fathom_sled_exit as *const () as usize];
-    let mut stubs = Stubs::begin_with(memory, len, hooks);
-    let mut stub = stubs.next_stub();
     // All stubs first: they have to be executable before anybody is led to them.
-    let made = sleds.iter().take_while(|sled| add_stub(sled, &mut stubs)).count();
-    if !stubs.finish() {
-        return because(CAUSE_PAGES, all);
-    }
+    let range = (first.addr as usize, last.addr as usize);
+    let len = Stubs::len(sleds.len());
+    let (mut stub, made) = match areas::find(range, (sleds.len(), len), |stubs| stubs_fit(sleds, stubs)) {
+        Some(stubs) => (stubs, sleds.len()),
+        None => {
+            let Some(memory) = map_near(range.0, range.1, len) else { return because(CAUSE_MEMORY, all) };
+            let hooks = [fathom_sled_enter as *const () as usize, fathom_sled_exit as *const () as usize];
+            let mut stubs = Stubs::begin_with(memory, len, hooks);
+            let begin = stubs.next_stub();
+            let made = sleds.iter().take_while(|sled| add_stub(sled, &mut stubs)).count();
+            if !stubs.finish() {
+                return because(CAUSE_PAGES, all);
+            }
+            areas::keep(Area { range, count: sleds.len(), bytes: len, stubs: begin });
+            (begin, made)
+        }
+    };
     let Some(_opened) = Opened::pages(text, first.addr, last.addr + SLED as u64) else {
         return because(CAUSE_PAGES, all);
     };
-    let mut failed = sleds.len() - made;
+    let (full, mut failed) = (because(CAUSE_MEMORY, (sleds.len() - made) as u32), 0);
     for sled in &sleds[..made] {
         if is_as_compiled(sled, text) {
             let rest = if sled.kind == SLED_EXIT { RETURN } else { GO_ON };
@@ -62,18 +69,30 @@ pub(crate) fn patch(sleds: &[Sled], text: &Text) -> u32 {
             // SAFETY: the bytes are in the text, whose pages are writable, and were what the compiler put there.
             unsafe { (sled.addr as *mut [u8; SLED]).write(code) };
         } else {
-            failed += usize::from(sled.again == 0);
+            failed += u32::from(sled.again == 0);
         }
         stub += Stubs::SIZE;
     }
-    because(CAUSE_BYTES, failed as u32)
+    full + because(CAUSE_BYTES, failed)
+}
+
+/// What the stub of a sled is for.
+fn of_sled(sled: &Sled) -> Function {
+    Function { kind: sled.kind, ..recorded(sled.function, sled.function as usize) }
 }
 
 /// Makes the stub of a sled; false when there is no room.
 fn add_stub(sled: &Sled, stubs: &mut Stubs) -> bool {
-    let mut f = recorded(sled.function, sled.function as usize);
-    f.kind = sled.kind;
-    stubs.add(f, sled.kind != SLED_ENTRY).is_some()
+    stubs.add(of_sled(sled), sled.kind != SLED_ENTRY).is_some()
+}
+
+/// Whether earlier stubs are those of these sleds.
+fn stubs_fit(sleds: &[Sled], mut stub: usize) -> bool {
+    sleds.iter().all(|sled| {
+        let fits = Stubs::is_for(stub, &of_sled(sled));
+        stub += Stubs::SIZE;
+        fits
+    })
 }
 
 /// Whether a sled is in the text, and nobody has patched it.

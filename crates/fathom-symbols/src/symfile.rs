@@ -362,7 +362,11 @@ pub(crate) fn save_with(
         let mut out = io::BufWriter::new(file);
         return match fill(&mut out).and_then(|()| out.flush()) {
             Ok(()) => Ok(Some(path)),
-            Err(source) => Err(Error::Write { path, source }),
+            Err(source) => {
+                // Half of it would be taken for all of it later.
+                let _ = fs::remove_file(&path);
+                Err(Error::Write { path, source })
+            }
         };
     }
     // uftrace has no third name, and nobody would find one.

@@ -2,6 +2,7 @@
 
 mod kernel;
 mod options;
+mod patch;
 mod read;
 mod record;
 mod script;

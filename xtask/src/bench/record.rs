@@ -41,6 +41,7 @@ pub(super) fn main(setup: &Setup) -> Result<bool> {
         "workload", "build", "untraced", "fathom", "uftrace", "/ clocks", "uftrace /"
     );
     let mut worst = (0.0_f64, f64::INFINITY);
+    let mut unmodified = worst;
     for workload in workloads(setup.quick).into_iter().filter(|workload| setup.wanted(workload.name)) {
         for way in WAYS {
             let (to_clock, to_peer) = compare(setup, &workload, way, runs, clock)?;
@@ -48,6 +49,9 @@ pub(super) fn main(setup: &Setup) -> Result<bool> {
                 worst.0 = worst.0.max(to_clock);
             }
             worst.1 = worst.1.min(to_peer);
+            if way.name == "plain" {
+                unmodified = (unmodified.0.max(to_clock), unmodified.1.min(to_peer));
+            }
         }
     }
     let verdict = |met: bool| if met { "met" } else { "missed" };
@@ -61,6 +65,16 @@ pub(super) fn main(setup: &Setup) -> Result<bool> {
     if worst.1.is_finite() {
         println!("at least 4 x less than uftrace: worst {:.2}, {}", worst.1, verdict(worst.1 >= 4.0));
     }
+    if unmodified.0 > 0.0 {
+        println!(
+            "unmodified programs (plain, -P .): at most 1.5 x two clock reads: worst {:.2}, {}; at least 4 x less than uftrace -P .: worst {:.2}, {}",
+            unmodified.0,
+            verdict(unmodified.0 <= 1.5),
+            unmodified.1,
+            verdict(unmodified.1 >= 4.0)
+        );
+    }
+    super::patch::main(setup, runs)?;
     super::options::main(setup, runs, clock)?;
     Ok(true)
 }

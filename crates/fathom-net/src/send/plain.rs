@@ -26,10 +26,15 @@ impl Plain {
         self.stream.write_all(bytes).map_err(NetError::Broken)
     }
 
-    /// Records that have been added.
+    /// Records that have been added. What describes them comes at the end only: uftrace's receiver appends to files that
+    /// come twice, and nothing says whether it is one.
     pub(super) fn pass(&mut self, dir: &Path, sent: &mut Sent) -> Result<()> {
         for Entry { name, size } in spool::list(dir)? {
             let Some((kind, number)) = spool::number_of(&name) else { continue };
+            if size == 0 && !sent.contains_key(&name) {
+                // That nothing happened on a processor is known from an empty file.
+                self.write(&message(kind, &[&number.to_be_bytes()]))?;
+            }
             let from = sent.entry(name.clone()).or_default();
             if size < *from {
                 return Err(NetError::Shrunk { path: dir.join(name) });

@@ -5,6 +5,7 @@ use crate::incoming::SessionId;
 use crate::spool::{self, Entry};
 use crate::token::{self, Codes, End, FrameKind, HELLO, NONCE, Nonces, PIECE, Piece, Token, WINDOW};
 use crate::{NetError, Result};
+use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
@@ -19,8 +20,43 @@ pub(super) struct Resumed {
     payload: Vec<u8>,
     /// Pieces that were sent and are not acknowledged.
     outstanding: u32,
-    /// Files that are written at once and have been sent on this connection.
-    whole: Vec<(String, u64)>,
+    whole: Whole,
+}
+
+/// Files that are written at once, as they were sent on a connection: size and fingerprint.
+#[derive(Default)]
+struct Whole(BTreeMap<String, (u64, [u8; 32])>);
+
+impl Whole {
+    /// Those that readers need for what was sent so far, and that were not sent as they are now. What is at their ends is
+    /// of no use before the rest.
+    fn due(&self, all: Vec<Entry>) -> Vec<Entry> {
+        let new = |entry: &Entry| self.0.get(&entry.name).is_none_or(|(size, _)| *size != entry.size);
+        let mut due: Vec<_> = all.into_iter().filter(|e| e.name != "default.opts" && new(e)).collect();
+        due.retain(|entry| !spool::only_grows(&entry.name));
+        due
+    }
+
+    /// Notes what is about to be sent. Before it is: what is sent may be newer, and is sent again then.
+    fn note(&mut self, dir: &Path, entry: &Entry) -> Result<()> {
+        let fingerprint = spool::fingerprint(&dir.join(&entry.name), entry.size)?;
+        self.0.insert(entry.name.clone(), (entry.size, fingerprint));
+        Ok(())
+    }
+
+    /// It did not come through.
+    fn forget(&mut self, name: &str) {
+        self.0.remove(name);
+    }
+
+    fn is_sent(&self, name: &str, size: u64, fingerprint: &[u8; 32]) -> bool {
+        self.0.get(name) == Some(&(size, *fingerprint))
+    }
+}
+
+/// Whether a file could not be read because the recorder was just at it.
+fn is_busy(error: &NetError) -> bool {
+    matches!(error, NetError::Shrunk { .. } | NetError::File { .. })
 }
 
 /// The number of the session that a directory is sent in. A directory that was sent in part before has one.
@@ -84,8 +120,8 @@ impl Resumed {
         sent: &mut Sent,
     ) -> Result<Resumed> {
         let (stream, ours, theirs) = greet(stream, token)?;
-        let mut link =
-            Resumed { stream, ours, theirs, payload: Vec::new(), outstanding: 0, whole: Vec::new() };
+        let (payload, whole) = (Vec::new(), Whole::default());
+        let mut link = Resumed { stream, ours, theirs, payload, outstanding: 0, whole };
         link.write(FrameKind::Open, &[&session[..], name.as_bytes()].concat())?;
         sent.clear();
         loop {
@@ -152,7 +188,17 @@ impl Resumed {
 
     /// What has been added to files that only grow, and files of other kinds that are new.
     pub(super) fn pass(&mut self, dir: &Path, sent: &mut Sent) -> Result<()> {
-        for Entry { name, size } in spool::list(dir)? {
+        let mut all = spool::list(dir)?;
+        // First what describes records that come.
+        all.sort_by_key(|entry| spool::is_appended(&entry.name));
+        for entry in self.whole.due(all.clone()) {
+            let noted = self.whole.note(dir, &entry);
+            match noted.and_then(|()| self.file(dir, &entry.name, 0, entry.size, true)) {
+                Err(error) if is_busy(&error) => self.whole.forget(&entry.name),
+                other => other?,
+            }
+        }
+        for Entry { name, size } in all {
             if spool::only_grows(&name) {
                 let from = sent.get(&name).copied().unwrap_or(0);
                 if size < from {
@@ -162,10 +208,6 @@ impl Resumed {
                     self.file(dir, &name, from, size, false)?;
                     sent.insert(name, size);
                 }
-            } else if name.ends_with(".map") && !self.whole.contains(&(name.clone(), size)) {
-                // Small, and without it addresses say nothing.
-                self.file(dir, &name, 0, size, true)?;
-                self.whole.push((name, size));
             }
         }
         self.acknowledged(1)
@@ -173,18 +215,20 @@ impl Resumed {
 
     pub(super) fn finish(&mut self, dir: &Path, sent: &mut Sent) -> Result<()> {
         self.pass(dir, sent)?;
-        let files = spool::list(dir)?;
-        let whole = files.iter().filter(|entry| !spool::only_grows(&entry.name));
-        for Entry { name, size } in whole {
-            self.file(dir, name, 0, *size, true)?;
-        }
-        self.acknowledged(1)?;
-        for Entry { name, size } in &files {
+        let mut checks = Vec::new();
+        for Entry { name, size } in spool::list(dir)? {
+            let fingerprint = spool::fingerprint(&dir.join(&name), size)?;
+            if !spool::only_grows(&name) && !self.whole.is_sent(&name, size, &fingerprint) {
+                self.file(dir, &name, 0, size, true)?;
+            }
             // The receiver keeps only a harmless part of it.
             if name != "default.opts" {
-                let fingerprint = spool::fingerprint(&dir.join(name), *size)?;
-                self.write(FrameKind::Check, &token::file_frame(name, *size, &fingerprint))?;
+                checks.push(token::file_frame(&name, size, &fingerprint));
             }
+        }
+        self.acknowledged(1)?;
+        for check in checks {
+            self.write(FrameKind::Check, &check)?;
         }
         self.write(FrameKind::End, &[])?;
         match self.read()? {

@@ -34,7 +34,7 @@ use functions::{Functions, TaskResolver};
 use growing::Window;
 use modules::{ModuleIndex, Modules, Places};
 use perf::PerfIndex;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -183,7 +183,11 @@ impl Directory {
         };
         match opened.window {
             None => opened.name_tasks(),
-            Some(_) => opened.perf = OnceLock::from(opened.grown(perf.unwrap_or_default())),
+            Some(_) => {
+                let perf = opened.grown(perf.unwrap_or_default());
+                opened.show_waiting(&perf);
+                opened.perf = OnceLock::from(perf);
+            }
         }
         Ok(opened)
     }
@@ -192,6 +196,16 @@ impl Directory {
     fn grown(&self, mut perf: PerfIndex) -> PerfIndex {
         perf.grow(self.files.perf.iter().map(|(_, path)| path.as_path()), self.info.endian);
         perf
+    }
+
+    /// Shows tasks that have come to the end of their records, and have events of processors behind it.
+    fn show_waiting(&mut self, perf: &PerfIndex) {
+        let shown: FxHashSet<Tid> = self.tasks.iter().map(|task| task.tid).collect();
+        let has_file = |tid| self.files.tasks.get(&tid).is_some_and(|size| *size > 0);
+        let waits = |tid| !shown.contains(&tid) && has_file(tid) && !perf.task(tid).is_empty();
+        let waiting: Vec<Task> = self.all_tasks.iter().filter(|task| waits(task.tid)).cloned().collect();
+        self.tasks.extend(waiting);
+        self.tasks.sort_by_key(|task| task.tid);
     }
 
     /// Where the file of a task can be entered at, as far as anybody has read it.

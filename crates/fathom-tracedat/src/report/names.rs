@@ -2,6 +2,7 @@
 
 use fathom_ftrace::{Short, number};
 use rustc_hash::FxHashMap;
+use std::rc::Rc;
 
 /// Names of tasks by thread, with the text that begins a line kept for each.
 ///
@@ -13,7 +14,9 @@ pub(crate) struct Names {
     names: Vec<(i32, Box<[u8]>)>,
     sorted: bool,
     /// `            comm-pid    ` by thread, in the form that lines have.
-    heads: FxHashMap<i32, Box<[Short]>>,
+    heads: FxHashMap<i32, Rc<[Short]>>,
+    /// The one that was asked for last: most events are of the task of the one before.
+    latest: Option<(i32, Rc<[Short]>)>,
     latency: bool,
 }
 
@@ -33,7 +36,7 @@ impl Names {
                 names.push((pid, name.into()));
             }
         }
-        Self { names, sorted: false, heads: FxHashMap::default(), latency }
+        Self { names, sorted: false, heads: FxHashMap::default(), latest: None, latency }
     }
 
     fn sort(&mut self) {
@@ -80,17 +83,25 @@ impl Names {
         if let Err(place) = self.place(pid) {
             self.names.insert(place, (pid, name.into()));
             self.heads.remove(&pid);
+            self.latest = None;
         }
     }
 
     /// Name and number of a task as lines begin with them.
     #[inline]
     pub(crate) fn head(&mut self, pid: i32) -> &[Short] {
-        if !self.heads.contains_key(&pid) {
-            let head = self.new_head(pid);
-            self.heads.insert(pid, head);
+        if self.latest.as_ref().is_none_or(|(latest, _)| *latest != pid) {
+            let head = match self.heads.get(&pid) {
+                Some(head) => head.clone(),
+                None => {
+                    let head: Rc<[Short]> = self.new_head(pid).into();
+                    self.heads.insert(pid, head.clone());
+                    head
+                }
+            };
+            self.latest = Some((pid, head));
         }
-        self.heads.get(&pid).map(|head| &**head).unwrap_or_default()
+        self.latest.as_ref().map(|(_, head)| &**head).unwrap_or_default()
     }
 
     fn new_head(&mut self, pid: i32) -> Box<[Short]> {

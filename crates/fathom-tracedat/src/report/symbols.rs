@@ -1,7 +1,7 @@
 //! Names of kernel addresses, from the recording's copy of `/proc/kallsyms`.
 
 use rustc_hash::FxHashMap;
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 
 /// One symbol.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +23,8 @@ pub(crate) struct Symbols {
     /// The same by address, with those that are named twice.
     listed: Vec<(u64, Box<[u8]>)>,
     text: Vec<u8>,
-    list: Vec<Symbol>,
+    /// Worked out when the first one is asked for: most events have no address in them.
+    list: OnceCell<Vec<Symbol>>,
     /// Addresses that were asked for, with the index of their symbol plus 1, or 0 for none.
     cache: Vec<Cell<(u64, u32)>>,
 }
@@ -31,22 +32,15 @@ pub(crate) struct Symbols {
 impl Symbols {
     /// Reads lines of `ADDRESS TYPE NAME [MODULE]`. Absolute symbols and marks of the assembler (`$x`) are not places.
     pub(crate) fn new(kallsyms: &[u8], printk_formats: &[u8]) -> Self {
-        let text = kallsyms.to_vec();
-        let mut list = Vec::new();
-        let mut start = 0;
-        for line in text.split(|&byte| byte == b'\n') {
-            if let Some(symbol) = parse(line, start) {
-                list.push(symbol);
-            }
-            start += line.len() + 1;
-        }
-        // Of several names of one address the first one of the file is taken.
-        list.reverse();
-        list.sort_by_key(|symbol| symbol.address);
         let mut listed: Vec<_> = printk_formats.split(|&byte| byte == b'\n').filter_map(parse_text).collect();
         listed.sort_by_key(|(address, _)| *address);
         let texts = listed.iter().cloned().collect();
-        Self { texts, listed, text, list, cache: vec![Cell::new((0, 0)); CACHE] }
+        let cache = vec![Cell::new((0, 0)); CACHE];
+        Self { texts, listed, text: kallsyms.to_vec(), list: OnceCell::new(), cache }
+    }
+
+    fn list(&self) -> &[Symbol] {
+        self.list.get_or_init(|| symbols(&self.text))
     }
 
     fn index(&self, address: u64) -> Option<usize> {
@@ -61,21 +55,22 @@ impl Symbols {
     }
 
     fn search(&self, address: u64) -> Option<usize> {
-        let index = self.list.partition_point(|symbol| symbol.address <= address).checked_sub(1)?;
+        let list = self.list();
+        let index = list.partition_point(|symbol| symbol.address <= address).checked_sub(1)?;
         // Nobody knows where the last one ends.
-        (index + 1 < self.list.len() || self.list[index].address == address).then_some(index)
+        (index + 1 < list.len() || list[index].address == address).then_some(index)
     }
 
     /// The name of the symbol at or before an address, and where it begins.
     #[inline]
     pub(crate) fn find(&self, address: u64) -> Option<(&[u8], u64)> {
-        let symbol = &self.list[self.index(address)?];
+        let symbol = &self.list()[self.index(address)?];
         Some((self.slice(symbol.name), symbol.address))
     }
 
     /// The address of the symbol of that name.
     pub(crate) fn address(&self, name: &str) -> Option<u64> {
-        let found = self.list.iter().find(|symbol| self.slice(symbol.name) == name.as_bytes());
+        let found = self.list().iter().find(|symbol| self.slice(symbol.name) == name.as_bytes());
         found.map(|symbol| symbol.address)
     }
 
@@ -95,8 +90,24 @@ impl Symbols {
 
     /// All of them by address: address, name, module (empty for the kernel itself).
     pub(crate) fn all(&self) -> impl Iterator<Item = (u64, &[u8], &[u8])> {
-        self.list.iter().map(|symbol| (symbol.address, self.slice(symbol.name), self.slice(symbol.module)))
+        self.list().iter().map(|symbol| (symbol.address, self.slice(symbol.name), self.slice(symbol.module)))
     }
+}
+
+/// All symbols of a text, by address.
+fn symbols(text: &[u8]) -> Vec<Symbol> {
+    let mut list = Vec::new();
+    let mut start = 0;
+    for line in text.split(|&byte| byte == b'\n') {
+        if let Some(symbol) = parse(line, start) {
+            list.push(symbol);
+        }
+        start += line.len() + 1;
+    }
+    // Of several names of one address the first one of the file is taken.
+    list.reverse();
+    list.sort_by_key(|symbol| symbol.address);
+    list
 }
 
 /// The text of a line of `printk_formats`, `0xADDRESS : "text"`, as it stands without the quotes.
