@@ -290,13 +290,16 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// It has been applied: gives the memory back unless rules or probes are kept in it, so that one plan for each dlopen does
-    /// not add up.
+    /// It has been applied: gives the memory back, so that one plan for each dlopen does not add up. Its rules, if they are
+    /// those that count now, and probes are read for as long as the process runs and stay.
     pub(crate) fn done(self, has_rules: bool) {
-        if !has_rules && self.probes.is_empty() {
-            let (at, len) = self.mapping;
+        let (at, len) = self.mapping;
+        let is_read = has_rules || !self.probes.is_empty();
+        // Texts and what comes behind them is about hooks, as are the strings.
+        let kept = if is_read { (self.texts.as_ptr() as usize - at).next_multiple_of(4096) } else { 0 };
+        if kept < len {
             // SAFETY: our own mapping; nothing but rules and probes is referred to later.
-            unsafe { sys::call(sys::MUNMAP, [at, len, 0, 0, 0, 0]) };
+            unsafe { sys::call(sys::MUNMAP, [at + kept, len - kept, 0, 0, 0, 0]) };
         }
     }
 }
