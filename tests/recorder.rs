@@ -533,3 +533,30 @@ fn times_are_of_the_clock_that_was_asked_for() {
         }
     }
 }
+
+/// What -P finds out about a program is in the user's cache afterwards, and is worth the same the second time.
+#[test]
+fn analyses_are_kept_unless_they_are_not_wanted() {
+    let dir = tempfile::tempdir().unwrap();
+    let record = |options: &[&str]| {
+        let out = Command::new(FATHOM)
+            .args(["record", "-d", "trace", "--no-libcall", "--patch-report", "-P", "."])
+            .args(options)
+            .args(["/bin/bash", "-c", "echo $((6 * 7))"])
+            .env("XDG_CACHE_HOME", dir.path().join("cache"))
+            .current_dir(dir.path())
+            .output()
+            .unwrap();
+        let stderr = String::from_utf8(out.stderr).unwrap();
+        assert_eq!((out.status.success(), out.stdout.as_slice()), (true, &b"42\n"[..]), "{stderr}");
+        stderr
+    };
+    let plans = dir.path().join("cache/fathom/plans");
+    let without = record(&["--no-plan-cache"]);
+    assert!(!plans.exists() && without.contains("functions patched"), "{without}");
+    let first = record(&[]);
+    let kept: Vec<_> = std::fs::read_dir(&plans).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(kept.len(), 1, "{kept:?}");
+    let second = record(&[]);
+    assert_eq!([&first, &second], [&without, &without]);
+}

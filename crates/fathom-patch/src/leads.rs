@@ -19,10 +19,21 @@ use crate::marks::Marks;
 /// Most entries of tables that are followed, all together; real programs have a hundredth of it.
 const ENTRY_LIMIT: usize = 1 << 25;
 
+/// Sections with addresses of places that compilers leave for tracers. Nothing goes there by them: they are NOPs to be patched, and
+/// who patches the function has them.
+const SITE_TABLES: [&str; 2] = ["__mcount_loc", "__patchable_function_entries"];
+
 /// Marks where pointers in data lead. `relocated` gets the words in code that the loader changes.
 pub(crate) fn pointers(image: &Image, is_fixed: bool, pointed: &mut Marks, relocated: &mut Marks) {
+    let tables = image.sections().iter().filter(|section| SITE_TABLES.contains(&section.name.as_str()));
+    let range = |start: u64, size: u64| start..start.saturating_add(size);
+    let tables: Vec<Range<u64>> = tables
+        .map(|section| range(section.addr.wrapping_sub(image.link_base()), section.size))
+        .take(16)
+        .collect();
     for word in image.relocated() {
-        if let Some(to) = word.to {
+        let is_site = tables.iter().any(|table| table.contains(&word.place));
+        if let Some(to) = word.to.filter(|_| !is_site) {
             pointed.insert(to);
         }
         for byte in 0..8 {
@@ -62,7 +73,9 @@ fn data(image: &Image) -> Vec<(u64, &[u8])> {
             .collect();
     }
     // Unwind tables hold nothing but distances, and are large.
-    let is_data = |name: &str| !matches!(name, ".eh_frame" | ".eh_frame_hdr" | ".gcc_except_table");
+    let is_data = |name: &str| {
+        !matches!(name, ".eh_frame" | ".eh_frame_hdr" | ".gcc_except_table") && !SITE_TABLES.contains(&name)
+    };
     let sections = image
         .sections()
         .iter()

@@ -68,6 +68,22 @@ impl Built {
     }
 }
 
+/// NOPs behind the prologue, and a table of them: nothing goes there.
+#[test]
+fn tables_of_places_for_tracers_lead_nowhere() {
+    let late = "gcc -O0 -pg -mnop-mcount -mrecord-mcount -fno-pie -no-pie";
+    for compiler in [late, "gcc -O2 -fpatchable-function-entry=4,2 -falign-functions=1"] {
+        let built = Built::new(compiler, "");
+        for name in ["leaf", "middle", "tiny3", "tiny6", "tiny9", "chooses"] {
+            assert!(
+                built.function(name).verdict.is_ok(),
+                "{compiler}: {name}: {:?}",
+                built.function(name).verdict
+            );
+        }
+    }
+}
+
 #[test]
 fn all_options() {
     for compiler in ["gcc", "clang"] {

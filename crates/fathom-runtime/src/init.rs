@@ -204,12 +204,14 @@ fn hello(time: u64, tid: i32) {
     }
     if let Some(plan) = load_plan(b"/plan-", index, generation) {
         // Before the hooks: they are led to what the rules need.
-        let failed = segment::because(arena::CAUSE_MEMORY, u32::from(!rules::install(&plan)))
+        let installed = rules::install(&plan);
+        let no_memory = u32::from(installed == rules::Installed::NoMemory);
+        let failed = segment::because(arena::CAUSE_MEMORY, no_memory)
             + plt::apply(&plan)
             + patch::apply(&plan)
             + segment::because(arena::CAUSE_BYTES, probes::apply(&plan));
         s.failed.fetch_add(failed, Ordering::Relaxed);
-        plan.done();
+        plan.done(installed == rules::Installed::Rules);
     }
 }
 
@@ -288,13 +290,16 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// It has been applied: gives the memory back unless rules or probes are kept in it, so that one plan for each dlopen does
-    /// not add up.
-    fn done(self) {
-        if self.head.mode & (plan::MODE_FILTER | plan::MODE_PROBES) == 0 {
-            let (at, len) = self.mapping;
+    /// It has been applied: gives the memory back, so that one plan for each dlopen does not add up. Its rules, if they are
+    /// those that count now, and probes are read for as long as the process runs and stay.
+    pub(crate) fn done(self, has_rules: bool) {
+        let (at, len) = self.mapping;
+        let is_read = has_rules || !self.probes.is_empty();
+        // Texts and what comes behind them is about hooks, as are the strings.
+        let kept = if is_read { (self.texts.as_ptr() as usize - at).next_multiple_of(4096) } else { 0 };
+        if kept < len {
             // SAFETY: our own mapping; nothing but rules and probes is referred to later.
-            unsafe { sys::call(sys::MUNMAP, [at, len, 0, 0, 0, 0]) };
+            unsafe { sys::call(sys::MUNMAP, [at + kept, len - kept, 0, 0, 0, 0]) };
         }
     }
 }

@@ -96,12 +96,21 @@ pub(crate) fn switch(on: bool) {
     }
 }
 
-/// Puts the rules of a plan in the place of those that were there. False when there is no memory for them.
-pub(crate) fn install(plan: &Plan) -> bool {
+/// Puts the rules of a plan in the place of those that were there.
+pub(crate) fn install(plan: &Plan) -> Installed {
     if plan.head.mode & MODE_FILTER == 0 {
-        return true;
+        return Installed::Nothing;
     }
-    let Some(memory) = sys::map(size_of::<Tables>().next_multiple_of(4096), 0) else { return false };
+    if tables().is_some_and(|now| now.are_those_of(plan)) {
+        if plan.head.mode & MODE_SWITCH != 0 {
+            ON.store(plan.head.mode & MODE_OFF == 0, Ordering::Relaxed);
+            next_epoch();
+        }
+        return Installed::Nothing;
+    }
+    let Some(memory) = sys::map(size_of::<Tables>().next_multiple_of(4096), 0) else {
+        return Installed::NoMemory;
+    };
     let tables = memory.cast::<Tables>();
     // SAFETY: fresh memory of sufficient size and alignment.
     unsafe {
@@ -123,7 +132,18 @@ pub(crate) fn install(plan: &Plan) -> bool {
     SITES.clear();
     calls::classify();
     next_epoch();
-    true
+    Installed::Rules
+}
+
+/// What [`install`] has made of a plan.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Installed {
+    /// Its rules, which stay where they are in it: threads may look at them for ever.
+    Rules,
+    /// It has none, or the ones that count already: a library that comes back brings the same.
+    Nothing,
+    /// There was no memory.
+    NoMemory,
 }
 
 /// Takes the rules up that the recorder has made since, if it has.
@@ -135,11 +155,31 @@ pub(crate) fn refresh() {
         return;
     }
     if let Some(plan) = crate::init::load_plan(b"/rules-", index, number) {
-        install(&plan);
+        let installed = install(&plan);
+        plan.done(installed == Installed::Rules);
     }
 }
 
+/// A table of a plan as the recorder has written it.
+fn bytes_of<T>(table: &'static [T]) -> &'static [u8] {
+    // SAFETY: a part of a plan file in memory, every byte of which is there.
+    unsafe { core::slice::from_raw_parts(table.as_ptr().cast(), size_of_val(table)) }
+}
+
 impl Tables {
+    /// Whether a plan says the same.
+    fn are_those_of(&self, plan: &Plan) -> bool {
+        let head = |head: &plan::Header| {
+            let limits =
+                (head.mode & !(MODE_SWITCH | MODE_OFF), head.depth, head.max_stack, head.size, head.time);
+            (limits, head.watch, head.watch_size, head.signal_count, head.signals)
+        };
+        head(&self.head) == head(&plan.head)
+            && bytes_of(self.ranges) == bytes_of(plan.ranges)
+            && bytes_of(self.rules) == bytes_of(plan.rules)
+            && bytes_of(self.fetches) == bytes_of(plan.fetches)
+    }
+
     /// What is said about the function at an address: its range, and the number of that.
     pub(crate) fn find(&self, addr: u64) -> Option<&'static Range> {
         let at = self.ranges.partition_point(|r| r.start <= addr).checked_sub(1)?;

@@ -70,7 +70,9 @@ enum Start {
 }
 
 fn delay(setup: &Setup, runs: usize) -> Result<()> {
-    let Some(python) = which("python3") else {
+    // The one that is first in PATH may be a script that looks for another.
+    let distribution = Some(PathBuf::from("/usr/bin/python3")).filter(|python| python.is_file());
+    let Some(python) = distribution.or_else(|| which("python3")) else {
         println!("\nstart-up delay: python3 is not installed");
         return Ok(());
     };

@@ -61,6 +61,11 @@ const BUILDS: &[Build] = &[
     patched("rust-release", "rustc", &["-Copt-level=2"]),
 ];
 
+const fn nop_mcount(name: &'static str, flags: &'static [&'static str]) -> Build {
+    // A part of the C library that -pg brings into the program.
+    Build { record: &["-P", ".", "-U", "atexit"], ..build(name, "gcc", flags) }
+}
+
 const XRAY: &str = "-fxray-instrument";
 /// Functions of any size.
 const XRAY_ALL: &str = "-fxray-instruction-threshold=1";
@@ -69,15 +74,13 @@ const XRAY_ALONE: &str = "-fnoxray-link-deps";
 
 /// Other places that compilers leave in functions, for the cases that name them.
 const PLACES: &[Build] = &[
-    patched(
+    nop_mcount(
         "nop-mcount-O2",
-        "gcc",
         &["-pg", "-mfentry", "-mnop-mcount", "-mrecord-mcount", "-fno-pie", "-no-pie", "-O2"],
     ),
     // Behind the prologue: of no use, but in nobody's way.
-    patched(
+    nop_mcount(
         "nop-mcount-late-O0",
-        "gcc",
         &["-pg", "-mnop-mcount", "-mrecord-mcount", "-fno-pie", "-no-pie", "-O0"],
     ),
     build("record-mcount-O2", "gcc", &["-pg", "-mfentry", "-mrecord-mcount", "-O2"]),

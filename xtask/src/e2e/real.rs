@@ -44,9 +44,10 @@ pub(crate) const MATRIX: &[(&str, Way)] = &[
     ("gcc", patched("matrix-gcc-Os", &["-Os"])),
     ("gcc", patched("matrix-gcc-lto", &["-flto"])),
     ("gcc", patched("matrix-gcc-mold", &["-fuse-ld=mold"])),
-    ("clang", patched("matrix-clang-O2", &[])),
-    ("clang", patched("matrix-clang-Os", &["-Os", "-fcf-protection=full"])),
-    ("clang", patched("matrix-clang-O3-lto-lld", &["-O3", "-flto", "-fuse-ld=lld"])),
+    // The debug information that callgrind can read.
+    ("clang", patched("matrix-clang-O2", &["-gdwarf-4"])),
+    ("clang", patched("matrix-clang-Os", &["-gdwarf-4", "-Os", "-fcf-protection=full"])),
+    ("clang", patched("matrix-clang-O3-lto-lld", &["-gdwarf-4", "-O3", "-flto", "-fuse-ld=lld"])),
 ];
 
 const fn patched(name: &'static str, flags: &'static [&'static str]) -> Way {
