@@ -266,6 +266,32 @@ fn info_and_help() {
     snapshots(&mut ui, "fields");
 }
 
+/// Windows of multiplexers can be made as small as a line or a column.
+#[test]
+fn no_screen_is_too_small() {
+    let trace = trace();
+    let work = read(&trace);
+    for keys in ["", "G", "R", "T", "I", "S", "?"] {
+        // Before anything has been read.
+        let mut app = App::new(work.trace, words(), &Start::Graph).unwrap();
+        keys.chars().for_each(|c| app.key(KeyEvent::new(KeyCode::Char(c), KeyModifiers::NONE)));
+        for (columns, lines) in (1..4).flat_map(|columns| (1..4).map(move |lines| (columns, lines))) {
+            app.resize(columns, lines);
+            let mut terminal = Terminal::new(TestBackend::new(columns, lines)).unwrap();
+            terminal.draw(|frame| draw(frame, &app)).unwrap();
+        }
+    }
+    let mut ui = Ui::new(&work, Start::Graph);
+    for keys in ["", "?", "xG", "f", "\nR", "f", "\nT", "f", "\nb", "/main", "\nI", "S"] {
+        ui.resize((80, 24)).keys(keys);
+        for (columns, lines) in (1..8).flat_map(|columns| (1..8).map(move |lines| (columns, lines))) {
+            ui.resize((columns, lines)).screen();
+            ui.press(KeyCode::Down).press(KeyCode::PageDown).screen();
+            ui.press(KeyCode::PageUp).mouse(MouseEventKind::ScrollDown, 0, 0).screen();
+        }
+    }
+}
+
 #[test]
 fn help_can_be_read_on_small_screens() {
     let trace = trace();

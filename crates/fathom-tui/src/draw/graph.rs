@@ -1,6 +1,6 @@
 //! Draws call graphs.
 
-use super::{list, name_spans, time_spans, title};
+use super::{list, name_spans, note, time_spans, title};
 use crate::app::App;
 use crate::view::graph::{Field, GraphView, Line as Shown, Shape, Title, indent};
 use fathom_analysis::graph::{Node, NodeId};
@@ -18,7 +18,7 @@ pub(super) fn draw(buffer: &mut Buffer, area: Rect, body: Rect, app: &App) {
     title(buffer, area, &head, app.words.theme);
     if app.graph.lines.is_empty() {
         let text = if app.graph.whole { "there are no calls" } else { "reading…" };
-        buffer.set_stringn(body.x, body.y, text, usize::from(body.width), app.words.theme.dim());
+        note(buffer, body, text, app.words.theme);
         return;
     }
     let line = |at: usize| app.graph.lines.get(at).map(|shown| line(*shown, app));

@@ -51,6 +51,13 @@ fn title(buffer: &mut Buffer, area: Rect, text: &str, theme: Theme) {
     buffer.set_stringn(area.x, area.y, text, usize::from(area.width), theme.title());
 }
 
+/// What is said instead of lines, where there is room for any.
+fn note(buffer: &mut Buffer, body: Rect, text: &str, theme: Theme) {
+    if body.height > 0 {
+        buffer.set_stringn(body.x, body.y, text, usize::from(body.width), theme.dim());
+    }
+}
+
 /// Lines of a list from the top of the screen on, that of the cursor reversed.
 fn list<'a>(
     buffer: &mut Buffer,

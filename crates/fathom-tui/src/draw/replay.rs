@@ -1,6 +1,6 @@
 //! Draws the replay and the backtrace below it.
 
-use super::{list, name_spans, time_spans, title};
+use super::{list, name_spans, note, time_spans, title};
 use crate::app::App;
 use crate::timeline::slice::What;
 use crate::timeline::text::Line as Shown;
@@ -35,7 +35,7 @@ pub(super) fn draw(buffer: &mut Buffer, area: Rect, body: Rect, app: &App) {
     let rows = Rect { height: body.height - pane, ..body };
     if app.replay.window.lines.is_empty() {
         let text = if app.read.complete && !app.replay.waiting { "there are no calls" } else { "reading…" };
-        buffer.set_stringn(body.x, body.y, text, usize::from(body.width), app.words.theme.dim());
+        note(buffer, body, text, app.words.theme);
     } else {
         let shift = shift(app, usize::from(area.width).saturating_sub(columns + 3));
         let line = |at: usize| app.replay.window.lines.get(at).map(|text| line(text, &shown, shift, app));

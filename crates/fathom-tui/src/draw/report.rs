@@ -1,6 +1,6 @@
 //! Draws the report.
 
-use super::{list, name_spans, time_spans, title};
+use super::{list, name_spans, note, time_spans, title};
 use crate::app::App;
 use fathom_analysis::statistics::{Key, Row};
 use fathom_store::FunctionKind;
@@ -23,7 +23,7 @@ pub(super) fn draw(buffer: &mut Buffer, area: Rect, body: Rect, app: &App) {
     title(buffer, area, &head, app.words.theme);
     if app.report.rows.is_empty() {
         let text = if app.report.whole { "there are no calls" } else { "reading…" };
-        buffer.set_stringn(body.x, body.y, text, usize::from(body.width), app.words.theme.dim());
+        note(buffer, body, text, app.words.theme);
         return;
     }
     let line = |at: usize| app.report.rows.get(at).map(|row| line(row, app));
