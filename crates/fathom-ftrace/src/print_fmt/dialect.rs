@@ -23,6 +23,11 @@ pub trait Dialect {
     /// What a name stands for.
     fn name(&self, name: &str) -> Name;
 
+    /// Whether that is a number.
+    fn is_number(&self, name: &str) -> bool {
+        matches!(self.name(name), Name::Value(_))
+    }
+
     /// Ticks of the kernel's timer in a second; without them ticks are printed.
     fn hz(&self) -> Option<u32> {
         None

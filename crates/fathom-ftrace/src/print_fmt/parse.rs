@@ -556,8 +556,7 @@ impl<'a> Parser<'a> {
     }
 
     fn is_value(&self, name: &str) -> bool {
-        self.locals.iter().any(|(local, _)| *local == name)
-            || matches!(self.dialect.name(name), Name::Value(_))
+        self.locals.iter().any(|(local, _)| *local == name) || self.dialect.is_number(name)
     }
 }
 

@@ -85,6 +85,11 @@ impl Dialect for TraceCmd<'_> {
         Name::Address(self.symbols.address(name).unwrap_or_default())
     }
 
+    // Told without a look at the symbols.
+    fn is_number(&self, _name: &str) -> bool {
+        false
+    }
+
     fn knows(&self, function: &str) -> bool {
         KNOWN.contains(&function)
     }
