@@ -250,17 +250,21 @@ fn patch_detours(detours: &[Detour], plan: &Plan, text: &Text) -> u32 {
     let Some(_opened) = Opened::pages(text, from, to + last.expect.len() as u64) else {
         return because(CAUSE_PAGES, all);
     };
-    let mut failed = 0;
+    let (mut full, mut differ) = (0, 0);
     for detour in detours {
         // SAFETY: one of the stubs.
         let made = unsafe { (stub as *const u8).read() } != 0;
-        failed += u32::from(!made && detour.again == 0);
         if made {
             divert(detour, stub);
+        } else if holds(detour, text) {
+            full += 1;
+        } else {
+            // What an earlier plan has patched has changed for that.
+            differ += u32::from(detour.again == 0);
         }
         stub += room(detour);
     }
-    because(CAUSE_BYTES, failed)
+    because(CAUSE_MEMORY, full) + because(CAUSE_BYTES, differ)
 }
 
 /// Bytes of a detour's stub and code.
