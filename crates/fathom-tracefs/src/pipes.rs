@@ -15,6 +15,12 @@ use std::time::Duration;
 /// Most sub-buffers that one system call reads.
 const BATCH: usize = 64;
 
+/// How often a read is tried again when the kernel has no memory for it.
+const SHORTAGES: u32 = 200;
+
+/// The wait between two tries.
+const SHORTAGE: Duration = Duration::from_millis(10);
+
 /// All pipes of a place.
 #[derive(Debug)]
 pub struct Pipes {
@@ -48,7 +54,9 @@ impl Pipes {
                 .custom_flags(nonblocking)
                 .open(&path)
                 .map_err(|source| Error::Io { doing: "opening", path: path.clone(), source })?;
-            pipes.push(RawPipe { cpu, path, file, subbuffer });
+            let pipe = RawPipe { cpu, path, file, subbuffer };
+            pipe.prime()?;
+            pipes.push(pipe);
         }
         Ok(Pipes { pipes, buffer: vec![0; subbuffer * BATCH] })
     }
@@ -124,25 +132,45 @@ impl Pipes {
 }
 
 impl RawPipe {
+    /// Lets the kernel allocate the page that it reads through, before there is a load.
+    ///
+    /// It does so at the first read of an open file, whatever the size, and keeps the page; and it does not try hard
+    /// (`__GFP_NORETRY`), so that the first read under memory pressure, which is what is looked at then, can fail. Reading
+    /// nothing takes no data away.
+    fn prime(&self) -> Result<(), Error> {
+        match patiently(|| rustix::io::read(&self.file, &mut [0_u8; 0])) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.cannot_read(error)),
+        }
+    }
+
+    fn cannot_read(&self, error: Errno) -> Error {
+        Error::Io { doing: "reading", path: self.path.clone(), source: error.into() }
+    }
+
     /// Reads whole sub-buffers; 0 when there is nothing.
     ///
     /// The file has no vectored read of its own, so that the kernel reads one sub-buffer into each part: many for one
     /// system call, where a larger buffer would get just one.
     fn read(&self, buffer: &mut [u8]) -> Result<usize, Error> {
         let mut parts: Vec<IoSliceMut<'_>> = buffer.chunks_mut(self.subbuffer).map(IoSliceMut::new).collect();
-        loop {
-            match rustix::io::readv(&self.file, &mut parts) {
-                Ok(got) => return Ok(got),
-                Err(Errno::AGAIN) => return Ok(0),
-                Err(Errno::INTR) => {}
-                Err(error) => {
-                    return Err(Error::Io {
-                        doing: "reading",
-                        path: self.path.clone(),
-                        source: error.into(),
-                    });
-                }
+        patiently(|| rustix::io::readv(&self.file, &mut parts)).map_err(|error| self.cannot_read(error))
+    }
+}
+
+/// Reads again where a signal came, or where the kernel has no memory just now: it has some again when pages were written
+/// out or a process was killed, and until then the buffer keeps what there is. 0 when there is nothing to read.
+fn patiently(mut read: impl FnMut() -> rustix::io::Result<usize>) -> rustix::io::Result<usize> {
+    let mut shortages = 0;
+    loop {
+        match read() {
+            Err(Errno::AGAIN) => return Ok(0),
+            Err(Errno::INTR) => {}
+            Err(Errno::NOMEM) if shortages < SHORTAGES => {
+                shortages += 1;
+                std::thread::sleep(SHORTAGE);
             }
+            other => return other,
         }
     }
 }
@@ -168,6 +196,25 @@ pub fn subbuffer_size_in(header_page: &str) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_shortage_of_memory_that_passes_is_waited_for() {
+        let mut answers = vec![Ok(8), Err(Errno::NOMEM), Err(Errno::INTR), Err(Errno::NOMEM)];
+        assert_eq!(patiently(|| answers.pop().expect("an answer")), Ok(8));
+        assert_eq!(patiently(|| Err(Errno::AGAIN)), Ok(0));
+        assert_eq!(patiently(|| Err(Errno::IO)), Err(Errno::IO));
+    }
+
+    #[test]
+    fn a_shortage_of_memory_that_lasts_is_an_error() {
+        let mut tries = 0;
+        let read = || {
+            tries += 1;
+            Err(Errno::NOMEM)
+        };
+        assert_eq!(patiently(read), Err(Errno::NOMEM));
+        assert_eq!(tries, SHORTAGES + 1);
+    }
 
     #[test]
     fn the_size_of_a_subbuffer() {
