@@ -19,19 +19,26 @@
 //! A compiler's call of `mcount` or `__fentry__` has its return address replaced by that of [`fathom_return`]. The
 //! processor predicts returns from the calls it has seen, so each such return costs a misprediction, about as much
 //! as reading the clock. Where control arrives by a jump instead (patched entries, the PLT), the hook **calls** the
-//! function, and that call's own return address is the replacement: every return is predicted. There is one such call
-//! for all functions, in static code, because unwinders find their information by address; its target is predicted
-//! from the jumps before it, which are different ones for each function.
+//! function, and that call's own return address is the replacement: every return is predicted.
+//!
+//! The call is indirect, and one for all functions would have its target predicted from the branches before it: in a large
+//! program these are new ones time and again, and what is predicted then is the function of the call before. So
+//! there are many such calls, the *lanes*, and each function has its own, shared with others only in programs of many
+//! functions: the last target is the right one. A lane is static code, because unwinders find their information by address:
+//!
+//! ```text
+//! stub:  push index              lane:  call enter     the common way in; carry: leave the function alone
+//!        jmp [lane]                     call [target]
+//!                                       jmp exit       the common way out
+//! ```
 //!
 //! # Unwinding
 //!
-//! The page of return code carries a DWARF expression that finds the original return address in the shadow
+//! The pages of return code carry a DWARF expression that finds the original return address in the shadow
 //! stacks: see `docs/unwinding.md`. Nothing is registered and nothing is interposed for it.
 
 use crate::asm_filter;
-use crate::macros::{
-    call_function, pop_scratch, restore_vectors, return_rules, save_vectors, slow_call, store_record,
-};
+use crate::macros::{lanes, pop_scratch, restore_vectors, return_rules, save_vectors, store_record, to_lane};
 use crate::rules::FILTERING;
 use core::arch::{global_asm, naked_asm};
 use core::sync::atomic::Ordering;
@@ -264,17 +271,30 @@ macro_rules! exit_hook {
     };
 }
 
-/// Bytes of the page of return code. Addresses in it are never a program's own.
-pub(crate) const RETURNS: usize = 4096;
+/// Bytes of the pages of return code, lanes included. Addresses in it are never a program's own.
+pub(crate) const RETURNS: usize = 4096 * (1 + 2 * LANE_PAGES);
+/// Pages of lanes that a call hook has.
+pub(crate) const LANE_PAGES: usize = 4;
+/// Each of them begins with the distance to the list of threads.
+pub(crate) const LANES_IN_PAGE: usize = 127;
+/// Bytes of a lane.
+const LANE: usize = 32;
+/// Lanes of a call hook.
+pub(crate) const LANES: usize = LANE_PAGES * LANES_IN_PAGE;
 
-/// A hook that is jumped to, with the index of the function and then the caller's return address on the stack. It
-/// calls the function. `$save` and `$restore` are for r11, `$index` is how far the index is then from rsp, and `$slot`
-/// the slot; the rest is for [`exit_hook`].
+/// The address of a lane.
+pub(crate) fn lane(hook: usize, number: usize) -> usize {
+    let number = number % LANES;
+    hook + number / LANES_IN_PAGE * 4096 + (1 + number % LANES_IN_PAGE) * LANE
+}
+
+/// The way in of a call hook: called by a lane, with the index of the function and then the caller's return address on the
+/// stack. `$save` and `$restore` are for r11, `$index` is how far the index is then from rsp, and `$slot` the slot.
 macro_rules! call_hook {
-    ($save:literal, $index:literal, $slot:literal, $restore:literal, $exit:expr) => {
+    ($save:literal, $index:literal, $slot:literal, $restore:literal) => {
         concat!(
             ".cfi_startproc\n",
-            ".cfi_def_cfa rsp, 16\n",
+            ".cfi_def_cfa rsp, 24\n",
             "push rax\n.cfi_adjust_cfa_offset 8\n",
             "push rcx\n.cfi_adjust_cfa_offset 8\n",
             "push rdx\n.cfi_adjust_cfa_offset 8\n",
@@ -290,20 +310,20 @@ macro_rules! call_hook {
             "shl rdx, 5\n",
             "add rdx, rax\n",
             "cmp byte ptr [rdx + 16], 0\n",
-            "jne 94f\n",
+            "jne 90f\n",
             "mov rcx, qword ptr [rip + fathom_tls@gottpoff]\n",
             "mov rcx, qword ptr fs:[rcx]\n",
             "test rcx, rcx\n",
-            "jz 94f\n",
+            "jz 90f\n",
             "mov rax, qword ptr [rcx]\n",
             "cmp qword ptr [rax], r11\n",
-            "jbe 94f\n",
+            "jbe 90f\n",
             "cmp rax, qword ptr [rcx + {LIMIT}]\n",
-            "jae 94f\n",
+            "jae 90f\n",
             "lea r10, [rip + fathom_returns]\n",
             "sub r10, qword ptr [r11]\n",
             "cmp r10, -{RETURNS}\n",
-            "ja 94f\n",
+            "ja 90f\n",
             "mov r10, qword ptr [r11]\n",
             "add rax, 32\n",
             "mov qword ptr [rcx], rax\n",
@@ -318,9 +338,7 @@ macro_rules! call_hook {
             $index,
             "], rdx\n",
             store_record!("95f"),
-            call_function!($restore, $exit),
-            "94:\n",
-            slow_call!($restore),
+            to_lane!($restore),
         )
     };
 }
@@ -348,35 +366,42 @@ global_asm!(
     // For functions whose callers count on nothing but the calling convention: library functions, and those compiled
     // with -pg. r11 is free, and so is at the end all but the result.
     ".p2align 6",
-    ".hidden fathom_call_plain",
-    ".globl fathom_call_plain",
-    ".type fathom_call_plain,@function",
-    "fathom_call_plain:",
-    call_hook!("", "32", "40", "", exit_hook!("", "16", "", "ret")),
-    ".size fathom_call_plain, . - fathom_call_plain",
+    "fathom_enter_plain:",
+    call_hook!("", "40", "48", ""),
+    ".p2align 6",
+    ".cfi_startproc",
+    return_rules!(),
+    "fathom_exit_plain:",
+    exit_hook!("", "16", "", "ret"),
+    ".cfi_endproc",
     // For patched functions: a caller that was compiled together with them may know which registers they leave alone
     // (-fipa-ra). All are preserved.
     ".p2align 6",
-    ".hidden fathom_call_careful",
-    ".globl fathom_call_careful",
-    ".type fathom_call_careful,@function",
-    "fathom_call_careful:",
+    "fathom_enter_careful:",
     call_hook!(
         "push r11\n.cfi_adjust_cfa_offset 8\n",
-        "40",
         "48",
-        "pop r11\n.cfi_adjust_cfa_offset -8\n",
-        exit_hook!(
-            "push rcx\n.cfi_adjust_cfa_offset 8\npush r10\n.cfi_adjust_cfa_offset 8\npush r11\n.cfi_adjust_cfa_offset 8\n",
-            "40",
-            "pop r11\n.cfi_adjust_cfa_offset -8\npop r10\n.cfi_adjust_cfa_offset -8\npop rcx\n.cfi_adjust_cfa_offset -8\n",
-            "ret"
-        )
+        "56",
+        "pop r11\n.cfi_adjust_cfa_offset -8\n"
     ),
-    ".size fathom_call_careful, . - fathom_call_careful",
-    // An error if the code does not fit in its page.
+    ".p2align 6",
+    ".cfi_startproc",
+    return_rules!(),
+    "fathom_exit_careful:",
+    exit_hook!(
+        "push rcx\n.cfi_adjust_cfa_offset 8\npush r10\n.cfi_adjust_cfa_offset 8\npush r11\n.cfi_adjust_cfa_offset 8\n",
+        "40",
+        "pop r11\n.cfi_adjust_cfa_offset -8\npop r10\n.cfi_adjust_cfa_offset -8\npop rcx\n.cfi_adjust_cfa_offset -8\n",
+        "ret"
+    ),
+    ".cfi_endproc",
+    lanes!("fathom_call_plain", "fathom_enter_plain", "fathom_exit_plain"),
+    lanes!("fathom_call_careful", "fathom_enter_careful", "fathom_exit_careful"),
+    // An error if the code does not fit in its pages.
     ".org fathom_returns + {RETURNS}, 0xcc",
     ".text",
+    LANE_PAGES = const LANE_PAGES,
+    LANES_IN_PAGE = const LANES_IN_PAGE,
     threads = sym crate::state::THREADS,
     table = sym crate::calls::TABLE,
     RETURNS = const RETURNS,
@@ -406,43 +431,44 @@ global_asm!(
 );
 
 global_asm!(
-    // Called by a call hook with all registers as they were; behind the return address are the index of the function
-    // and the slot. Special functions, first calls, unusual stacks: the six argument registers are in memory for the
+    // Called by a call hook with all registers as they were; behind the return address are that of the lane, the index
+    // of the function, and the slot. Special functions, first calls, unusual stacks: the six argument registers are in memory for the
     // slow path, which may change them (environment of exec).
     ".hidden fathom_to_slow_call",
     ".globl fathom_to_slow_call",
     ".type fathom_to_slow_call,@function",
     "fathom_to_slow_call:",
     ".cfi_startproc",
-    ".cfi_def_cfa rsp, 24",
+    ".cfi_def_cfa rsp, 32",
     "push rbp\n.cfi_adjust_cfa_offset 8\n.cfi_rel_offset rbp, 0",
     "mov rbp, rsp\n.cfi_def_cfa_register rbp",
     "push rax\npush r10\npush r11\npush r11",
     "push r9\npush r8\npush rcx\npush rdx\npush rsi\npush rdi",
     "mov rdi, rsp",
-    "mov rsi, qword ptr [rbp + 16]",
-    "lea rdx, [rbp + 24]",
+    "mov rsi, qword ptr [rbp + 24]",
+    "lea rdx, [rbp + 32]",
     "sub rsp, 256\nand rsp, -16",
     save_vectors!(),
     "mov rcx, rsp",
     "call {slow}",
     restore_vectors!(),
-    "mov qword ptr [rbp + 16], rax",
+    "mov qword ptr [rbp + 24], rax",
+    // Carry: the function is to be jumped to.
     "cmp rdx, 1",
     "ja 97f",
-    // Nothing from here to the hook's jz changes the flags.
+    // Nothing from here to the lane changes the flags.
     ".cfi_remember_state",
     "lea rsp, [rbp - 80]",
     "pop rdi\npop rsi\npop rdx\npop rcx\npop r8\npop r9\npop r11\npop r11\npop r10\npop rax",
-    "pop rbp\n.cfi_def_cfa rsp, 24",
+    "pop rbp\n.cfi_def_cfa rsp, 32",
     "ret",
     ".cfi_restore_state",
     "97: mov qword ptr [rbp - 16], rdx",
     "lea rsp, [rbp - 80]",
     "pop rdi\npop rsi\npop rdx\npop rcx\npop r8\npop r9\npop r11\npop r11\npop r10\npop rax",
-    "pop rbp\n.cfi_def_cfa rsp, 24",
-    "mov r11, qword ptr [rsp + 8]",
-    "lea rsp, [rsp + 16]\n.cfi_adjust_cfa_offset -16",
+    "pop rbp\n.cfi_def_cfa rsp, 32",
+    "mov r11, qword ptr [rsp + 16]",
+    "lea rsp, [rsp + 24]\n.cfi_adjust_cfa_offset -24",
     // The function wants to be called from the caller's module: it returns to a bare return instruction there, and
     // that returns to fathom_after, with the stack as the caller expects it.
     "lea rax, [rip + fathom_after]",

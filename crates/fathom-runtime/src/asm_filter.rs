@@ -8,14 +8,10 @@
 //! never recorded? are we in a function that is left out with all it calls? is anything said about it? is the gate
 //! closed (too deep, outside of the functions asked for, switched off)?
 
-use crate::macros::{
-    call_function, pop_scratch, restore_vectors, return_rules, save_vectors, slow_call, store_record,
-};
+use crate::asm::{LANE_PAGES, LANES_IN_PAGE, RETURNS};
+use crate::macros::{lanes, pop_scratch, restore_vectors, return_rules, save_vectors, store_record, to_lane};
 use core::arch::global_asm;
 use fathom_abi::plan::{RANGE_IN, RANGE_NEVER, RANGE_OUT, RANGE_RULE};
-
-/// Bytes of the page of return code.
-pub(crate) const RETURNS: usize = 4096;
 
 /// rcx = this thread's block, or to `90f` when it has none, when the filters have changed, or when the frame on top is
 /// dead. r11 is the slot. Leaves the top frame in rax.
@@ -350,10 +346,10 @@ macro_rules! exit_hook {
 
 /// A hook that is jumped to; see the plain one.
 macro_rules! call_hook {
-    ($save:literal, $index:literal, $slot:literal, $restore:literal, $exit:expr) => {
+    ($save:literal, $index:literal, $slot:literal, $restore:literal) => {
         concat!(
             ".cfi_startproc\n",
-            ".cfi_def_cfa rsp, 16\n",
+            ".cfi_def_cfa rsp, 24\n",
             "push rax\n.cfi_adjust_cfa_offset 8\n",
             "push rcx\n.cfi_adjust_cfa_offset 8\n",
             "push rdx\n.cfi_adjust_cfa_offset 8\n",
@@ -400,10 +396,10 @@ macro_rules! call_hook {
             "jnz 86f\n",
             "mov qword ptr [rax], r11\n",
             store_record!("95f"),
-            call_function!($restore, $exit),
+            "jmp 83f\n",
             "86:\n",
             hold!(),
-            "jmp 83b\n",
+            "jmp 83f\n",
             "85:\n",
             "push r10\n.cfi_adjust_cfa_offset 8\n",
             "mov rdx, qword ptr [r11]\n",
@@ -419,19 +415,15 @@ macro_rules! call_hook {
             "mov qword ptr [rsp + ",
             $index,
             "], rdx\n",
-            "jmp 83b\n",
+            "jmp 83f\n",
             // Left out: on to the function, as if nothing had been here.
             "80: mov rdx, qword ptr [r10]\n",
             "mov qword ptr [rsp + ",
             $index,
             "], rdx\n",
-            ".cfi_remember_state\n",
-            pop_scratch!($restore),
-            "lea rsp, [rsp + 8]\n.cfi_adjust_cfa_offset -8\n",
-            "jmp qword ptr [rsp - 8]\n",
-            ".cfi_restore_state\n",
-            "90:\n",
-            slow_call!($restore),
+            "stc\n",
+            "jmp 84f\n",
+            to_lane!($restore),
         )
     };
 }
@@ -461,46 +453,47 @@ global_asm!(
     ".cfi_endproc",
     ".size fathom_filter_return, . - fathom_filter_return",
     ".p2align 6",
-    ".hidden fathom_filter_call_plain",
-    ".globl fathom_filter_call_plain",
-    ".type fathom_filter_call_plain,@function",
-    "fathom_filter_call_plain:",
-    call_hook!(
-        "",
-        "32",
-        "40",
-        "",
-        exit_hook!(
-            "push rcx\n.cfi_adjust_cfa_offset 8\n",
-            "24",
-            "0",
-            "pop rcx\n.cfi_adjust_cfa_offset -8\n",
-            "ret"
-        )
-    ),
-    ".size fathom_filter_call_plain, . - fathom_filter_call_plain",
+    "fathom_filter_enter_plain:",
+    call_hook!("", "40", "48", ""),
     ".p2align 6",
-    ".hidden fathom_filter_call_careful",
-    ".globl fathom_filter_call_careful",
-    ".type fathom_filter_call_careful,@function",
-    "fathom_filter_call_careful:",
+    ".cfi_startproc",
+    return_rules!(),
+    "fathom_filter_exit_plain:",
+    exit_hook!(
+        "push rcx\n.cfi_adjust_cfa_offset 8\n",
+        "24",
+        "0",
+        "pop rcx\n.cfi_adjust_cfa_offset -8\n",
+        "ret"
+    ),
+    ".cfi_endproc",
+    ".p2align 6",
+    "fathom_filter_enter_careful:",
     call_hook!(
         "push r11\n.cfi_adjust_cfa_offset 8\n",
-        "40",
         "48",
-        "pop r11\n.cfi_adjust_cfa_offset -8\n",
-        exit_hook!(
-            "push rcx\n.cfi_adjust_cfa_offset 8\npush r10\n.cfi_adjust_cfa_offset 8\npush r11\n.cfi_adjust_cfa_offset 8\n",
-            "40",
-            "16",
-            "pop r11\n.cfi_adjust_cfa_offset -8\npop r10\n.cfi_adjust_cfa_offset -8\npop rcx\n.cfi_adjust_cfa_offset -8\n",
-            "ret"
-        )
+        "56",
+        "pop r11\n.cfi_adjust_cfa_offset -8\n"
     ),
-    ".size fathom_filter_call_careful, . - fathom_filter_call_careful",
-    // An error if the code does not fit in its page.
+    ".p2align 6",
+    ".cfi_startproc",
+    return_rules!(),
+    "fathom_filter_exit_careful:",
+    exit_hook!(
+        "push rcx\n.cfi_adjust_cfa_offset 8\npush r10\n.cfi_adjust_cfa_offset 8\npush r11\n.cfi_adjust_cfa_offset 8\n",
+        "40",
+        "16",
+        "pop r11\n.cfi_adjust_cfa_offset -8\npop r10\n.cfi_adjust_cfa_offset -8\npop rcx\n.cfi_adjust_cfa_offset -8\n",
+        "ret"
+    ),
+    ".cfi_endproc",
+    lanes!("fathom_filter_call_plain", "fathom_filter_enter_plain", "fathom_filter_exit_plain"),
+    lanes!("fathom_filter_call_careful", "fathom_filter_enter_careful", "fathom_filter_exit_careful"),
+    // An error if the code does not fit in its pages.
     ".org fathom_filter_returns + {RETURNS}, 0xcc",
     ".text",
+    LANE_PAGES = const LANE_PAGES,
+    LANES_IN_PAGE = const LANES_IN_PAGE,
     threads = sym crate::state::THREADS,
     TABLE = sym crate::calls::TABLE,
     EPOCH = sym crate::rules::EPOCH,

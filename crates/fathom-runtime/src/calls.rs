@@ -3,6 +3,7 @@
 //! What is special about a function (returns twice, starts a process, ends frames) comes from the plan as a
 //! [`kind`]; no name is compared here.
 
+use crate::asm::LANES;
 use crate::fetch::Arguments;
 use crate::rules::FILTERING;
 use crate::slow::{self, Busy, block_of};
@@ -81,19 +82,21 @@ fn flags_of(word: u64) -> u8 {
     range.map_or(0, |range| range.flags as u8)
 }
 
-/// Code in memory of ours: for each function a stub that pushes its index and jumps to a call hook. Many stubs in one
-/// cache line's reach; the words of the functions follow each other in the table.
+/// Code in memory of ours: for each function a stub that pushes its index and jumps to a lane of a call hook, or to another
+/// hook. Many stubs in one cache line's reach; the words of the functions follow each other in the table.
 pub(crate) struct Stubs {
     at: usize,
     next: usize,
     end: usize,
+    /// How many lanes each of the two hooks has.
+    lanes: usize,
 }
 
 impl Stubs {
     /// Bytes of a stub.
     pub(crate) const SIZE: usize = 16;
-    /// The two hooks' addresses stand in front.
-    const HEAD: usize = 16;
+    /// The addresses of the two hooks' lanes stand in front.
+    const HEAD: usize = 2 * LANES * size_of::<usize>();
 
     /// Bytes that so many stubs need.
     pub(crate) fn len(count: usize) -> usize {
@@ -110,14 +113,20 @@ impl Stubs {
         } else {
             [asm::fathom_call_plain as *const () as usize, asm::fathom_call_careful as *const () as usize]
         };
-        Self::begin_with(at, len, hooks)
+        Self::begin_with(at, len, LANES, |hook, lane| asm::lane(hooks[hook], lane))
     }
 
-    /// Stubs of other hooks: one that [`Stubs::add`] takes as a rule, and the `careful` one.
-    pub(crate) fn begin_with(at: usize, len: usize, hooks: [usize; 2]) -> Stubs {
-        // SAFETY: callers pass fresh memory of theirs.
-        unsafe { (at as *mut [usize; 2]).write(hooks) };
-        Stubs { at, next: at + Self::HEAD, end: at + len }
+    /// Stubs of two other hooks: one that [`Stubs::add`] takes as a rule, and the `careful` one.
+    pub(crate) fn begin_two(at: usize, len: usize, hooks: [usize; 2]) -> Stubs {
+        Self::begin_with(at, len, 1, |hook, _| hooks[hook])
+    }
+
+    fn begin_with(at: usize, len: usize, lanes: usize, address: impl Fn(usize, usize) -> usize) -> Stubs {
+        for number in 0..2 * lanes {
+            // SAFETY: callers pass fresh memory of theirs, which begins with room for these.
+            unsafe { (at as *mut usize).add(number).write(address(number % 2, number / 2)) };
+        }
+        Stubs { at, next: at + Self::HEAD, end: at + len, lanes }
     }
 
     /// Where the next stub will be.
@@ -161,7 +170,7 @@ impl Stubs {
         let index = add(f)?;
         let stub = self.next;
         self.next += Self::SIZE;
-        let hook = self.at + if careful { 8 } else { 0 };
+        let hook = self.at + 16 * (index as usize % self.lanes) + if careful { 8 } else { 0 };
         let mut code = [0xccu8; Self::SIZE];
         code[0] = 0x68; // push imm32
         code[1..5].copy_from_slice(&index.to_le_bytes());

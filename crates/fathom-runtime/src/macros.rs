@@ -65,41 +65,74 @@ macro_rules! pop_scratch {
     };
 }
 
-/// The middle of a call hook, at `83`: calls the function, whose address is where the index was; `$exit` is what follows
-/// its return. At `95` is what [`store_record`] jumps to when there is no room.
-macro_rules! call_function {
-    ($restore:literal, $exit:expr) => {
+/// The end of a call hook's way in: back to the lane, with carry when the function is only to be jumped to. At `83` the
+/// lane calls it; its address is where the index was. At `95` is what [`store_record`] jumps to when there is no room, and at
+/// `90` what is left to Rust.
+macro_rules! to_lane {
+    ($restore:literal) => {
         concat!(
-            "83:\n",
+            "83: clc\n",
+            "84:\n",
             ".cfi_remember_state\n",
             pop_scratch!($restore),
-            // The target is where the index was. Behind the next instruction it is below rsp, but within the red zone;
-            // the call writes its return address into the slot.
-            "84: lea rsp, [rsp + 16]\n",
-            return_rules!(),
-            "call qword ptr [rsp - 16]\n",
-            $exit,
+            "ret\n",
             ".cfi_restore_state\n",
             "95: call fathom_to_slow_record\n",
             "jmp 83b\n",
-        )
-    };
-}
-
-/// The end of a call hook: Rust decides.
-macro_rules! slow_call {
-    ($restore:literal) => {
-        concat!(
+            "90:\n",
             pop_scratch!($restore),
             "call fathom_to_slow_call\n",
-            // The zero flag says that the function is to be called, else it is to be jumped to. It is on the stack.
-            "jz 84b\n",
             "ret\n",
             ".cfi_endproc\n",
         )
     };
 }
 
-pub(crate) use {
-    call_function, pop_scratch, restore_vectors, return_rules, save_vectors, slow_call, store_record,
-};
+/// The lanes of a call hook; see `asm.rs`. A stub jumps to one with the index of the function and the caller's return address
+/// on the stack.
+macro_rules! lanes {
+    ($name:literal, $enter:literal, $exit:literal) => {
+        concat!(
+            ".p2align 12\n.hidden ",
+            $name,
+            "\n.globl ",
+            $name,
+            "\n.type ",
+            $name,
+            ",@function\n",
+            $name,
+            ":\n",
+            ".cfi_startproc\n",
+            return_rules!(),
+            ".rept {LANE_PAGES}\n",
+            ".p2align 12\n",
+            ".quad {threads} - .\n",
+            ".rept {LANES_IN_PAGE}\n",
+            ".p2align 5, 0xcc\n",
+            "call ",
+            $enter,
+            "\n",
+            "jc 60f\n",
+            // The target is where the index was. Behind the next instruction it is below rsp, but within the red zone;
+            // the call writes its return address into the slot.
+            "lea rsp, [rsp + 16]\n",
+            "call qword ptr [rsp - 16]\n",
+            "jmp ",
+            $exit,
+            "\n",
+            "60: lea rsp, [rsp + 8]\n",
+            "jmp qword ptr [rsp - 8]\n",
+            ".endr\n",
+            ".endr\n",
+            ".cfi_endproc\n",
+            ".p2align 12, 0xcc\n",
+            ".size ",
+            $name,
+            ", . - ",
+            $name,
+            "\n",
+        )
+    };
+}
+
+pub(crate) use {lanes, pop_scratch, restore_vectors, return_rules, save_vectors, store_record, to_lane};

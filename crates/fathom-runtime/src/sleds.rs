@@ -45,7 +45,7 @@ pub(crate) fn patch(sleds: &[Sled], text: &Text) -> u32 {
         None => {
             let Some(memory) = map_near(range.0, range.1, len) else { return because(CAUSE_MEMORY, all) };
             let hooks = [fathom_sled_enter as *const () as usize, fathom_sled_exit as *const () as usize];
-            let mut stubs = Stubs::begin_with(memory, len, hooks);
+            let mut stubs = Stubs::begin_two(memory, len, hooks);
             let begin = stubs.next_stub();
             let made = sleds.iter().take_while(|sled| add_stub(sled, &mut stubs)).count();
             if !stubs.finish() {
