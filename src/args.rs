@@ -71,6 +71,24 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
+/// The line of a kernel command. All other commands have no part in it, and are not built for it.
+#[derive(Debug, Parser)]
+#[command(
+    name = "fathom kernel",
+    about = "Trace the kernel: functions, events, probes; recipes that explain; reports",
+    override_usage = "fathom kernel COMMAND [OPTION...]",
+    disable_version_flag = true,
+    disable_help_flag = true,
+    disable_help_subcommand = true,
+    args_override_self = true,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+pub(crate) struct KernelLine {
+    #[command(flatten)]
+    pub(crate) kernel: kernel::Kernel,
+}
+
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {

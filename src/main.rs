@@ -16,6 +16,7 @@ mod without;
 
 use args::{Color, Command};
 use commands::Context;
+use commands::kernel::GATE;
 use messages::{Failure, Log, exit};
 use output::Output;
 use request::Request;
@@ -45,6 +46,11 @@ fn ended(outcome: Result<u8, Failure>, log: &Log) -> u8 {
 }
 
 fn run(name: Name, words: Vec<OsString>, log: &Log) -> Result<u8, Failure> {
+    if let Some((gate, command)) = words.split_at_checked(GATE.len())
+        && gate == GATE
+    {
+        return Err(commands::kernel::become_command(command));
+    }
     let (mut command, mut notes) = match request::understand(words.clone(), &[])? {
         Request::Run { command, notes } => (command, notes),
         Request::Version => {

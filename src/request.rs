@@ -1,7 +1,7 @@
 //! From the words of a command line to what is to be done.
 
 use crate::args::words::{self, Error, Given, Sorted, Vocabulary};
-use crate::args::{Cli, Command, later};
+use crate::args::{Cli, Command, KernelLine, later};
 use crate::data;
 use crate::messages::{Failure, exit};
 use clap::{CommandFactory, Parser};
@@ -95,9 +95,11 @@ pub(crate) fn understand(words: Vec<OsString>, defaults: &[OsString]) -> Result<
 /// A kernel command. Its words are clap's business alone: no options before the command, none of other commands.
 fn kernel(words: Vec<OsString>) -> Result<Request, Failure> {
     use clap::error::ErrorKind;
-    let line = std::iter::once(OsString::from("fathom")).chain(words);
-    match Cli::try_parse_from(line) {
-        Ok(cli) => Ok(Request::Run { command: Box::new(cli.command), notes: Vec::new() }),
+    match KernelLine::try_parse_from(words) {
+        Ok(line) => {
+            let command = Box::new(Command::Kernel(Box::new(line.kernel)));
+            Ok(Request::Run { command, notes: Vec::new() })
+        }
         Err(error) if error.kind() == ErrorKind::DisplayHelp => {
             Ok(Request::Show { text: error.render(), code: exit::SUCCESS, paged: true })
         }

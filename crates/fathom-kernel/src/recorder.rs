@@ -106,6 +106,23 @@ impl Recorder {
         waited.map_err(|source| Error::Io { doing: "waiting for the kernel's buffers".into(), source })
     }
 
+    /// Takes what there is, for the file only. Under load full pages are moved there, which is the least work; when there
+    /// are none, what has been begun is copied, so that a recorder that is killed has it. Returns how many bytes there were.
+    ///
+    /// # Errors
+    ///
+    /// Of reading and writing.
+    pub fn save(&mut self) -> Result<u64, Error> {
+        if let (Some(pipes), Some(file)) = (&mut self.pipes, &self.file)
+            && let Some(moved) = pipes.move_pages(|cpu| file.of(cpu))?
+            && moved > 0
+        {
+            self.bytes += moved;
+            return Ok(moved);
+        }
+        self.drain(|_, _| Ok(()))
+    }
+
     /// Takes what there is, for the file and for `see`, which gets whole pages with the number of their CPU. Returns how
     /// many bytes there were.
     ///
@@ -114,7 +131,7 @@ impl Recorder {
     /// Of reading and writing, and those of `see`.
     pub fn drain(&mut self, mut see: impl FnMut(u32, &[u8]) -> Result<(), Error>) -> Result<u64, Error> {
         let Some(pipes) = &mut self.pipes else { return Ok(0) };
-        let file = &mut self.file;
+        let file = &self.file;
         let got = pipes.drain(usize::MAX, |cpu, pages| {
             if let Some(file) = file {
                 file.pages(cpu, pages)?;
@@ -202,12 +219,16 @@ impl ToFile {
         Ok(ToFile { path: path.to_owned(), spool, buffer, cpus, options })
     }
 
-    fn pages(&mut self, cpu: u32, pages: &[u8]) -> Result<(), Error> {
-        let file = match self.cpus.entry(cpu) {
-            std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
-            std::collections::btree_map::Entry::Vacant(entry) => entry.insert(self.buffer.cpu(cpu)?),
-        };
-        file.write_all(pages).map_err(|source| {
+    /// The file of a CPU's pages. Those of all pipes were opened at the beginning.
+    fn of(&self, cpu: u32) -> Result<&File, Error> {
+        self.cpus.get(&cpu).ok_or_else(|| {
+            let doing = format!("opening {}", self.buffer.cpu_path(cpu).display());
+            Error::Io { doing, source: std::io::ErrorKind::NotFound.into() }
+        })
+    }
+
+    fn pages(&self, cpu: u32, pages: &[u8]) -> Result<(), Error> {
+        self.of(cpu)?.write_all(pages).map_err(|source| {
             let doing = format!("writing {}", self.buffer.cpu_path(cpu).display());
             Error::Io { doing, source }
         })
@@ -217,8 +238,7 @@ impl ToFile {
         for cpu in stats {
             self.options.push_text(id::CPUSTAT, &cpu.text());
         }
-        self.spool.update(tables, &self.options)?;
-        self.spool.finish(&self.path, Compression::Zstd)?;
+        self.spool.finish(tables, &self.options, &self.path, Compression::Zstd)?;
         Ok(())
     }
 }

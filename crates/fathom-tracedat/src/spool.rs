@@ -21,7 +21,7 @@ use crate::source::{FileSource, Reader, Source};
 use crate::tables;
 use crate::writer::{Bodies, Writer, Written};
 use std::fs::{self, File, OpenOptions};
-use std::io::BufWriter;
+use std::io::{BufWriter, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -55,14 +55,16 @@ pub struct SpoolBuffer {
 }
 
 impl SpoolBuffer {
-    /// The file that takes a CPU's pages, made if it is not there; whole pages are to be appended to it.
+    /// The file that takes a CPU's pages, made if it is not there; whole pages are to be written to it, at the end, where it
+    /// stands. It is not open for appending, for then the kernel moves no pages into it (splice).
     ///
     /// # Errors
     /// What the system refused.
     pub fn cpu(&self, cpu: u32) -> Result<File, Error> {
         let path = self.cpu_path(cpu);
-        let opened = OpenOptions::new().create(true).append(true).open(&path);
-        opened.map_err(|error| io_error(&path, error))
+        let opened = OpenOptions::new().create(true).write(true).truncate(false).open(&path);
+        let at_end = opened.and_then(|mut file| file.seek(SeekFrom::End(0)).map(|_| file));
+        at_end.map_err(|error| io_error(&path, error))
     }
 
     /// The path of that file.
@@ -124,12 +126,24 @@ impl Spool {
         Ok(SpoolBuffer { dir })
     }
 
-    /// Makes the `trace.dat` and removes the directory.
+    /// Makes the `trace.dat`, with these tables and options, and removes the directory.
     ///
     /// # Errors
-    /// What the system refused; the directory is still there then.
-    pub fn finish(self, out: &Path, compression: Compression) -> Result<Written, Error> {
-        let written = recover(&self.dir, out, compression)?;
+    /// What the system refused; the directory is still there then, with the tables and options.
+    pub fn finish(
+        self,
+        tables: &Tables,
+        options: &Options,
+        out: &Path,
+        compression: Compression,
+    ) -> Result<Written, Error> {
+        let Machine { endian, long_size, page_size, cpu_count } = self.machine;
+        let header = Header { version: Version::V7, endian, long_size, page_size, compression };
+        let buffers = open_buffers(&self.dir)?;
+        let written = write(out, header, tables, options, cpu_count, &buffers).inspect_err(|_| {
+            // For whoever has to recover it.
+            let _ = self.update(tables, options);
+        })?;
         fs::remove_dir_all(&self.dir).map_err(|error| io_error(&self.dir, error))?;
         Ok(written)
     }
@@ -140,20 +154,35 @@ impl Spool {
 /// # Errors
 /// What the system refused, or what is wrong with the directory's files.
 pub fn recover(dir: &Path, out: &Path, compression: Compression) -> Result<Written, Error> {
-    let recording = open(dir)?;
+    let Recording { header, tables, options, cpu_count, buffers, .. } = open(dir)?;
+    let header = Header { version: Version::V7, compression, ..header };
+    write(out, header, &tables, &options, cpu_count, &buffers)
+}
+
+/// Writes a `trace.dat` beside its place and renames it.
+fn write(
+    out: &Path,
+    header: Header,
+    tables: &Tables,
+    options: &Options,
+    cpu_count: u32,
+    buffers: &[Buffer],
+) -> Result<Written, Error> {
     let part = out.with_added_extension("part");
     let name = out.display().to_string();
     let file = File::create(&part).map_err(|error| io_error(&part, error))?;
-    let header = Header { version: Version::V7, compression, ..recording.header.clone() };
+    let endian = header.endian;
     let mut writer = Writer::new(BufWriter::with_capacity(1 << 20, file), &name, header)?;
-    writer.tables(&recording.tables)?;
-    let mut options = recording.options.clone();
+    writer.tables(tables)?;
     if options.find(id::CPUCOUNT).is_none() {
-        options.push(id::CPUCOUNT, recording.header.endian.put_u32(recording.cpu_count));
+        let mut counted = options.clone();
+        counted.push(id::CPUCOUNT, endian.put_u32(cpu_count));
+        writer.options(&counted)?;
+    } else {
+        writer.options(options)?;
     }
-    writer.options(&options)?;
     let mut written = Written::default();
-    for buffer in &recording.buffers {
+    for buffer in buffers {
         let cpus = buffer.cpus.iter().map(|cpu| (cpu.cpu, SourceReader { cpu, at: 0 }));
         written += writer.buffer(&buffer.name, &buffer.clock, buffer.page_size, cpus)?;
     }
@@ -171,15 +200,16 @@ pub(crate) fn open(dir: &Path) -> Result<Recording, Error> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => return Err(io_error(&later, error)),
     }
-    for index in 0.. {
-        let path = dir.join(format!("buffer{index}"));
-        if !path.is_dir() {
-            break;
-        }
-        recording.buffers.push(open_buffer(&path)?);
-    }
-    recording.buffers.sort_by_key(|buffer| !buffer.name.is_empty());
+    recording.buffers = open_buffers(dir)?;
     Ok(recording)
+}
+
+/// Opens the buffers of a spool directory, the top one first.
+fn open_buffers(dir: &Path) -> Result<Vec<Buffer>, Error> {
+    let dirs = (0..).map(|index| dir.join(format!("buffer{index}"))).take_while(|path| path.is_dir());
+    let mut buffers = dirs.map(|path| open_buffer(&path)).collect::<Result<Vec<_>, _>>()?;
+    buffers.sort_by_key(|buffer| !buffer.name.is_empty());
+    Ok(buffers)
 }
 
 fn read_head(dir: &Path) -> Result<Recording, Error> {

@@ -4,7 +4,7 @@ mod common;
 
 use common::{fixture, open, recordings, trace_cmd};
 use fathom_tracedat::{
-    Compression, Header, Machine, Options, RawOption, Recording, Spool, Version, Writer, id, recover,
+    Compression, Header, Machine, Options, RawOption, Recording, Spool, Tables, Version, Writer, id, recover,
 };
 use std::io::Cursor;
 
@@ -129,7 +129,9 @@ fn a_spool_is_a_recording_and_becomes_a_file() {
         assert_eq!(spooled.tables.cmdlines, b"1 init\n");
         let (recovered, finished) = (dir.path().join("recovered"), dir.path().join("finished"));
         recover(&spool_dir, &recovered, Compression::Zstd).expect("recover");
-        let written = spool.finish(&finished, Compression::Zstd).expect("finish");
+        let tables = Tables { cmdlines: spooled.tables.cmdlines.clone(), ..recording.tables.clone() };
+        let written =
+            spool.finish(&tables, &recording.options, &finished, Compression::Zstd).expect("finish");
         assert!(written.pages > 0 && written.incomplete_bytes == 0, "{name}");
         assert!(!spool_dir.exists());
         assert_eq!(std::fs::read(&recovered).expect("read"), std::fs::read(&finished).expect("read"));

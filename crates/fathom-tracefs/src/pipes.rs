@@ -5,9 +5,10 @@ use crate::stats::cpus;
 use crate::{Error, Tracefs};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, SpliceFlags};
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSliceMut};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -26,6 +27,18 @@ const SHORTAGE: Duration = Duration::from_millis(10);
 pub struct Pipes {
     pipes: Vec<RawPipe>,
     buffer: Vec<u8>,
+    moving: Moving,
+}
+
+/// What [`Pipes::move_pages`] moves pages through.
+#[derive(Debug)]
+enum Moving {
+    /// Not tried yet.
+    Untried,
+    /// A pipe: its two ends and its size in bytes.
+    Pipe(OwnedFd, OwnedFd, usize),
+    /// The kernel does not do it.
+    Impossible,
 }
 
 /// `per_cpu/cpuN/trace_pipe_raw`, opened so that reading never waits.
@@ -58,7 +71,7 @@ impl Pipes {
             pipe.prime()?;
             pipes.push(pipe);
         }
-        Ok(Pipes { pipes, buffer: vec![0; subbuffer * BATCH] })
+        Ok(Pipes { pipes, buffer: vec![0; subbuffer * BATCH], moving: Moving::Untried })
     }
 
     /// The CPUs, in the order of their numbers.
@@ -131,7 +144,87 @@ impl Pipes {
     }
 }
 
+impl Pipes {
+    /// Moves the pages that are full to files without looking at them: they are taken out of the ring buffer and not
+    /// copied. `file` gives the one of a CPU, at whose position they are written. Returns how many bytes there were; `None` if
+    /// the kernel does not do that, and [`Pipes::drain`] has to.
+    ///
+    /// # Errors
+    ///
+    /// Of moving, or those of `file`.
+    pub fn move_pages<'f, E: From<Error>>(
+        &mut self,
+        mut file: impl FnMut(u32) -> Result<&'f File, E>,
+    ) -> Result<Option<u64>, E> {
+        if let Moving::Untried = self.moving {
+            self.moving = self.way_to_move();
+        }
+        let Moving::Pipe(from, into, size) = &self.moving else { return Ok(None) };
+        let mut total = 0;
+        for pipe in &self.pipes {
+            loop {
+                let got = match pipe.take(into, *size) {
+                    Ok(0) | Err(Errno::NOMEM) => break,
+                    Ok(got) => got,
+                    // Told by the first try, before anything was moved.
+                    Err(Errno::INVAL) if total == 0 => {
+                        self.moving = Moving::Impossible;
+                        return Ok(None);
+                    }
+                    Err(error) => return Err(pipe.cannot_read(error).into()),
+                };
+                put(from, file(pipe.cpu)?, got).map_err(|source| Error::Io {
+                    doing: "saving the pages of",
+                    path: pipe.path.clone(),
+                    source: source.into(),
+                })?;
+                total += got as u64;
+            }
+        }
+        Ok(Some(total))
+    }
+
+    fn way_to_move(&self) -> Moving {
+        // Larger sub-buffers are several pages each, which no kernel takes apart alike.
+        if self.subbuffer_size() != rustix::param::page_size() {
+            return Moving::Impossible;
+        }
+        let Ok((from, into)) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC) else { return Moving::Impossible };
+        // The most that a user is given, where an administrator has not changed it; else what it has.
+        let _ = rustix::pipe::fcntl_setpipe_size(&into, 1 << 20);
+        match rustix::pipe::fcntl_getpipe_size(&into) {
+            Ok(size) => Moving::Pipe(from, into, size),
+            Err(_) => Moving::Impossible,
+        }
+    }
+}
+
+/// Writes so many bytes that are in a pipe to a file.
+fn put(pipe: &OwnedFd, file: &File, mut bytes: usize) -> rustix::io::Result<()> {
+    while bytes > 0 {
+        match rustix::pipe::splice(pipe, None, file, None, bytes, SpliceFlags::MOVE) {
+            Ok(0) => return Err(Errno::IO),
+            Ok(done) => bytes -= done,
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
 impl RawPipe {
+    /// Takes full pages into a pipe, at most so many bytes; 0 when there are none.
+    fn take(&self, into: &OwnedFd, bytes: usize) -> rustix::io::Result<usize> {
+        let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
+        loop {
+            match rustix::pipe::splice(&self.file, None, into, None, bytes, flags) {
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return Ok(0),
+                other => return other,
+            }
+        }
+    }
+
     /// Lets the kernel allocate the page that it reads through, before there is a load.
     ///
     /// It does so at the first read of an open file, whatever the size, and keeps the page; and it does not try hard

@@ -6,7 +6,6 @@ pub(crate) mod report;
 pub(crate) mod trace;
 
 use clap::{Args, Subcommand};
-use std::ffi::OsString;
 use std::path::PathBuf;
 
 use super::Color;
@@ -68,13 +67,6 @@ pub(crate) struct Plain {
     pub(crate) place: Place,
 }
 
-/// The words of a command.
-#[derive(Debug, Args)]
-pub(crate) struct Words {
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
-    pub(crate) words: Vec<OsString>,
-}
-
 const TRACE_CODES: &str = "\
 Exit codes:
   with a command  its own; 128 and the signal's number if it was killed by one
@@ -105,7 +97,4 @@ pub(crate) enum KernelCommand {
     /// Say what this kernel can trace, and what would give the rest
     #[command(override_usage = "fathom kernel doctor [OPTION...]")]
     Doctor(Plain),
-    /// Stop, and become a command when continued
-    #[command(hide = true)]
-    RunStopped(Words),
 }

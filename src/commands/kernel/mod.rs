@@ -13,6 +13,7 @@ use crate::args::kernel::{Kernel, KernelCommand, Place};
 use crate::messages::{Failure, exit};
 use fathom_tracefs::session::{Recovered, recover};
 use fathom_tracefs::{Journals, Tracefs};
+use std::ffi::OsString;
 use std::io::Write;
 
 /// Carries out a kernel command.
@@ -24,13 +25,18 @@ pub(crate) fn run(args: &Kernel, context: &Context) -> Result<u8, Failure> {
         KernelCommand::Trace(args) => trace::run(args, context),
         KernelCommand::Reset(args) => reset::run(&args.place, context),
         KernelCommand::Doctor(args) => doctor::run(&args.place, context),
-        KernelCommand::RunStopped(args) => {
-            let error = fathom_kernel::command::stop_and_become(&args.words);
-            let command =
-                args.words.first().map_or_else(String::new, |word| word.to_string_lossy().into_owned());
-            Err(Failure::new(127, format!("running '{command}'"), error))
-        }
     }
+}
+
+/// The words with which this program starts itself in a process that is to become a traced command. They are no command
+/// line: nothing is parsed between them and the command.
+pub(crate) const GATE: [&str; 3] = ["kernel", "run-stopped", "--"];
+
+/// What that process does; comes back only if it cannot.
+pub(crate) fn become_command(words: &[OsString]) -> Failure {
+    let error = fathom_kernel::command::stop_and_become(words);
+    let command = words.first().map_or_else(String::new, |word| word.to_string_lossy().into_owned());
+    Failure::new(127, format!("running '{command}'"), error)
 }
 
 const SETTING_UP: &str = "setting up the kernel's tracing";

@@ -1,7 +1,7 @@
 //! `kernel trace`: sets the kernel up, shows or saves what it records, and puts everything back.
 
 use super::ending::Ending;
-use super::{Context, SETTING_UP, settings};
+use super::{Context, GATE, SETTING_UP, settings};
 use crate::args::kernel::trace::Trace;
 use crate::messages::{Failure, exit};
 use crate::output::Output;
@@ -52,7 +52,7 @@ fn trace(args: &Trace, mut settings: Settings, tracefs: &Tracefs, context: &Cont
     let mut ending = Ending::prepare()?;
     let command = match args.command.as_slice() {
         [] => None,
-        words => Some(Stopped::start(&["kernel", "run-stopped", "--"], words).map_err(starting)?),
+        words => Some(Stopped::start(&GATE, words).map_err(starting)?),
     };
     let pid = command.as_ref().map(Stopped::pid);
     for task in &mut settings.tasks {
@@ -138,7 +138,7 @@ fn record(
 /// Takes what there is; gives the error of an output that takes no more.
 fn drain(recorder: &mut Recorder, shown: Option<&mut Shown<'_>>) -> Result<Option<std::io::Error>, Error> {
     let Some(shown) = shown else {
-        recorder.drain(|_, _| Ok(()))?;
+        recorder.save()?;
         return Ok(None);
     };
     recorder.drain(|cpu, pages| {

@@ -4,6 +4,7 @@ use super::sink::{Sink, logging};
 use super::{LOOK, WORK, paragraph};
 use crate::args::kernel::recipe::Recipe as Args;
 use crate::commands::Context;
+use crate::commands::kernel::GATE;
 use crate::commands::kernel::ending::Ending;
 use crate::commands::kernel::{SETTING_UP, journals};
 use crate::messages::{Failure, exit};
@@ -44,7 +45,7 @@ pub(super) fn run(
     let starting = |error| Failure::new(exit::TROUBLE, "starting the command", error);
     let mut command = match words {
         [] => None,
-        words => Some(Stopped::start(&["kernel", "run-stopped", "--"], words).map_err(starting)?),
+        words => Some(Stopped::start(&GATE, words).map_err(starting)?),
     };
     let mut settings = chosen.settings;
     for task in &mut settings.tasks {
