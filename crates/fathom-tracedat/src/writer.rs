@@ -12,7 +12,7 @@ use crate::v7::{COMPRESSED, section};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
 /// Bytes of pages that are compressed together, where a page is not larger.
-const CHUNK: usize = 64 << 10;
+const CHUNK: usize = 256 << 10;
 
 /// Writes a `trace.dat` of version 7, piece by piece.
 ///
