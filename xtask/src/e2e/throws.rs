@@ -1,5 +1,6 @@
 //! Generated C++ programs whose functions throw, catch, clean up and look at the stack, with every function patched that can
-//! be: they print what they print untraced, and every call that was entered is left.
+//! be: they print what they print untraced, and every call that was entered is left. What they print depends on every
+//! register that a function has to give back as it got it, after all that was thrown and caught within.
 
 use super::random::Random;
 use super::text::{self, Rules};
@@ -71,14 +72,113 @@ __attribute__((noinline)) static void walk() { _Unwind_Backtrace(step, nullptr);
 "#;
 
 const MAIN: &str = r#"
+// Calls a function with a number in each register that it has to preserve, and stores what is there when it returns: rbx,
+// rbp, r12 to r15, the control words of SSE and x87, and the direction flag.
+extern "C" long call_seeded(Function *, long, long, double, const Wide *, unsigned long *registers);
+asm(R"(
+        .text
+        .globl call_seeded
+        .type call_seeded,@function
+call_seeded:
+        .cfi_startproc
+        pushq %rbx
+        .cfi_adjust_cfa_offset 8
+        .cfi_rel_offset rbx, 0
+        pushq %rbp
+        .cfi_adjust_cfa_offset 8
+        .cfi_rel_offset rbp, 0
+        pushq %r12
+        .cfi_adjust_cfa_offset 8
+        .cfi_rel_offset r12, 0
+        pushq %r13
+        .cfi_adjust_cfa_offset 8
+        .cfi_rel_offset r13, 0
+        pushq %r14
+        .cfi_adjust_cfa_offset 8
+        .cfi_rel_offset r14, 0
+        pushq %r15
+        .cfi_adjust_cfa_offset 8
+        .cfi_rel_offset r15, 0
+        pushq %r8
+        .cfi_adjust_cfa_offset 8
+        subq $8, %rsp
+        .cfi_adjust_cfa_offset 8
+        pushq 32(%rcx)
+        .cfi_adjust_cfa_offset 8
+        pushq 24(%rcx)
+        .cfi_adjust_cfa_offset 8
+        pushq 16(%rcx)
+        .cfi_adjust_cfa_offset 8
+        pushq 8(%rcx)
+        .cfi_adjust_cfa_offset 8
+        pushq (%rcx)
+        .cfi_adjust_cfa_offset 8
+        movq %rdi, %rax
+        movq %rsi, %rdi
+        movq %rdx, %rsi
+        movabsq $0x1111111111111111, %rbx
+        movabsq $0x2222222222222222, %rbp
+        movabsq $0x3333333333333333, %r12
+        movabsq $0x4444444444444444, %r13
+        movabsq $0x5555555555555555, %r14
+        movabsq $0x6666666666666666, %r15
+        call *%rax
+        addq $48, %rsp
+        .cfi_adjust_cfa_offset -48
+        popq %rcx
+        .cfi_adjust_cfa_offset -8
+        movq %rbx, (%rcx)
+        movq %rbp, 8(%rcx)
+        movq %r12, 16(%rcx)
+        movq %r13, 24(%rcx)
+        movq %r14, 32(%rcx)
+        movq %r15, 40(%rcx)
+        stmxcsr 48(%rcx)
+        fnstcw 52(%rcx)
+        pushfq
+        .cfi_adjust_cfa_offset 8
+        popq %rdx
+        .cfi_adjust_cfa_offset -8
+        andl $0x400, %edx
+        movq %rdx, 56(%rcx)
+        popq %r15
+        .cfi_adjust_cfa_offset -8
+        .cfi_restore r15
+        popq %r14
+        .cfi_adjust_cfa_offset -8
+        .cfi_restore r14
+        popq %r13
+        .cfi_adjust_cfa_offset -8
+        .cfi_restore r13
+        popq %r12
+        .cfi_adjust_cfa_offset -8
+        .cfi_restore r12
+        popq %rbp
+        .cfi_adjust_cfa_offset -8
+        .cfi_restore rbp
+        popq %rbx
+        .cfi_adjust_cfa_offset -8
+        .cfi_restore rbx
+        ret
+        .cfi_endproc
+        .size call_seeded, . - call_seeded
+)");
 const unsigned count = sizeof functions / sizeof functions[0], small_count = sizeof small / sizeof small[0];
+static unsigned long wrong;
 static unsigned long work(long from) {
     sum = from;
     unsigned long thrown = 0;
     for (long i = from; i < from + 150; i++) {
         fuel = 120;
         try {
-            note(functions[count - 1 - i % 7](i, i * i % 31, i / 3.0, Wide{{i, 2, 3, 4, i}}));
+            unsigned long registers[8] = {};
+            Wide wide{{i, 2, 3, 4, i}};
+            note(call_seeded(functions[count - 1 - i % 7], i, i * i % 31, i / 3.0, &wide, registers));
+            // The status of SSE is in the same word as its control.
+            registers[6] &= ~0x3ful;
+            for (unsigned long value : registers) note(value);
+            for (int n = 0; n < 6; n++)
+                if (registers[n] != (n + 1) * 0x1111111111111111ul) wrong++;
         } catch (...) {
             thrown++;
         }
@@ -99,6 +199,7 @@ int main() {
     for (int i = 0; i < 2; i++) pthread_create(&ids[i], nullptr, thread, &others[i]);
     for (int i = 0; i < 2; i++) pthread_join(ids[i], nullptr);
     std::printf("%lx %lx %lx\n", first, others[0], others[1]);
+    if (wrong) std::printf("%lu registers were not given back\n", wrong);
     return (int)(first & 3);
 }
 "#;
@@ -218,7 +319,8 @@ pub(crate) fn check(context: &Context, seed: u64) -> Result<Outcome> {
     cc.args(&flags[1..]).args(["-g", "-w", "-pthread", "-o", "a", "a.cpp"]);
     run_ok(&mut cc, &dir, LIMIT)?;
     let untraced = crate::run::run(&mut Command::new(dir.join("a")), &dir, LIMIT)?;
-    if untraced.status.code().is_none() || untraced.stdout.is_empty() {
+    let bad = untraced.stdout.is_empty() || untraced.stdout.contains("not given back");
+    if untraced.status.code().is_none() || bad {
         bail!("seed {seed}: the program {} untraced", untraced.end());
     }
     let mut record = Command::new(&context.fathom);
