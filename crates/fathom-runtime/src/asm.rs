@@ -38,7 +38,10 @@
 //! stacks: see `docs/unwinding.md`. Nothing is registered and nothing is interposed for it.
 
 use crate::asm_filter;
-use crate::macros::{lanes, pop_scratch, restore_vectors, return_rules, save_vectors, store_record, to_lane};
+use crate::macros::{
+    call_function, lanes, leave_alone, pop_scratch, restore_vectors, return_rules, save_vectors,
+    store_record, to_lane,
+};
 use crate::rules::FILTERING;
 use core::arch::{global_asm, naked_asm};
 use core::sync::atomic::Ordering;
@@ -343,6 +346,13 @@ macro_rules! call_hook {
     };
 }
 
+/// What a lane does behind the way in.
+macro_rules! call_or_leave {
+    ($exit:literal) => {
+        concat!("jc 60f\n", call_function!($exit), "60: ", leave_alone!())
+    };
+}
+
 global_asm!(
     ".section .text.fathom_returns, \"ax\", @progbits",
     ".p2align 12",
@@ -395,8 +405,8 @@ global_asm!(
         "ret"
     ),
     ".cfi_endproc",
-    lanes!("fathom_call_plain", "fathom_enter_plain", "fathom_exit_plain"),
-    lanes!("fathom_call_careful", "fathom_enter_careful", "fathom_exit_careful"),
+    lanes!("fathom_call_plain", "fathom_enter_plain", call_or_leave!("fathom_exit_plain")),
+    lanes!("fathom_call_careful", "fathom_enter_careful", call_or_leave!("fathom_exit_careful")),
     // An error if the code does not fit in its pages.
     ".org fathom_returns + {RETURNS}, 0xcc",
     ".text",

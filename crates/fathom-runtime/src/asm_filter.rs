@@ -9,7 +9,10 @@
 //! closed (too deep, outside of the functions asked for, switched off)?
 
 use crate::asm::{LANE_PAGES, LANES_IN_PAGE, RETURNS};
-use crate::macros::{lanes, pop_scratch, restore_vectors, return_rules, save_vectors, store_record, to_lane};
+use crate::macros::{
+    call_function, lanes, leave_alone, pop_scratch, restore_vectors, return_rules, save_vectors,
+    store_record, to_lane,
+};
 use core::arch::global_asm;
 use fathom_abi::plan::{RANGE_IN, RANGE_NEVER, RANGE_OUT, RANGE_RULE};
 
@@ -34,9 +37,10 @@ macro_rules! gate {
 }
 
 /// With the function's flags in edx and the top frame in rax: goes to `80f` to leave it out, to `90f` when Rust has
-/// to decide, to `85f` for a function that is left out with all it calls.
+/// to decide, to `85f` for a function that is left out with all it calls. The last jump is `$last`, with the carry clear
+/// if the gate is closed.
 macro_rules! decide {
-    () => {
+    ($last:literal) => {
         concat!(
             "test dl, {NEVER}\n",
             "jnz 80f\n",
@@ -51,7 +55,8 @@ macro_rules! decide {
             "cmp dword ptr [rcx + {INSIDE}], 0\n",
             "je 90f\n",
             "82: cmp rax, qword ptr [rcx + {GATE}]\n",
-            "jae 80f\n",
+            $last,
+            "\n",
         )
     };
 }
@@ -133,7 +138,7 @@ macro_rules! entry_hook {
             "xor r10, rdx\n",
             "cmp r10, 255\n",
             "ja 90f\n",
-            decide!(),
+            decide!("jae 80f"),
             room!(),
             "add rax, 32\n",
             "mov qword ptr [rcx], rax\n",
@@ -368,7 +373,18 @@ macro_rules! call_hook {
             "jne 90f\n",
             gate!(),
             "movzx edx, byte ptr [r10 + 19]\n",
-            decide!(),
+            decide!("jb 70f"),
+            // Left out: on to the function, as if nothing had been here. Straight on: this is what has to cost little.
+            "80: mov rdx, qword ptr [r10]\n",
+            "mov qword ptr [rsp + ",
+            $index,
+            "], rdx\n",
+            ".cfi_remember_state\n",
+            pop_scratch!($restore),
+            "stc\n",
+            "ret\n",
+            ".cfi_restore_state\n",
+            "70:\n",
             // The frame's fields need the register; the function's are needed again.
             "push r10\n.cfi_adjust_cfa_offset 8\n",
             "mov rdx, qword ptr [r11]\n",
@@ -416,15 +432,15 @@ macro_rules! call_hook {
             $index,
             "], rdx\n",
             "jmp 83f\n",
-            // Left out: on to the function, as if nothing had been here.
-            "80: mov rdx, qword ptr [r10]\n",
-            "mov qword ptr [rsp + ",
-            $index,
-            "], rdx\n",
-            "stc\n",
-            "jmp 84f\n",
             to_lane!($restore),
         )
+    };
+}
+
+/// What a lane does behind the way in; straight on for functions that are left out.
+macro_rules! leave_or_call {
+    ($exit:literal) => {
+        concat!("jnc 60f\n", leave_alone!(), "60: ", call_function!($exit))
     };
 }
 
@@ -487,8 +503,16 @@ global_asm!(
         "ret"
     ),
     ".cfi_endproc",
-    lanes!("fathom_filter_call_plain", "fathom_filter_enter_plain", "fathom_filter_exit_plain"),
-    lanes!("fathom_filter_call_careful", "fathom_filter_enter_careful", "fathom_filter_exit_careful"),
+    lanes!(
+        "fathom_filter_call_plain",
+        "fathom_filter_enter_plain",
+        leave_or_call!("fathom_filter_exit_plain")
+    ),
+    lanes!(
+        "fathom_filter_call_careful",
+        "fathom_filter_enter_careful",
+        leave_or_call!("fathom_filter_exit_careful")
+    ),
     // An error if the code does not fit in its pages.
     ".org fathom_filter_returns + {RETURNS}, 0xcc",
     ".text",

@@ -88,10 +88,25 @@ macro_rules! to_lane {
     };
 }
 
-/// The lanes of a call hook; see `asm.rs`. A stub jumps to one with the index of the function and the caller's return address
-/// on the stack.
+/// In a lane: calls the function and goes on to the way out. The target is where the index was. Behind the first instruction
+/// it is below rsp, but within the red zone; the call writes its return address into the slot.
+macro_rules! call_function {
+    ($exit:literal) => {
+        concat!("lea rsp, [rsp + 16]\n", "call qword ptr [rsp - 16]\n", "jmp ", $exit, "\n")
+    };
+}
+
+/// In a lane: jumps to the function, as if nothing had been here.
+macro_rules! leave_alone {
+    () => {
+        "lea rsp, [rsp + 8]\njmp qword ptr [rsp - 8]\n"
+    };
+}
+
+/// The lanes of a call hook; see `asm.rs`. `$go_on` is what they do behind the way in. A stub jumps to one with the index of
+/// the function and the caller's return address on the stack.
 macro_rules! lanes {
-    ($name:literal, $enter:literal, $exit:literal) => {
+    ($name:literal, $enter:literal, $go_on:expr) => {
         concat!(
             ".p2align 12\n.hidden ",
             $name,
@@ -112,16 +127,7 @@ macro_rules! lanes {
             "call ",
             $enter,
             "\n",
-            "jc 60f\n",
-            // The target is where the index was. Behind the next instruction it is below rsp, but within the red zone;
-            // the call writes its return address into the slot.
-            "lea rsp, [rsp + 16]\n",
-            "call qword ptr [rsp - 16]\n",
-            "jmp ",
-            $exit,
-            "\n",
-            "60: lea rsp, [rsp + 8]\n",
-            "jmp qword ptr [rsp - 8]\n",
+            $go_on,
             ".endr\n",
             ".endr\n",
             ".cfi_endproc\n",
@@ -135,4 +141,7 @@ macro_rules! lanes {
     };
 }
 
-pub(crate) use {lanes, pop_scratch, restore_vectors, return_rules, save_vectors, store_record, to_lane};
+pub(crate) use {
+    call_function, lanes, leave_alone, pop_scratch, restore_vectors, return_rules, save_vectors,
+    store_record, to_lane,
+};
