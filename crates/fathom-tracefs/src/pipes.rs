@@ -7,7 +7,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, SpliceFlags};
 use std::fs::{File, OpenOptions};
-use std::io::{self, IoSliceMut};
+use std::io::{self, IoSliceMut, Write};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
@@ -176,7 +176,7 @@ impl Pipes {
                 put(from, file(pipe.cpu)?, got).map_err(|source| Error::Io {
                     doing: "saving the pages of",
                     path: pipe.path.clone(),
-                    source: source.into(),
+                    source,
                 })?;
                 total += got as u64;
             }
@@ -200,16 +200,33 @@ impl Pipes {
 }
 
 /// Writes so many bytes that are in a pipe to a file.
-fn put(pipe: &OwnedFd, file: &File, mut bytes: usize) -> rustix::io::Result<()> {
+fn put(pipe: &OwnedFd, file: &File, mut bytes: usize) -> io::Result<()> {
     while bytes > 0 {
         match rustix::pipe::splice(pipe, None, file, None, bytes, SpliceFlags::MOVE) {
-            Ok(0) => return Err(Errno::IO),
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(done) => bytes -= done,
             Err(Errno::INTR) => {}
-            Err(error) => return Err(error),
+            // A file system that nothing can be moved to, or a file that is open for appending.
+            Err(Errno::INVAL) => return copy(pipe, file, bytes),
+            Err(error) => return Err(error.into()),
         }
     }
     Ok(())
+}
+
+/// The same by copying.
+fn copy(pipe: &OwnedFd, mut file: &File, bytes: usize) -> io::Result<()> {
+    let mut piece = vec![0; bytes];
+    let mut rest = piece.as_mut_slice();
+    while !rest.is_empty() {
+        match rustix::io::read(pipe, &mut *rest) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(got) => rest = &mut rest[got..],
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    file.write_all(&piece)
 }
 
 impl RawPipe {
@@ -289,6 +306,53 @@ pub fn subbuffer_size_in(header_page: &str) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A tracefs whose raw pipe is a file, with so many pages of 4096 bytes.
+    fn with_pages(count: u8) -> (tempfile::TempDir, Pipes) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let write = |name: &str, content: &[u8]| {
+            let path = dir.path().join(name);
+            std::fs::create_dir_all(path.parent().expect("a parent")).expect("directories");
+            std::fs::write(path, content).expect("a file");
+        };
+        write(
+            "events/header_page",
+            b"\tfield: u64 timestamp;\toffset:0;\tsize:8;\n\tfield: char data;\toffset:16;\tsize:4080;\n",
+        );
+        let pages: Vec<u8> = (0..count).flat_map(|number| [number; 4096]).collect();
+        write("per_cpu/cpu0/trace_pipe_raw", &pages);
+        let pipes = Pipes::open(&Tracefs::at(dir.path()), &Place::Top).expect("pipes");
+        (dir, pipes)
+    }
+
+    #[test]
+    fn pages_are_moved_to_a_file() {
+        // More than the pipe between takes at once; nothing is moved where pages of memory are of another size.
+        let (dir, mut pipes) = with_pages(200);
+        if rustix::param::page_size() != 4096 {
+            return assert_eq!(
+                pipes.move_pages(|_| -> Result<&File, Error> { unreachable!() }).ok(),
+                Some(None)
+            );
+        }
+        for appending in [false, true] {
+            let path = dir.path().join(format!("pages{appending}"));
+            let file =
+                OpenOptions::new().create(true).write(!appending).append(appending).open(&path).unwrap();
+            // A file that is open for appending takes a copy.
+            let moved = pipes.move_pages(|cpu| {
+                assert_eq!(cpu, 0);
+                Ok::<&File, Error>(&file)
+            });
+            assert_eq!(moved.expect("moved"), Some(200 * 4096));
+            let there = std::fs::read(dir.path().join("per_cpu/cpu0/trace_pipe_raw")).unwrap();
+            assert!(std::fs::read(&path).unwrap() == there);
+            pipes = Pipes::open(&Tracefs::at(dir.path()), &Place::Top).expect("pipes");
+        }
+        let (_dir, mut pipes) = with_pages(0);
+        let nothing = pipes.move_pages(|_| -> Result<&File, Error> { unreachable!() });
+        assert_eq!(nothing.expect("moved"), Some(0));
+    }
 
     #[test]
     fn a_shortage_of_memory_that_passes_is_waited_for() {
