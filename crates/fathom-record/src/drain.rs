@@ -19,6 +19,39 @@ const LIVENESS: Duration = Duration::from_millis(50);
 /// How long a record waits for one that may have to go before it.
 const PATIENCE: Duration = Duration::from_millis(300);
 
+/// The most of it that passes between two looks: while nobody runs, because the machine is too busy or stands still, the
+/// thread that is waited for does not run either.
+const STEP: Duration = Duration::from_millis(10);
+
+/// How long something has been waited for.
+#[derive(Clone, Copy)]
+struct Waiting {
+    looked: Instant,
+    spent: Duration,
+}
+
+impl Waiting {
+    fn begin() -> Waiting {
+        Waiting { looked: Instant::now(), spent: Duration::ZERO }
+    }
+
+    /// Looks again, at `now`; whether it has been long enough.
+    fn is_over(&mut self, now: Instant) -> bool {
+        self.spent += now.saturating_duration_since(self.looked).min(STEP);
+        self.looked = now;
+        self.spent > PATIENCE
+    }
+}
+
+/// A segment that cannot be used again before its task has ended.
+struct Retired {
+    /// Of the task.
+    serial: u64,
+    index: u32,
+    /// Empty places when its records were taken.
+    holes: usize,
+}
+
 /// What a recording could not keep.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Losses {
@@ -85,13 +118,12 @@ pub(crate) struct Drainer<'r> {
     /// Events of probes that have arguments.
     probes: Vec<u8>,
     /// FULL segments with an empty place, and since when.
-    incomplete: FxHashMap<u32, Instant>,
+    incomplete: FxHashMap<u32, Waiting>,
     /// FULL segments that wait for their successor to appear.
     delayed: FxHashSet<u32>,
     /// Open segments with a record that one behind it may have to go before, and since when.
-    stalled: FxHashMap<u32, Instant>,
-    /// Segments that can't be used again before their task has ended, by its serial.
-    retired: Vec<(u64, u32)>,
+    stalled: FxHashMap<u32, Waiting>,
+    retired: Vec<Retired>,
     /// The recorder is dead or gone: no segment goes back to the program.
     recycle: bool,
     events: Rings,
@@ -330,8 +362,8 @@ impl<'r> Drainer<'r> {
             let used = self.arena.segment(index).used.load(Ordering::Relaxed) as usize;
             self.words.truncate(used / 16 * 2);
         }
-        let holes = found.full && self.words.as_chunks::<2>().0.iter().any(|r| r[1] == 0);
-        let as_it_is = settled || !holes || self.waited_enough(index);
+        let holes = if found.full { holes_in(&self.words) } else { 0 };
+        let as_it_is = settled || holes == 0 || self.waited_enough(index);
         let Some(count) = used(&self.words, as_it_is) else { return Ok(false) };
         self.incomplete.remove(&index);
         self.stalled.remove(&index);
@@ -353,9 +385,9 @@ impl<'r> Drainer<'r> {
         }
         if !self.recycle {
             segment.state.store(abi::SEGMENT_FREE, Ordering::Relaxed);
-        } else if holes && !settled {
+        } else if holes > 0 && !settled {
             segment.state.store(abi::SEGMENT_RETIRED, Ordering::Relaxed);
-            self.retired.push((found.serial, index));
+            self.retired.push(Retired { serial: found.serial, index, holes });
         } else {
             self.arena.recycle(index, if found.full { size as usize } else { 16 * count });
         }
@@ -396,7 +428,7 @@ impl<'r> Drainer<'r> {
         let mut count = order::in_order(&records[..all], &mut depth);
         if count == all {
             self.stalled.remove(&found.index);
-        } else if self.stalled.entry(found.index).or_insert_with(Instant::now).elapsed() > PATIENCE {
+        } else if self.stalled.entry(found.index).or_insert_with(Waiting::begin).is_over(Instant::now()) {
             // Whatever was to go before it is not coming.
             (count, depth) = (all, before);
             order::repair(&mut records[..all], all, &mut depth);
@@ -446,7 +478,7 @@ impl<'r> Drainer<'r> {
     /// Whether a full segment with an empty place has had its time. The place belongs to a hook that was interrupted
     /// by a signal handler; when the handler never returns, the thread must not wait for its segments for ever.
     fn waited_enough(&mut self, index: u32) -> bool {
-        self.incomplete.entry(index).or_insert_with(Instant::now).elapsed() > PATIENCE
+        self.incomplete.entry(index).or_insert_with(Waiting::begin).is_over(Instant::now())
     }
 
     /// Appends the converted records to the task's file. After a crash the last segment may be there already.
@@ -528,20 +560,31 @@ impl<'r> Drainer<'r> {
         for serial in done {
             let Some(task) = self.tasks.remove(&serial) else { continue };
             let slot = self.arena.task(task.slot);
-            let lost = slot.lost.load(Ordering::Relaxed);
+            let lost = slot.lost.load(Ordering::Relaxed) + self.let_go(serial);
             if lost > 0 {
                 self.writer.lost(task.tid, lost)?;
                 self.losses.records += lost;
             }
             self.losses.too_deep += slot.too_deep.load(Ordering::Relaxed);
-            for (_, index) in self.retired.extract_if(.., |(of, _)| *of == serial) {
-                self.arena.recycle(index, self.arena.header().segment_size as usize);
-            }
             if self.recycle && slot.serial.load(Ordering::Relaxed) == serial {
                 self.arena.free_task(task.slot);
             }
         }
         Ok(())
+    }
+
+    /// Recycles what was retired of a task that has ended. Returns how many records came too late for their place.
+    fn let_go(&mut self, serial: u64) -> u64 {
+        let (arena, words) = (self.arena, &mut self.words);
+        let retired = self.retired.extract_if(.., |retired| retired.serial == serial);
+        let late = retired.map(|Retired { index, holes, .. }| {
+            arena.copy_segment(index, words);
+            words.truncate(arena.segment(index).used.load(Ordering::Relaxed) as usize / 16 * 2);
+            let late = holes.saturating_sub(holes_in(words));
+            arena.recycle(index, arena.header().segment_size as usize);
+            late as u64
+        });
+        late.sum()
     }
 
     /// Finds tasks that have ended without saying so.
@@ -583,6 +626,11 @@ impl<'r> Drainer<'r> {
 /// Entries and exits have the magic and not this bit of the type.
 const ORDINARY_MASK: u64 = (7 << 3) | 2;
 
+/// Places that were taken and have no record yet.
+fn holes_in(words: &[u64]) -> usize {
+    words.as_chunks::<2>().0.iter().filter(|record| record[1] == 0).count()
+}
+
 /// How many records (with empty places between them) a segment holds. `None` when places are empty and that will not
 /// do.
 fn used(words: &[u64], incomplete: bool) -> Option<usize> {
@@ -611,6 +659,54 @@ mod tests {
         assert_eq!(used(&[1, 9, 0, 0], false), None);
         assert_eq!(used(&[1, 9, 0, 0, 3, 9, 0, 0], true), Some(3));
         assert_eq!(used(&[0, 0], true), Some(0));
+    }
+
+    #[test]
+    fn waiting_does_not_go_on_while_the_machine_stands_still() {
+        let mut waiting = Waiting::begin();
+        let mut now = waiting.looked;
+        now += Duration::from_secs(5);
+        assert!(!waiting.is_over(now));
+        let looks = (0..100).take_while(|_| {
+            now += Duration::from_millis(4);
+            !waiting.is_over(now)
+        });
+        assert_eq!(looks.count(), 72, "290 ms in steps of 4");
+    }
+
+    #[test]
+    fn records_that_come_too_late_are_counted() {
+        use crate::arena::Sizes;
+        use crate::clock::{Source, TraceClock};
+        use std::os::unix::fs::FileExt;
+        let place = tempfile::tempdir().unwrap();
+        let sizes = Sizes { segment: 4096, segments: 8, tasks: 2, sessions: 1 };
+        let arena = Arena::create(&[place.path().to_path_buf()], sizes, abi::CLOCK_MONOTONIC).unwrap();
+        let writer = DirectoryWriter::create(&place.path().join("trace"), "").unwrap();
+        let clock = Clock::start(Source { tsc: false, clock: TraceClock::Monotonic }, None);
+        let clock = Mutex::new(clock);
+        let mut drainer = Drainer::new(&arena, &clock, &writer);
+        let file = std::fs::OpenOptions::new().write(true).open(arena.dir().join(fathom_abi::ARENA_FILE));
+        let (file, data) = (file.unwrap(), arena.header().data);
+        let put =
+            |place: u64, word: u64| file.write_all_at(&word.to_ne_bytes(), data + 16 * place + 8).unwrap();
+        // Four places were reserved; two records were there when the segment was taken.
+        let segment = arena.segment(0);
+        segment.used.store(64, Ordering::Relaxed);
+        segment.state.store(abi::SEGMENT_RETIRED, Ordering::Relaxed);
+        put(0, 9);
+        put(2, 9);
+        drainer.retired.push(Retired { serial: 7, index: 0, holes: 2 });
+        put(1, 9);
+        assert_eq!(drainer.let_go(6), 0);
+        assert_eq!(drainer.let_go(7), 1);
+        assert_eq!(segment.state.load(Ordering::Relaxed), abi::SEGMENT_FREE);
+        assert!(drainer.retired.is_empty() && arena.peek_run(0, 0..4).is_empty());
+    }
+
+    #[test]
+    fn holes_are_places_without_a_record() {
+        assert_eq!(holes_in(&[1, 9, 0, 0, 3, 9, 7, 0]), 2);
     }
 
     #[test]

@@ -39,8 +39,8 @@
 
 use crate::asm_filter;
 use crate::macros::{
-    call_function, lanes, leave_alone, pop_scratch, restore_vectors, return_rules, save_vectors,
-    store_record, to_lane,
+    begin_function, call_function, end_function, lanes, leave_alone, pop_scratch, restore_vectors,
+    return_rules, save_vectors, store_record, to_lane,
 };
 use crate::rules::FILTERING;
 use core::arch::{global_asm, naked_asm};
@@ -165,15 +165,7 @@ pub(crate) unsafe extern "C" fn _mcount() {
 macro_rules! to_rust {
     ($name:literal, $args:literal, $target:literal) => {
         concat!(
-            ".hidden ",
-            $name,
-            "\n.globl ",
-            $name,
-            "\n.type ",
-            $name,
-            ",@function\n",
-            $name,
-            ":\n",
+            begin_function!($name),
             ".cfi_startproc\n",
             "push rbp\n.cfi_adjust_cfa_offset 8\n.cfi_rel_offset rbp, 0\n",
             "mov rbp, rsp\n.cfi_def_cfa_register rbp\n",
@@ -192,11 +184,7 @@ macro_rules! to_rust {
             "pop rbp\n.cfi_def_cfa rsp, 8\n",
             "ret\n",
             ".cfi_endproc\n",
-            ".size ",
-            $name,
-            ", . - ",
-            $name,
-            "\n",
+            end_function!($name),
         )
     };
 }

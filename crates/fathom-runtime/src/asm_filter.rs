@@ -10,8 +10,8 @@
 
 use crate::asm::{LANE_PAGES, LANES_IN_PAGE, RETURNS};
 use crate::macros::{
-    call_function, lanes, leave_alone, pop_scratch, restore_vectors, return_rules, save_vectors,
-    store_record, to_lane,
+    begin_function, call_function, end_function, lanes, leave_alone, pop_scratch, restore_vectors,
+    return_rules, save_vectors, store_record, to_lane,
 };
 use core::arch::global_asm;
 use fathom_abi::plan::{RANGE_IN, RANGE_NEVER, RANGE_OUT, RANGE_RULE};
@@ -108,15 +108,8 @@ macro_rules! hold {
 macro_rules! entry_hook {
     ($name:literal, $slot:literal) => {
         concat!(
-            ".p2align 6\n.hidden ",
-            $name,
-            "\n.globl ",
-            $name,
-            "\n.type ",
-            $name,
-            ",@function\n",
-            $name,
-            ":\n",
+            ".p2align 6\n",
+            begin_function!($name),
             ".cfi_startproc\n",
             "push rax\n.cfi_adjust_cfa_offset 8\n",
             "push rcx\n.cfi_adjust_cfa_offset 8\n",
@@ -180,11 +173,7 @@ macro_rules! entry_hook {
             "91: call fathom_to_slow_record\n",
             "jmp 80b\n",
             ".cfi_endproc\n",
-            ".size ",
-            $name,
-            ", . - ",
-            $name,
-            "\n",
+            end_function!($name),
         )
     };
 }

@@ -88,6 +88,20 @@ macro_rules! to_lane {
     };
 }
 
+/// The beginning of a function that only this library sees.
+macro_rules! begin_function {
+    ($name:literal) => {
+        concat!(".hidden ", $name, "\n.globl ", $name, "\n.type ", $name, ",@function\n", $name, ":\n")
+    };
+}
+
+/// Its end.
+macro_rules! end_function {
+    ($name:literal) => {
+        concat!(".size ", $name, ", . - ", $name, "\n")
+    };
+}
+
 /// In a lane: calls the function and goes on to the way out. The target is where the index was. Behind the first instruction
 /// it is below rsp, but within the red zone; the call writes its return address into the slot.
 macro_rules! call_function {
@@ -108,15 +122,8 @@ macro_rules! leave_alone {
 macro_rules! lanes {
     ($name:literal, $enter:literal, $go_on:expr) => {
         concat!(
-            ".p2align 12\n.hidden ",
-            $name,
-            "\n.globl ",
-            $name,
-            "\n.type ",
-            $name,
-            ",@function\n",
-            $name,
-            ":\n",
+            ".p2align 12\n",
+            begin_function!($name),
             ".cfi_startproc\n",
             return_rules!(),
             ".rept {LANE_PAGES}\n",
@@ -132,16 +139,12 @@ macro_rules! lanes {
             ".endr\n",
             ".cfi_endproc\n",
             ".p2align 12, 0xcc\n",
-            ".size ",
-            $name,
-            ", . - ",
-            $name,
-            "\n",
+            end_function!($name),
         )
     };
 }
 
 pub(crate) use {
-    call_function, lanes, leave_alone, pop_scratch, restore_vectors, return_rules, save_vectors,
-    store_record, to_lane,
+    begin_function, call_function, end_function, lanes, leave_alone, pop_scratch, restore_vectors,
+    return_rules, save_vectors, store_record, to_lane,
 };

@@ -17,7 +17,7 @@ use crate::areas::{self, Area};
 use crate::calls::{Function, Stubs};
 use crate::cyg;
 use crate::fetch::{Arguments, Results};
-use crate::macros::{restore_vectors, save_vectors, store_record};
+use crate::macros::{begin_function, end_function, restore_vectors, save_vectors, store_record};
 use crate::patch::{Opened, call, map_near, recorded};
 use crate::rules::FILTERING;
 use crate::segment::because;
@@ -110,15 +110,8 @@ fn is_as_compiled(sled: &Sled, text: &Text) -> bool {
 macro_rules! hook {
     ($name:literal, $fast:expr, $slow:literal) => {
         concat!(
-            ".p2align 6\n.hidden ",
-            $name,
-            "\n.globl ",
-            $name,
-            "\n.type ",
-            $name,
-            ",@function\n",
-            $name,
-            ":\n",
+            ".p2align 6\n",
+            begin_function!($name),
             ".cfi_startproc\n",
             ".cfi_def_cfa rsp, 16\n",
             "push rax\n.cfi_adjust_cfa_offset 8\n",
@@ -156,11 +149,7 @@ macro_rules! hook {
             "91: call fathom_to_slow_record\n",
             "jmp 80b\n",
             ".cfi_endproc\n",
-            ".size ",
-            $name,
-            ", . - ",
-            $name,
-            "\n",
+            end_function!($name),
         )
     };
 }
@@ -169,15 +158,7 @@ macro_rules! hook {
 macro_rules! to_rust {
     ($name:literal, $registers:literal, $target:literal) => {
         concat!(
-            ".hidden ",
-            $name,
-            "\n.globl ",
-            $name,
-            "\n.type ",
-            $name,
-            ",@function\n",
-            $name,
-            ":\n",
+            begin_function!($name),
             ".cfi_startproc\n",
             "push rbp\n.cfi_adjust_cfa_offset 8\n.cfi_rel_offset rbp, 0\n",
             "mov rbp, rsp\n.cfi_def_cfa_register rbp\n",
@@ -198,11 +179,7 @@ macro_rules! to_rust {
             "pop rbp\n.cfi_def_cfa rsp, 8\n",
             "ret\n",
             ".cfi_endproc\n",
-            ".size ",
-            $name,
-            ", . - ",
-            $name,
-            "\n",
+            end_function!($name),
         )
     };
 }
