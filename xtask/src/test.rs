@@ -1,6 +1,6 @@
 //! `cargo xtask test`: everything that can be tested here, summed up in one line.
 
-use crate::paths::{cargo, target, which};
+use crate::paths::{cargo, root, target, which};
 use crate::{e2e, fuzz, live, setup};
 use anyhow::{Context, Result, bail};
 use std::io::{BufRead, BufReader};
@@ -90,7 +90,8 @@ fn cargo_tests() -> Result<e2e::Summary> {
     sums.0 += doc.0;
     sums.1 += doc.1;
     if nextest {
-        let report = target().join("nextest/default/junit.xml");
+        // Its store is in the workspace, wherever the target directory is.
+        let report = root().join("target/nextest/default/junit.xml");
         shown = std::fs::read_to_string(report).context("cannot read the report of nextest")?;
     }
     let skipped = skips(&shown);
