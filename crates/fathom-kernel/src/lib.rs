@@ -6,6 +6,7 @@
 
 pub mod command;
 pub mod recorder;
+mod spared;
 pub mod tables;
 pub mod text;
 

@@ -1,5 +1,6 @@
 //! The recorder: one thread that waits until a buffer is half full, and takes the pages of all CPUs.
 
+use crate::spared::Spared;
 use crate::{Error, tables};
 use fathom_tracedat::{Compression, Machine, Options, Spool, SpoolBuffer, Tables, id};
 use fathom_tracefs::{CpuStats, Journals, Pipes, Session, Settings, Tracefs};
@@ -19,6 +20,7 @@ pub struct Recorder {
     tables: Tables,
     file: Option<ToFile>,
     bytes: u64,
+    _spared: Spared,
 }
 
 /// Where pages are gathered until the file is made of them.
@@ -70,11 +72,12 @@ impl Recorder {
         journals: &Journals,
         file: Option<&Path>,
     ) -> Result<Recorder, Error> {
+        let spared = Spared::begin();
         let session = Session::begin(tracefs, settings, journals)?;
         let tables = tables::of_plan(tracefs, session.plan())?;
         let pipes = session.pipes()?;
         let file = file.map(|path| ToFile::begin(path, &session, &pipes, &tables)).transpose()?;
-        Ok(Recorder { pipes: Some(pipes), session, tables, file, bytes: 0 })
+        Ok(Recorder { pipes: Some(pipes), session, tables, file, bytes: 0, _spared: spared })
     }
 
     /// What was set up.

@@ -11,8 +11,10 @@ load_writeback() { i=0; while :; do i=$((i + 1)); dd if=/dev/zero of=/disk/load$
 load_network() { while :; do ping -c 3 -W 1 10.0.2.2 >/dev/null 2>&1; done; }
 # Packets that stay in the machine.
 load_loopback() { ping -A -q 127.0.0.1 >/dev/null 2>&1 || while :; do ping -c 3 127.0.0.1 >/dev/null 2>&1; done; }
-# More than there is memory, in a file that can only go to the swap.
+# More than there is memory, in a file that can only go to the swap. Such memory belongs to no process; when it runs out, the
+# one that writes is the one to go.
 load_memory() {
+    echo 1000 >/proc/self/oom_score_adj
     mkdir -p /tmp/hog
     mount -t tmpfs -o size=450m hog /tmp/hog
     while :; do dd if=/dev/zero of=/tmp/hog/f bs=1M count=${1:-300} 2>/dev/null; rm -f /tmp/hog/f; done
