@@ -72,7 +72,6 @@ macro_rules! to_lane {
     ($restore:literal) => {
         concat!(
             "83: clc\n",
-            "84:\n",
             ".cfi_remember_state\n",
             pop_scratch!($restore),
             "ret\n",
